@@ -1,0 +1,76 @@
+/*
+ * HTTP/1 request head: request line and fields, RFC 9112, strict (security.md rows H1-01 to H1-39).
+ *
+ * Pure: bytes in, spans of the same bytes out. The head is parsed in place once it is complete; until then a call
+ * only looks at the octets that are new, so a client that sends one octet at a time costs one look per octet.
+ * Field names are put in lower case in the input itself, which is why the input is writable.
+ */
+#ifndef PROTO_HTTP1_REQUEST_H
+#define PROTO_HTTP1_REQUEST_H
+
+#include "proto/http_fields.h"
+
+enum http1_progress { HTTP1_NEED_MORE, HTTP1_HEAD_READY, HTTP1_REJECTED };
+
+/* How the body is framed, RFC 9112 6.3. A request without framing fields has HTTP1_BODY_NONE. */
+enum http1_body_kind { HTTP1_BODY_NONE, HTTP1_BODY_LENGTH, HTTP1_BODY_CHUNKED };
+
+enum http1_target_form { HTTP1_TARGET_ORIGIN, HTTP1_TARGET_ABSOLUTE, HTTP1_TARGET_ASTERISK };
+
+/* Bounds of one head; all in octets but field_count_max. Gunicorn's meaning of each; 0 is never "unlimited" here. */
+struct http1_limits {
+    uint32_t request_line_max;  /* 414; default 8190, the line without its CRLF */
+    uint32_t field_size_max;    /* 431; default 8190, one field line without its CRLF */
+    uint32_t field_count_max;   /* 431; default 100; bounded by the capacity of `fields` */
+    uint32_t head_bytes_max;    /* 431; default 65536: request line, fields and all line ends */
+    uint32_t method_bytes_max;  /* 501; default 32 */
+    uint64_t body_bytes_max;    /* 413 for a larger Content-Length; 0 means no bound */
+    bool refuse_underscore_names; /* header_map = refuse: 400 for a name with an underscore. Else they are kept and
+                                     flagged, the caller drops them */
+};
+
+struct http1_request {
+    /* Filled in when the head is ready. All spans point into the input. */
+    struct bytes method;
+    struct bytes target;    /* as sent */
+    struct bytes path;      /* of the target, without query; "*" in asterisk-form */
+    struct bytes query;     /* without '?'; empty when absent */
+    struct bytes authority; /* absolute-form only, else empty */
+    struct bytes host;      /* value of Host, or empty (HTTP/1.0 only) */
+    enum http1_target_form target_form;
+    uint8_t version_minor;  /* 0 or 1 */
+    bool target_is_https;   /* absolute-form with the https scheme */
+    bool keep_alive;        /* RFC 9112 9.3 */
+    bool expect_continue;   /* Expect: 100-continue on HTTP/1.1 */
+    bool upgrade_websocket; /* Connection: upgrade with Upgrade: websocket; key, version, method are checked elsewhere */
+    bool te_trailers;       /* TE: trailers */
+    enum http1_body_kind body_kind;
+    uint64_t content_length; /* HTTP1_BODY_LENGTH only */
+    uint32_t field_count;
+    struct http_field *fields; /* the caller's array */
+    uint32_t fields_capacity;
+
+    /* HTTP1_REJECTED: the status to answer (always followed by a close) and a short reason for the log. */
+    uint16_t status;
+    const char *reason;
+
+    /* How far a partial head has been scanned; private. */
+    size_t scanned;
+    uint8_t scan_state;
+    uint32_t scan_line_start;
+    uint32_t scan_lines;
+};
+
+/* `fields` stays the caller's and must outlive the request. Call again to reuse the object for the next head. */
+void http1_request_init(struct http1_request *request, struct http_field *fields, uint32_t fields_capacity);
+
+/*
+ * Parses the head that begins at input.data[0] of `length` octets. Call again with the same octets and more after
+ * them (they may have moved) until the answer is not HTTP1_NEED_MORE. *ret_consumed is the length of the head with
+ * its final empty line, and of up to eight empty lines before it (RFC 9112 2.2); untouched unless HTTP1_HEAD_READY.
+ * A limit is answered as soon as it is passed, not at the end of the head.
+ */
+[[nodiscard]] enum http1_progress http1_request_feed(struct http1_request *request, const struct http1_limits *limits,
+                                                     uint8_t *input, size_t length, size_t *ret_consumed);
+
+#endif
