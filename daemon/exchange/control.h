@@ -1,0 +1,112 @@
+/*
+ * Control: the one channel between the supervisor and each child, a SOCK_SEQPACKET socket with descriptors along.
+ *
+ * A child is born with standard input, output and error, and this socket as CONTROL_FD; everything else that it may
+ * touch arrives here. The first message is always SETUP.
+ *
+ *   supervisor to child
+ *     SETUP      struct control_setup; fds: settings memfd, error log [, app: its doorbell eventfd, outbound arena]
+ *                [, io: metrics page, access log (or nothing: see setup.flags), load board]
+ *     LISTENER   io: struct control_listener; fd: the listening socket
+ *     PEER_UP    struct control_peer; io gets fds: outbound arena, pair page, app's doorbell, ring's doorbell for it
+ *                app gets fds: inbound arena, pair page, ring's doorbell for it
+ *     PEER_GONE  struct control_peer
+ *     START      io: every listener and setting is there, create the ring and answer READY
+ *     SETTINGS   settings memfd, after a reload; those that apply live
+ *     LOG        error log fd [, io: access log fd], after a reopen
+ *     DRAIN      io: stop accepting, finish, exit; app: nothing new will come, finish what was begun, exit
+ *     STOP       exit now
+ *   child to supervisor
+ *     HELLO      io: fd: its inbound arena
+ *     READY      struct control_ready
+ *     STUCK      io: struct control_peer of an app that passed `timeout`
+ *     FAILED     text for the operator, one message; the exit status says the rest
+ *
+ * Owns:    nothing; descriptors received become the receiver's.
+ */
+#ifndef DAEMON_EXCHANGE_CONTROL_H
+#define DAEMON_EXCHANGE_CONTROL_H
+
+#include "daemon/exchange/layout.h"
+
+enum { CONTROL_FD = 3, CONTROL_PAYLOAD_MAX = 4'096, CONTROL_FDS_MAX = 8 };
+
+enum control_kind {
+    CONTROL_SETUP = 1,
+    CONTROL_LISTENER,
+    CONTROL_PEER_UP,
+    CONTROL_PEER_GONE,
+    CONTROL_START,
+    CONTROL_SETTINGS,
+    CONTROL_LOG,
+    CONTROL_DRAIN,
+    CONTROL_STOP,
+    CONTROL_HELLO,
+    CONTROL_READY,
+    CONTROL_STUCK,
+    CONTROL_FAILED,
+    CONTROL_KINDS
+};
+
+enum control_setup_flag { CONTROL_HAS_ACCESS_LOG = 1, CONTROL_LIVE_COUNTERS = 2 };
+
+struct control_setup {
+    struct exchange_shape shape;
+    uint32_t index;       /* ring index, or app index */
+    uint32_t generation;  /* of the child at that index: counts restarts */
+    uint32_t flags;       /* enum control_setup_flag */
+    int32_t cpu;          /* to pin to, or -1 */
+    uint32_t supervisor_pid;
+};
+
+struct control_listener {
+    uint32_t flags;       /* enum control_listener_flag */
+    uint32_t server_port; /* 0 for unix sockets */
+    char server[SLOT_ADDRESS_BYTES]; /* address or path as text */
+};
+
+enum control_listener_flag { CONTROL_LISTENER_UNIX = 1, CONTROL_LISTENER_SHARED = 2 };
+
+struct control_peer {
+    uint32_t index;       /* of the peer: app index when sent to an I/O process, ring index when sent to an app */
+    uint32_t generation;
+    uint32_t places;      /* requests it takes at once (io only) */
+    uint32_t flags;       /* enum control_ready_flag (io only) */
+};
+
+enum control_ready_flag {
+    CONTROL_APP_WSGI = 1,       /* its threads must not wait for clients: request and response buffering `auto` */
+    CONTROL_APP_EVENT_LOOP = 2, /* `timeout` watches the heartbeat, not single requests */
+    CONTROL_APP_SYNC = 4,       /* `timeout` watches the whole request, output or not */
+};
+
+struct control_ready {
+    uint32_t places;
+    uint32_t flags;
+};
+
+struct control_message {
+    uint32_t kind;
+    uint32_t payload_bytes;
+    uint32_t fd_count;
+    int fds[CONTROL_FDS_MAX];
+    _Alignas(8) uint8_t payload[CONTROL_PAYLOAD_MAX];
+};
+
+/* A pair of sockets, both close-on-exec, the first non-blocking (the supervisor's end). */
+[[nodiscard]] int control_pair(int ret_fds[2]);
+
+/* Sends one message; the descriptors stay the caller's. -EAGAIN when a non-blocking peer does not read, -EPIPE, ... */
+[[nodiscard]] int control_send(int fd, enum control_kind kind, const void *payload, size_t bytes, const int *fds,
+                               size_t fd_count);
+
+/* Receives one message: 1, 0 when the other end is closed, -EAGAIN, or -EBADMSG for one that was cut or is unknown
+ * (its descriptors are closed). Received descriptors are close-on-exec and the caller's. */
+[[nodiscard]] int control_receive(int fd, struct control_message *ret_message);
+
+/* Takes the payload as a struct of exactly `bytes`; NULL when the size is another. */
+const void *control_payload(const struct control_message *message, size_t bytes);
+
+void control_close_fds(struct control_message *message);
+
+#endif
