@@ -49,12 +49,12 @@ enum message_flag {
     MESSAGE_BUFFERED = 16,  /* I/O to app: the whole body follows at once; the client is not waited for */
 };
 
-enum { MESSAGE_BLOCKS_MAX = 13, MESSAGE_NO_BLOCK = 0xffffffff };
+enum { MESSAGE_BLOCKS_MAX = 12, MESSAGE_NO_BLOCK = 0xffffffff };
 
 struct message {
     uint8_t kind;
     uint8_t flags;
-    uint16_t status;       /* RESPONSE, INTERIM: status; CANCEL: enum message_cancel; BLOCKS: how many ids */
+    uint16_t status;     /* RESPONSE, INTERIM: status; CANCEL: enum message_cancel */
     uint32_t slot;
     uint32_t generation;   /* of the slot */
     union {
@@ -68,13 +68,13 @@ struct message {
             uint32_t head_length;
             uint32_t head_block;   /* may equal body_block: then it is one loan */
             uint32_t reserved;
-            int64_t content_length; /* RESPONSE: what the application or bridge knows, or -1; CONSUMED: octets */
+            int64_t content_length; /* RESPONSE: what the application or bridge knows, or -1 */
         };
         uint32_t blocks[MESSAGE_BLOCKS_MAX];
     };
 };
 static_assert(sizeof(struct message) == 64, "one entry is one cache line");
-static_assert(offsetof(struct message, body_offset) == 12, "pinned: it crosses between processes");
+static_assert(offsetof(struct message, body_offset) == 16, "pinned: it crosses between processes");
 
 enum message_cancel { MESSAGE_CANCEL_GONE = 1, MESSAGE_CANCEL_TIMEOUT = 2, MESSAGE_CANCEL_STOP = 3 };
 

@@ -93,7 +93,7 @@ struct slot_record {
     char client[SLOT_ADDRESS_BYTES];  /* text, NUL-terminated; "" when unknown (unix sockets) */
     char server[SLOT_ADDRESS_BYTES];  /* text, NUL-terminated; the path of a unix socket */
     char proxy_client[48];     /* SLOT_PROXIED */
-    char padding[8];
+    char padding[16];
     struct slot_field fields[];
 };
 static_assert(sizeof(struct slot_record) == 352, "pinned: it crosses between processes");
