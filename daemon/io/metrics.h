@@ -1,0 +1,150 @@
+/*
+ * Metrics: what an I/O process counts, and why connections end.
+ *
+ * Owns:    the table of names. The page of numbers is the caller's, in memory that the supervisor may read.
+ * Threads: each page has one writer, the loop thread of its I/O process; anybody may read.
+ * Life:    a zeroed page is ready. Both sides are of one build, so the layout needs no version.
+ */
+#ifndef DAEMON_IO_METRICS_H
+#define DAEMON_IO_METRICS_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* X(symbol, "word", "help"): each feeds the counter METRIC_CLOSED_symbol. */
+#define CLOSE_REASONS(X)                                                                                \
+    X(NONE, "none", "no reason was recorded, which is a fault of the server")                           \
+    X(CLIENT_DONE, "client_done", "the client closed between requests")                                 \
+    X(KEEPALIVE_IDLE, "keepalive_idle", "keepalive passed without another request")                     \
+    X(REQUESTED, "requested", "one side asked with Connection: close, or HTTP/1.0 without keep-alive")  \
+    X(HEAD_TIMEOUT, "head_timeout", "head_timeout passed before the request head was complete")         \
+    X(BODY_TIMEOUT, "body_timeout", "body_timeout passed without an octet of the request body")         \
+    X(BODY_RATE, "body_rate", "the request body came slower than body_rate_min")                        \
+    X(WRITE_TIMEOUT, "write_timeout", "write_timeout passed without the client taking an octet")        \
+    X(REQUEST_REJECTED, "request_rejected", "the request was malformed or beyond a limit")              \
+    X(PROXY_HEADER, "proxy_header", "the PROXY protocol header was missing, malformed or not allowed")  \
+    X(CLIENT_RESET, "client_reset", "the client reset the connection")                                  \
+    X(CLIENT_EOF_EARLY, "client_eof_early", "the client closed in the middle of a request or response") \
+    X(RESPONSE_INCOMPLETE, "response_incomplete", "a response that had begun could not be finished")    \
+    X(APP_FAILED, "app_failed", "the application process died or broke the protocol")                   \
+    X(APP_TIMEOUT, "app_timeout", "the application took longer than allowed")                           \
+    X(QUEUE_TIMEOUT, "queue_timeout", "no application process took the request within queue_timeout")   \
+    X(OVERLOAD, "overload", "the request queue or a buffer budget was full")                            \
+    X(LIMIT_CONNECTIONS, "limit_connections", "max_connections was reached")                            \
+    X(SHUTDOWN, "shutdown", "the server is stopping")                                                   \
+    X(IO_ERROR, "io_error", "the kernel reported an error on the socket")
+
+enum close_reason {
+#define CLOSE_REASON_ENUM(symbol, word, help) CLOSE_##symbol,
+    CLOSE_REASONS(CLOSE_REASON_ENUM)
+#undef CLOSE_REASON_ENUM
+        CLOSE_REASON_COUNT
+};
+
+/* The word of a reason, for a log line: "keepalive_idle". */
+const char *close_reason_word(enum close_reason reason);
+
+enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
+
+/* X(symbol, kind, "family", "label", "help"). Rows of one family stand together and differ in their label; the close
+ * reasons follow as the family connections_closed. Names follow OpenMetrics: a counter's sample gets "_total". */
+#define METRICS(X)                                                                                                     \
+    X(CONNECTIONS_ACCEPTED, COUNTER, "connections_accepted", "", "Connections accepted")                               \
+    X(CONNECTIONS_ACTIVE, GAUGE, "connections_active", "", "Connections open, idle ones included")                     \
+    X(CONNECTIONS_IDLE, GAUGE, "connections_idle", "", "Connections parked between requests")                          \
+    X(ACCEPT_EMFILE, COUNTER, "accept_emfile", "", "Times accepting paused for want of file descriptors")              \
+    X(REQUESTS, COUNTER, "requests", "", "Requests whose head was complete and valid")                                 \
+    X(REQUESTS_REJECTED, COUNTER, "requests_rejected", "", "Requests answered with an error before any application")   \
+    X(MESSAGES_INVALID, COUNTER, "messages_invalid", "", "Messages of an application process that broke the protocol") \
+    X(UNDERSCORE_FIELDS_DROPPED, COUNTER, "underscore_fields_dropped", "", "Request fields dropped by header_map")     \
+    X(EARLY_HINTS, COUNTER, "early_hints", "", "Responses 103 sent")                                                   \
+    X(RESPONSES_1XX, COUNTER, "responses", "class=\"1xx\"", "Responses by class of status")                            \
+    X(RESPONSES_2XX, COUNTER, "responses", "class=\"2xx\"", "")                                                        \
+    X(RESPONSES_3XX, COUNTER, "responses", "class=\"3xx\"", "")                                                        \
+    X(RESPONSES_4XX, COUNTER, "responses", "class=\"4xx\"", "")                                                        \
+    X(RESPONSES_5XX, COUNTER, "responses", "class=\"5xx\"", "")                                                        \
+    X(BYTES_RECEIVED, COUNTER, "received_bytes", "", "Octets received from clients")                                   \
+    X(BYTES_SENT, COUNTER, "sent_bytes", "", "Octets sent to clients")                                                 \
+    X(REQUEST_BODY_BYTES, COUNTER, "request_body_bytes", "", "Octets of request bodies, decoded")                      \
+    X(RESPONSE_BODY_BYTES, COUNTER, "response_body_bytes", "", "Octets of response bodies, before framing")            \
+    X(EXCHANGES_LIVE, GAUGE, "exchanges_live", "", "Requests between head and end of response")                        \
+    X(SLOTS_LIVE, GAUGE, "slots_live", "", "Request slots claimed")                                                    \
+    X(RECV_BUFFERS_LENT, GAUGE, "recv_buffers_lent", "", "Receive buffers held by requests")                           \
+    X(STAGING_LIVE, GAUGE, "staging_live", "", "Blocks of the inbound arena's staging part in use")                    \
+    X(TIMERS_LIVE, GAUGE, "timers_live", "", "Timers armed")                                                           \
+    X(DISPATCH_QUEUED, GAUGE, "dispatch_queued", "", "Requests that wait for any application process to have room")    \
+    X(DISPATCH_RECALLED, COUNTER, "dispatch_recalled", "", "Requests taken back from a busy application process")      \
+    X(DISPATCH_REDISPATCHED, COUNTER, "dispatch_redispatched", "", "Requests sent again after an application died")    \
+    X(APP_DEATHS, COUNTER, "app_deaths", "", "Application processes that went while this process served them")         \
+    X(APP_TIMEOUTS, COUNTER, "app_timeouts", "", "Requests that an application did not answer in time")                \
+    X(ENOBUFS, COUNTER, "enobufs", "", "Receives that found no free buffer")                                           \
+    X(CQ_OVERFLOWS, COUNTER, "cq_overflows", "", "Completion queue overflows")                                         \
+    X(WAKES_SENT, COUNTER, "wakes_sent", "", "Doorbells rung")                                                         \
+    X(WAKES_AVOIDED, COUNTER, "wakes_avoided", "", "Doorbells not needed, the other side was awake")                   \
+    X(LOOP_TURNS, COUNTER, "loop_turns", "", "Turns of the event loop")                                                \
+    X(COMPLETIONS, COUNTER, "completions", "", "Completions handled")                                                  \
+    X(ACCESS_LOG_DROPS, COUNTER, "access_log_drops", "", "Access log lines lost because the log could not keep up")    \
+    X(LOG_DROPS, COUNTER, "log_drops", "", "Error log lines lost because the log could not keep up")
+
+enum metric {
+#define METRIC_ENUM(symbol, kind, family, label, help) METRIC_##symbol,
+#define METRIC_CLOSED_ENUM(symbol, word, help)         METRIC_CLOSED_##symbol,
+    METRICS(METRIC_ENUM) CLOSE_REASONS(METRIC_CLOSED_ENUM)
+#undef METRIC_ENUM
+#undef METRIC_CLOSED_ENUM
+        METRIC_COUNT
+};
+
+struct metrics {
+    _Atomic uint64_t values[METRIC_COUNT];
+};
+static_assert(sizeof(struct metrics) <= 4096, "a page in the supervisor's memory");
+static_assert(sizeof(_Atomic uint64_t) == 8, "lock-free, or it could not be shared between processes");
+
+/* Relaxed: a number publishes nothing but itself. Load and store instead of a locked add: there is one writer. */
+static inline uint64_t metrics_get(const struct metrics *metrics, enum metric metric)
+{
+    return atomic_load_explicit(&metrics->values[metric], memory_order_relaxed);
+}
+
+static inline void metrics_set(struct metrics *metrics, enum metric metric, uint64_t value)
+{
+    atomic_store_explicit(&metrics->values[metric], value, memory_order_relaxed);
+}
+
+static inline void metrics_add(struct metrics *metrics, enum metric metric, uint64_t count)
+{
+    metrics_set(metrics, metric, metrics_get(metrics, metric) + count);
+}
+
+/* Gauges only. Going below nothing is a fault of the daemon. */
+static inline void metrics_subtract(struct metrics *metrics, enum metric metric, uint64_t count)
+{
+    uint64_t value = metrics_get(metrics, metric);
+    assert(value >= count);
+    metrics_set(metrics, metric, value - count);
+}
+
+static inline void metrics_count_close(struct metrics *metrics, enum close_reason reason)
+{
+    metrics_add(metrics, (enum metric)(METRIC_CLOSED_NONE + (int)reason), 1);
+}
+
+/* By class of status, 100 to 599; anything else an application invents counts with the nearest class. */
+void metrics_count_response(struct metrics *metrics, uint16_t status);
+
+/* One page and the name it is shown under: {ring="0"}. */
+struct metrics_source {
+    const struct metrics *metrics;
+    uint32_t ring;
+};
+
+#define METRICS_CONTENT_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+/* OpenMetrics text of all sources, "# EOF" included. Returns the octets written, or -ENOSPC. */
+[[nodiscard]] int64_t metrics_expose(const struct metrics_source *sources, size_t source_count, char *output,
+                                     size_t capacity);
+
+#endif
