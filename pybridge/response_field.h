@@ -1,0 +1,29 @@
+/*
+ * Response field: may a header of the application go out?
+ *
+ * WSGI and ASGI ask the same question of the same rule (H1-42): a name is a token, a value has no control octet but the
+ * tab. Fields that belong to the connection are the I/O process's to write.
+ *
+ * Owns:    nothing. Pure; any thread.
+ */
+#ifndef PYBRIDGE_RESPONSE_FIELD_H
+#define PYBRIDGE_RESPONSE_FIELD_H
+
+#include "proto/http_fields.h"
+
+enum response_field {
+    RESPONSE_FIELD_GOOD,
+    RESPONSE_FIELD_CONTENT_LENGTH, /* good; ret_content_length says how much */
+    RESPONSE_FIELD_OF_CONNECTION,  /* Connection, Transfer-Encoding and so on: left out, as Gunicorn does */
+    RESPONSE_FIELD_BAD_NAME,
+    RESPONSE_FIELD_BAD_VALUE,
+    RESPONSE_FIELD_BAD_LENGTH,     /* Content-Length is no number */
+};
+
+/* `name` in any case. *ret_content_length is touched for RESPONSE_FIELD_CONTENT_LENGTH only. */
+enum response_field response_field_check(struct bytes name, struct bytes value, int64_t *ret_content_length);
+
+/* What is wrong, for the operator: "the name of a response header is not a token". NULL for what may go out. */
+const char *response_field_complaint(enum response_field verdict);
+
+#endif
