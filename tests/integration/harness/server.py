@@ -171,7 +171,7 @@ class Server:
         with self.connect() as client:
             return client.request(target, **options)
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
     def wait(self, timeout: float = 10) -> int:
@@ -185,7 +185,7 @@ class Server:
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 10) -> int:
         if self.process.poll() is None:
-            self.signal(number)
+            self.send_signal(number)
         return self.wait(timeout)
 
     def finish(self) -> None:

@@ -1,0 +1,88 @@
+"""All raw HTTP/1 cases, against the echo applications: whole, one byte a write, and cut at every byte."""
+
+import asyncio
+
+import pytest
+
+from harness import corpus
+from harness.server import PATIENCE
+
+CASES = corpus.load()
+APPS = ("echo_wsgi:app", "echo_asgi:app")
+# A server that waits for more bytes would only be told apart from one that hangs by its head timeout.
+ANSWER_SECONDS = 5 * PATIENCE
+CUTS_OF_A_SHORT_RUN = 12
+# The first test of a way waits for all its cases.
+pytestmark = pytest.mark.timeout(300 * PATIENCE)
+
+
+def whole(case):
+    return [(case["name"], case, corpus.own_pieces(case))]
+
+
+def one_byte_a_write(case):
+    raw = corpus.raw_bytes(case)
+    # Beyond the limits of a head the bytes of a large body add time, not cuts of another kind.
+    if len(raw) > 20000:
+        return []
+    return [(case["name"], case, corpus.one_byte_pieces(raw))]
+
+
+def some_cuts(case):
+    length = len(corpus.raw_bytes(case))
+    step = max(1, length // CUTS_OF_A_SHORT_RUN)
+    # The start differs from case to case, so that the sample is not the same place in similar cases.
+    start = 1 + sum(case["name"].encode()) % step
+    return every_cut(case, range(start, length, step))
+
+
+def every_cut(case, offsets=None):
+    raw = corpus.raw_bytes(case)
+    if offsets is None:
+        # Long runs of one byte in large cases have nothing to find inside.
+        offsets = range(1, len(raw)) if len(raw) <= 4096 else [*range(1, 256), *range(256, len(raw) - 64, 97),
+                                                               *range(len(raw) - 64, len(raw))]
+    return [(f"{case['name']} cut at {at}", case, corpus.cut_pieces(raw, at)) for at in offsets]
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    """What went wrong by (application, way of sending): all cases of a way run at once, then each is one test."""
+    return {}
+
+
+def verdict(verdicts, serve_shared, app, way) -> dict[str, str]:
+    key = (app, way.__name__)
+    if key not in verdicts:
+        server = serve_shared(app, "--threads", "4")
+        runs = [run for case in CASES for run in way(case)]
+        verdicts[key] = asyncio.run(corpus.run_all(runs, server.address, ANSWER_SECONDS))
+    return verdicts[key]
+
+
+def check(wrong: dict[str, str], name: str) -> None:
+    found = {label: text for label, text in wrong.items() if label == name or label.startswith(f"{name} cut at ")}
+    assert not found, "\n".join(f"{label}: {text}" for label, text in list(found.items())[:5])
+
+
+@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_whole(case, app, verdicts, serve_shared):
+    check(verdict(verdicts, serve_shared, app, whole), case["name"])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_one_byte_a_write(case, verdicts, serve_shared):
+    check(verdict(verdicts, serve_shared, APPS[1], one_byte_a_write), case["name"])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_some_cuts(case, verdicts, serve_shared):
+    check(verdict(verdicts, serve_shared, APPS[1], some_cuts), case["name"])
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_every_cut(case, verdicts, serve_shared):
+    check(verdict(verdicts, serve_shared, APPS[1], every_cut), case["name"])
