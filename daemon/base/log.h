@@ -52,7 +52,7 @@ void log_write(enum log_level level, const char *format, ...) __attribute__((for
  * At most LOG_LINES_BYTES_MAX bytes are looked at. */
 void log_raw(const void *line, size_t length);
 
-/* At most one line per interval for a thing that may happen a million times. A zeroed limit is ready. */
+/* At most one line per interval for a thing that may happen a million times. A zeroed limit is ready; one thread. */
 struct log_limit {
     uint64_t next_ms;
     uint64_t suppressed;
@@ -70,11 +70,10 @@ enum { LOG_LINES_BYTES_MAX = 8192 };
 
 struct log_lines {
     size_t used;
-    bool line_was_split; /* the line end that follows a split line ends no line of its own */
     char pending[LOG_LINES_BYTES_MAX];
 };
 
-/* `line` has no line end and lives for the call; log_raw() behind a cast-free wrapper is the usual receiver. */
+/* `line` has no line end and lives for the call; log_lines_to_log() is the usual receiver. */
 typedef void log_lines_receiver(void *context, const char *line, size_t length);
 
 void log_lines_feed(struct log_lines *lines, const void *data, size_t length, log_lines_receiver *receiver,
