@@ -46,16 +46,16 @@ struct app_request {
     /* The head; read it through app_request_span(), which checks that the span is inside the arena. `record` is in
      * memory that only the I/O process writes and that stands still until app_request_done(). */
     const struct slot_record *record;
-    void *user;               /* the adapter's own state */
+    void *user; /* the adapter's own state */
     enum app_body_state body_state;
     enum app_request_fate fate;
     uint32_t ring;
     uint32_t slot;
     uint32_t generation;
-    bool head_sent;           /* app_response_start() succeeded */
-    bool end_sent;            /* the last piece went out */
-    uint32_t blocks_out;      /* large blocks of this response that the I/O process still holds */
-    uint64_t body_read;       /* octets of body consumed so far */
+    bool head_sent;      /* app_response_start() succeeded */
+    bool end_sent;       /* the last piece went out */
+    uint32_t blocks_out; /* large blocks of this response that the I/O process still holds */
+    uint64_t body_read;  /* octets of body consumed so far */
 };
 
 /* Hooks may be NULL. They run inside app_exchange_pump() (so with the lock) and must not call back into it. */
@@ -63,8 +63,8 @@ struct app_exchange_hooks {
     void (*on_body)(struct app_request *request, void *context);   /* a piece, the end, or a broken body arrived */
     void (*on_cancel)(struct app_request *request, void *context); /* the client is gone; fate says so already */
     void (*on_room)(void *context);                                /* blocks or queue places came back */
-    void (*on_drain)(void *context);  /* DRAIN: take no new requests, exit when none is open */
-    void (*on_stop)(void *context);   /* STOP or the supervisor is gone: exit now */
+    void (*on_drain)(void *context); /* DRAIN: take no new requests, exit when none is open */
+    void (*on_stop)(void *context);  /* STOP or the supervisor is gone: exit now */
     void *context;
 };
 
@@ -111,7 +111,7 @@ void app_exchange_disarm(struct app_exchange *exchange);
 /* ---- waiting, for threads ---- */
 
 struct app_waiter {
-    _Atomic uint32_t word;           /* futex: 0 sleeping, 1 woken */
+    _Atomic uint32_t word;             /* futex: 0 sleeping, 1 woken */
     const struct app_request *request; /* whose body or cancellation it waits for; NULL: for a new request */
     bool wants_room;
     bool leads;
@@ -137,7 +137,8 @@ struct bytes app_request_body(const struct app_request *request);
 /* `octets` of app_request_body() have been copied out: gives the client credit for more. */
 void app_request_consume(struct app_exchange *exchange, struct app_request *request, size_t octets);
 
-/* The application wants to read a body that has not arrived: the I/O process sends 100 Continue if it is due. Idempotent. */
+/* The application wants to read a body that has not arrived: the I/O process sends 100 Continue if it is due.
+ * Idempotent. */
 void app_request_want_body(struct app_exchange *exchange, struct app_request *request);
 
 /*
@@ -146,7 +147,7 @@ void app_request_want_body(struct app_exchange *exchange, struct app_request *re
  */
 struct app_response {
     struct app_request *request;
-    uint8_t *memory;          /* of the block */
+    uint8_t *memory; /* of the block */
     uint32_t block;
     uint32_t capacity;
     size_t head_length;
