@@ -18,21 +18,32 @@
  * which we share with the shell, the container runtime and whoever else inherited it. */
 enum sink { SINK_FILE, SINK_PIPE, SINK_TERMINAL, SINK_SOCKET };
 
-/* One word, so that a line on another thread sees the old pair or the new one. */
 struct target {
-    int32_t fd;
-    uint16_t sink;    /* enum sink */
-    uint16_t journal; /* levels as <N>, and no time: the journal has its own */
+    int fd;
+    enum sink sink;
+    bool journal; /* levels as <N>, and no time: the journal has its own */
 };
 
 static struct {
-    _Atomic(struct target) target;
+    _Atomic uint64_t target; /* packed, so that a line on another thread sees the old one or the new one whole */
     _Atomic int level;
     _Atomic uint64_t drops;        /* of all time */
     _Atomic uint64_t drops_unsaid; /* not yet told to the reader */
     _Atomic bool torn;             /* the last write ended inside a line */
     char title[32];
-} state = {.target = {STDERR_FILENO, SINK_FILE, false}, .level = LOG_LEVEL_INFO};
+} state = {.target = STDERR_FILENO, .level = LOG_LEVEL_INFO};
+
+enum { SINK_SHIFT = 32, JOURNAL_SHIFT = 40 };
+
+static uint64_t pack(struct target target)
+{
+    return (uint32_t)target.fd | (uint64_t)target.sink << SINK_SHIFT | (uint64_t)target.journal << JOURNAL_SHIFT;
+}
+
+static struct target unpack(uint64_t word)
+{
+    return (struct target){(int)(uint32_t)word, (enum sink)(word >> SINK_SHIFT & 0xff), word >> JOURNAL_SHIFT & 1};
+}
 
 static const struct {
     const char *word;
@@ -46,7 +57,7 @@ static const struct {
 /* Relaxed throughout: each of these words means something by itself and publishes nothing else. */
 static struct target target_now(void)
 {
-    return atomic_load_explicit(&state.target, memory_order_relaxed);
+    return unpack(atomic_load_explicit(&state.target, memory_order_relaxed));
 }
 
 static void count_drops(uint64_t lines)
@@ -86,10 +97,10 @@ void log_set_fd(int fd)
     struct target target = {fd, SINK_FILE, false};
     struct stat stat;
     if (fstat(fd, &stat) == 0) {
-        target.sink = (uint16_t)sink_of(stat.st_mode);
+        target.sink = sink_of(stat.st_mode);
         target.journal = is_journal(&stat);
     }
-    atomic_store_explicit(&state.target, target, memory_order_relaxed);
+    atomic_store_explicit(&state.target, pack(target), memory_order_relaxed);
 }
 
 void log_set_level(enum log_level level)
@@ -115,8 +126,10 @@ void log_init(const char *process_title, enum log_level level, int fd)
 static ssize_t write_if_ready(int fd, const char *data, size_t length)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
-    if (poll(&poll_fd, 1, 0) <= 0)
+    if (poll(&poll_fd, 1, 0) <= 0) {
+        errno = EAGAIN;
         return -1;
+    }
     return write(fd, data, length);
 }
 
@@ -132,7 +145,7 @@ static ssize_t write_pipe(int fd, const char *data, size_t length)
 
 static ssize_t write_some(struct target target, const char *data, size_t length)
 {
-    switch ((enum sink)target.sink) {
+    switch (target.sink) {
     case SINK_PIPE:
         return write_pipe(target.fd, data, length);
     case SINK_TERMINAL:
