@@ -19,6 +19,9 @@ struct http1_body_limits {
     uint32_t extensions_bytes_max;  /* in one message; 400; default 16384 */
 };
 
+/* Longer names are all allowed, so no more than this is kept of one. */
+enum { HTTP1_TRAILER_NAME_MAX = 18 };
+
 struct http1_body {
     enum http1_body_kind kind;
     uint64_t remaining;  /* of the length, or of the current chunk; private */
@@ -28,13 +31,12 @@ struct http1_body {
     uint32_t extensions_total;
     uint32_t trailer_bytes;
     uint32_t trailer_count;
-    uint8_t state;
-    uint8_t substate;
-    uint16_t digits;
+    uint8_t state;       /* enum state of http1_body.c; private, as are the counts around it */
+    uint8_t digits;      /* of the current chunk size */
     uint16_t status;     /* HTTP1_BODY_REJECTED */
     const char *reason;
     /* A trailer line may be cut anywhere; its name is checked as it passes. */
-    uint8_t trailer_name[32];
+    uint8_t trailer_name[HTTP1_TRAILER_NAME_MAX];
     uint8_t trailer_name_length;
 };
 
@@ -42,8 +44,9 @@ void http1_body_init(struct http1_body *body, enum http1_body_kind kind, uint64_
 
 /*
  * Feeds `length` octets. *ret_consumed counts the octets taken from the input (all of them unless the body ended or
- * was rejected); *ret_decoded the octets of body now standing at input[*ret_data_offset]. For a body framed by length
- * nothing is moved and the offset is 0. Bytes after the end of the body are not touched.
+ * was rejected: then those before the octet that was refused); *ret_decoded the octets of body now standing at input[*ret_data_offset]. For a body framed by length
+ * nothing is moved and the offset is 0. Bytes after the end of the body are not touched. All three are set for every
+ * answer. After the end or a refusal the answer stays the same and nothing is taken.
  */
 [[nodiscard]] enum http1_body_progress http1_body_feed(struct http1_body *body, const struct http1_body_limits *limits,
                                                        uint8_t *input, size_t length, size_t *ret_consumed,

@@ -54,11 +54,13 @@ struct http1_request {
     uint16_t status;
     const char *reason;
 
-    /* How far a partial head has been scanned; private. */
-    size_t scanned;
-    uint8_t scan_state;
-    uint32_t scan_line_start;
-    uint32_t scan_lines;
+    /* Where a partial head stands; private. */
+    uint8_t phase;         /* enum phase of http1_request.c */
+    uint8_t blank_lines;   /* empty lines before the request line */
+    uint16_t seen;         /* what the fields so far have said, flags of http1_request.c */
+    size_t scanned;        /* octets known to hold no line end */
+    size_t line_start;
+    const uint8_t *input;  /* of the last call: spans are moved along when the octets have moved */
 };
 
 /* `fields` stays the caller's and must outlive the request. Call again to reuse the object for the next head. */

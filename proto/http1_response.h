@@ -29,7 +29,8 @@ struct http1_response {
  * Writes the head. Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding and Content-Length of `fields` are
  * skipped: framing belongs to the server (the caller has read the length that it wants to state). `Upgrade` is kept
  * for status 101. Returns the octets written, -ENOSPC when `capacity` is too small, -EBADMSG for a bad name or value
- * (*ret_bad_field then is its index).
+ * (*ret_bad_field then is its index, or UINT32_MAX when status or reason is the bad one). A body whose end only the end
+ * of the connection tells (UNTIL_CLOSE, or CHUNKED towards HTTP/1.0) is announced with Connection: close.
  */
 [[nodiscard]] int http1_response_encode(const struct http1_response *response, uint8_t *output, size_t capacity,
                                         uint32_t *ret_bad_field);

@@ -81,6 +81,7 @@ struct http_field {
     struct bytes name;
     struct bytes value;
     uint16_t id; /* enum http_field_id */
+    bool has_underscore; /* H1-32: such a name would pass for the dashed one in a CGI environment */
 };
 
 /* The number of a lower-case name, or HTTP_FIELD_OTHER. */
