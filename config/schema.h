@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/base/log.h"
+
 struct string_list {
     size_t count;
     char **items;
@@ -37,7 +39,6 @@ enum proxy_protocol { PROXY_PROTOCOL_OFF, PROXY_PROTOCOL_V1, PROXY_PROTOCOL_V2, 
 enum header_map { HEADER_MAP_DROP, HEADER_MAP_REFUSE, HEADER_MAP_DANGEROUS };
 enum wire_protocol { WIRE_PROTOCOL_HTTP, WIRE_PROTOCOL_UWSGI };
 enum spin { SPIN_SLEEP, SPIN_ADAPTIVE, SPIN_BUSY };
-enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR, LOG_LEVEL_CRITICAL };
 enum http2_cleartext {
     HTTP2_CLEARTEXT_OFF,
     HTTP2_CLEARTEXT_PRIOR_KNOWLEDGE,
@@ -48,14 +49,15 @@ enum reload_engine { RELOAD_ENGINE_AUTO, RELOAD_ENGINE_POLL, RELOAD_ENGINE_INOTI
 
 struct settings_arena;
 
-/* A string that was not set is NULL, a list that was not set is empty. Relative paths are meant from `chdir`. */
+/* A string that was not set, or set empty, is NULL; a list that was not set is empty. Relative paths are meant from
+ * `chdir`. */
 struct settings {
     /* Application */
-    char *config;      /* absolute path of the file that was read, or "python:MODULE"; NULL without a file */
-    char *wsgi_app;    /* MODULE, MODULE:ATTRIBUTE or MODULE:FACTORY(ARGUMENTS) */
-    bool factory;      /* call the attribute without arguments to get the application */
-    char *chdir;       /* absolute; the supervisor goes there before anything else */
-    char *python;      /* path of an interpreter, or "embedded"; never NULL after settings_load() */
+    char *config;   /* absolute path of the file that was read, or "python:MODULE"; NULL without a file */
+    char *wsgi_app; /* MODULE, MODULE:ATTRIBUTE or MODULE:FACTORY(ARGUMENTS) */
+    bool factory;   /* call the attribute without arguments to get the application */
+    char *chdir;    /* absolute; the supervisor goes there before anything else */
+    char *python;   /* path of an interpreter, or "embedded"; never NULL after settings_load() */
     char *venv;
     struct string_list pythonpath;
     struct string_list raw_env;      /* NAME=VALUE */
@@ -122,7 +124,7 @@ struct settings {
     enum buffering response_buffering;
     int64_t response_buffer_max;
     int64_t response_buffer_total;
-    char *tmp_upload_dir;
+    char *tmp_upload_dir; /* never NULL after settings_load() */
 
     /* Proxies in front */
     struct string_list forwarded_allow_ips;   /* parses with address_set_init(), as does proxy_allow_ips */
@@ -146,7 +148,6 @@ struct settings {
     bool capture_output;
     char *logger_class;
     char *logconfig;
-    struct string_list logconfig_dict;
     char *logconfig_json;
     bool syslog;
     char *syslog_addr;
@@ -161,7 +162,7 @@ struct settings {
     /* Daemon */
     bool daemon;
     char *pidfile;
-    char *user; /* name or number */
+    char *user; /* name or number, as is group */
     char *group;
     bool initgroups;
     int64_t umask;
@@ -208,6 +209,7 @@ struct settings {
     int64_t nworkers_changed;
     int64_t on_exit;
 
+    char *start_directory; /* absolute; where the daemon was started, for a later reload */
     struct settings_arena *arena;
 };
 
@@ -223,6 +225,7 @@ enum setting_type {
     SETTING_MODE,     /* int64_t, octal outside */
     SETTING_WORD,     /* an enum of the words listed */
     SETTING_STRING,   /* char * */
+    SETTING_IDENTITY, /* char *; a name or a number */
     SETTING_LIST,     /* struct string_list */
     SETTING_PAIRS,    /* struct string_list of NAME=VALUE; a table in a file */
     SETTING_HOOK      /* int64_t, a line number; only a Python file can set it */
@@ -249,31 +252,38 @@ struct setting_word {
     const char *refusal;
 };
 
-enum { SETTING_NO_FIELD = -1 };
+enum { SETTING_NO_FIELD = -1, SETTING_AUTOMATIC = -1 };
 
 struct setting {
     const char *name;
-    const char *flags; /* "-w --workers"; NULL: not on the command line */
-    const char *group;
+    const char *flags; /* "-w --workers"; every row also answers to --NAME, a bool to --no-NAME */
+    const char *group; /* heading in the reference; NULL: internal, never written by a user */
     enum setting_type type;
     int field;             /* offset in struct settings, or SETTING_NO_FIELD */
     const char *initial;   /* the default as a user would write it; NULL: not set */
-    const char *automatic; /* a word that is accepted beside the type's values and resolved at load; or NULL */
+    const char *automatic; /* a word accepted beside numbers, SETTING_AUTOMATIC until the loader resolves it; or NULL */
+    const char *alone;     /* the value of a flag that stands without one; or NULL */
     int64_t min, max;      /* in the unit that is kept */
-    const struct setting_word *words;
-    unsigned processes; /* enum setting_process */
+    const struct setting_word *words; /* ended by a NULL word; the first word of a value is its canonical one */
+    char separator;                   /* of list items in one string; 0: the string is one item */
+    unsigned processes;               /* who needs it: enum setting_process */
     enum setting_reload reload;
     enum setting_status status;
     const char *reason;
     const char *help;
-    char separator;   /* of a list in one string; 0: the string is one item */
-    bool flag_negates; /* SETTING_BOOL: the flag means false */
 };
+
+/* The field of a row, which must have one; of the C type that its setting_type names. */
+static inline void *setting_field(const struct settings *settings, const struct setting *setting)
+{
+    return (char *)settings + setting->field;
+}
 
 size_t setting_count(void);
 const struct setting *setting_at(size_t index);
+size_t setting_index(const struct setting *setting);
 
-/* By name; `-` counts as `_`. NULL: unknown. */
+/* By name; `-` counts as `_`. NULL: unknown, or internal. */
 const struct setting *setting_find(const char *name);
 
 /* The known setting nearest to a name that is not known, or NULL when none is near. */

@@ -1,0 +1,54 @@
+/*
+ * Setting value: from what a user wrote to a field of `struct settings`, and back. One function for each type.
+ *
+ * Owns:    nothing; text goes to the arena of the settings.
+ * Threads: any.
+ */
+#ifndef CONFIG_SETTING_VALUE_H
+#define CONFIG_SETTING_VALUE_H
+
+#include <stdio.h>
+
+#include "config/schema.h"
+
+/* How a source wrote a value. The command line and the environment only know text. */
+enum raw_kind {
+    RAW_TEXT,
+    RAW_NUMBER,
+    RAW_BOOL,
+    RAW_NONE,     /* Python's None */
+    RAW_LIST,     /* of strings and numbers */
+    RAW_PAIRS,    /* NAME=VALUE items of a table or a dict */
+    RAW_CALLABLE, /* the item is its line number */
+    RAW_OTHER     /* the item describes it */
+};
+
+struct raw_value {
+    enum raw_kind kind;
+    struct string_list items; /* one item unless RAW_NONE, RAW_LIST or RAW_PAIRS */
+};
+
+enum { SETTING_EXPECTED_BYTES = 512 };
+
+/*
+ * Sets the field. `append` adds to a list instead of replacing it. -ENOMEM; or -EINVAL, and `expected` says what is
+ * allowed in the words of an error message.
+ */
+[[nodiscard]] int setting_assign(struct settings *settings, const struct setting *setting, const struct raw_value *raw,
+                                 bool append, char expected[SETTING_EXPECTED_BYTES]);
+
+/* Sets the field to the table's default. A default is never wrong. */
+[[nodiscard]] int setting_assign_initial(struct settings *settings, const struct setting *setting);
+
+bool setting_equal(const struct setting *setting, const struct settings *left, const struct settings *right);
+[[nodiscard]] int setting_copy(const struct setting *setting, struct settings *to, const struct settings *from);
+
+/* The canonical word of an enum field. */
+const char *setting_word_of(const struct setting *setting, int value);
+
+/* As a TOML value, which is also how error messages and --print-config show it. */
+void setting_write(const struct setting *setting, const struct settings *settings, FILE *output);
+void raw_value_write(const struct raw_value *raw, FILE *output);
+void toml_string_write(const char *text, FILE *output);
+
+#endif
