@@ -10,7 +10,8 @@
  *     LISTENER   io: struct control_listener; fd: the listening socket
  *     PEER_UP    struct control_peer; io gets fds: outbound arena, pair page, app's doorbell, ring's doorbell for it
  *                app gets fds: inbound arena, pair page, ring's doorbell for it
- *     PEER_GONE  struct control_peer
+ *     PEER_GONE  struct control_peer; to io, flags: enum control_gone_flag
+ *     PEER_DRAIN io: struct control_peer of an app that takes nothing new; what it has begun goes on
  *     START      io: every listener and setting is there, create the ring and answer READY
  *     SETTINGS   settings memfd, after a reload; those that apply live
  *     LOG        error log fd [, io: access log fd], after a reopen
@@ -20,6 +21,7 @@
  *     HELLO      io: fd: its inbound arena
  *     READY      struct control_ready
  *     STUCK      io: struct control_peer of an app that passed `timeout`
+ *     RECYCLE    app: it has served max_requests; it serves on until DRAIN, which follows once another is ready
  *     FAILED     text for the operator, one message; the exit status says the rest
  *
  * Owns:    nothing; descriptors received become the receiver's.
@@ -36,6 +38,7 @@ enum control_kind {
     CONTROL_LISTENER,
     CONTROL_PEER_UP,
     CONTROL_PEER_GONE,
+    CONTROL_PEER_DRAIN,
     CONTROL_START,
     CONTROL_SETTINGS,
     CONTROL_LOG,
@@ -44,6 +47,7 @@ enum control_kind {
     CONTROL_HELLO,
     CONTROL_READY,
     CONTROL_STUCK,
+    CONTROL_RECYCLE,
     CONTROL_FAILED,
     CONTROL_KINDS
 };
@@ -71,7 +75,11 @@ struct control_peer {
     uint32_t index;       /* of the peer: app index when sent to an I/O process, ring index when sent to an app */
     uint32_t generation;
     uint32_t places;      /* requests it takes at once (io only) */
-    uint32_t flags;       /* enum control_ready_flag (io only) */
+    uint32_t flags;       /* io only: enum control_ready_flag, with PEER_GONE enum control_gone_flag */
+};
+
+enum control_gone_flag {
+    CONTROL_GONE_TIMED_OUT = 1, /* killed because it passed `timeout`: what it had begun gets 504 instead of 502 */
 };
 
 enum control_ready_flag {
