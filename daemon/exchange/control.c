@@ -88,8 +88,11 @@ int control_receive(int fd, struct control_message *ret_message)
         return -errno;
     message->fd_count = 0;
     take_fds(&header, message);
-    if (received == 0)
+    if (received == 0) {
+        /* Also what an empty message looks like, and that one may bring descriptors. */
+        control_close_fds(message);
         return 0;
+    }
     message->payload_bytes = (uint32_t)((size_t)received - sizeof message->kind);
     bool cut = (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
     if (cut || (size_t)received < sizeof message->kind || message->kind == 0 || message->kind >= CONTROL_KINDS) {

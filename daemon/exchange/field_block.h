@@ -23,7 +23,8 @@ enum { FIELD_BLOCK_OVERHEAD = 8 };
     uint8_t *at = block + *used;
     memcpy(at, lengths, sizeof lengths);
     memcpy(at + FIELD_BLOCK_OVERHEAD, name.data, name.length);
-    memcpy(at + FIELD_BLOCK_OVERHEAD + name.length, value.data, value.length);
+    if (value.length > 0) /* an empty value may be bytes without memory, which memcpy must not be given */
+        memcpy(at + FIELD_BLOCK_OVERHEAD + name.length, value.data, value.length);
     *used += FIELD_BLOCK_OVERHEAD + name.length + value.length;
     return true;
 }

@@ -86,7 +86,13 @@ void inbound_layout_compute(const struct exchange_shape *shape, struct inbound_l
 void outbound_layout_compute(const struct exchange_shape *shape, struct outbound_layout *ret_layout);
 size_t pair_page_bytes(const struct exchange_shape *shape);
 
-/* Both ends of the pair (ring, app), once both arenas are mapped. */
+/* What both ends put into `epoch` of the four below: it changes when either process of the pair is another one. */
+static inline uint32_t layout_epoch(uint32_t ring_generation, uint32_t app_generation)
+{
+    return ring_generation << 16 | (app_generation & 0xffff);
+}
+
+/* Both ends of the pair (ring, app), once both arenas are mapped. The epoch is left 0: set it before the first use. */
 void layout_request_writer(const struct exchange_shape *shape, const struct arena *inbound,
                            const struct arena *outbound, uint32_t ring, uint32_t app, struct spsc_writer *ret_writer);
 void layout_request_reader(const struct exchange_shape *shape, const struct arena *inbound,

@@ -5,6 +5,10 @@
  * the other relies on. Positions run freely over 32 bits; `tail - head <= capacity` is checked on every look at the
  * other side's word, and a violation is the other side's fault (-EPROTO), never an out-of-bounds access.
  *
+ * An arena outlives its peers: the process that takes the place of a dead one finds the positions that the survivor
+ * used with its predecessor until the survivor has heard of the change. Each position therefore carries the epoch of
+ * the pair (layout_epoch()); one of another epoch reads as "nothing pushed yet", "nothing popped yet".
+ *
  * Threads: one thread at a time pushes, one at a time pops (an app process holds its one lock around each).
  */
 #ifndef DAEMON_EXCHANGE_SPSC_RING_H
@@ -15,9 +19,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* One position, alone on its cache line. */
+/* One position in the low half, its epoch in the high half, alone on its cache line. */
 struct spsc_position {
-    _Alignas(64) _Atomic uint32_t value;
+    _Alignas(64) _Atomic uint64_t value;
 };
 static_assert(sizeof(struct spsc_position) == 64, "a position shares its line with nothing");
 
@@ -26,6 +30,7 @@ struct spsc_writer {
     struct spsc_position *tail;        /* own arena */
     const struct spsc_position *head;  /* the reader's arena */
     uint32_t capacity;                 /* power of two */
+    uint32_t epoch;                    /* of the pair; both ends set the same */
     uint32_t position;                 /* what was published, or is about to be */
     uint32_t head_seen;
 };
@@ -35,6 +40,7 @@ struct spsc_reader {
     const struct spsc_position *tail;  /* the writer's arena */
     struct spsc_position *head;        /* own arena */
     uint32_t capacity;
+    uint32_t epoch;
     uint32_t position;
     uint32_t tail_seen;
 };
