@@ -725,9 +725,8 @@ static void ring_up(struct app_exchange *exchange, const struct control_peer *pe
     const uint32_t app = exchange->setup.index;
     layout_request_reader(shape, &memory->inbound, &exchange->outbound, peer->index, app, &link->requests);
     layout_reply_writer(shape, &memory->inbound, &exchange->outbound, peer->index, app, &link->replies);
-    /* A new I/O process begins at zero; what this arena says of the last one must not confuse it. */
-    atomic_store_explicit(&link->requests.head->value, 0, memory_order_release);
-    atomic_store_explicit(&link->replies.tail->value, 0, memory_order_release);
+    /* What this arena says of the I/O process before is of another epoch: the new one reads it as empty. */
+    link->requests.epoch = link->replies.epoch = layout_epoch(peer->generation, exchange->setup.generation);
 }
 
 static void handle_control(struct app_exchange *exchange, struct control_message *message)
