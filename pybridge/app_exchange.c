@@ -723,10 +723,10 @@ static void ring_up(struct app_exchange *exchange, const struct control_peer *pe
     message->fd_count = 0;
     const struct exchange_shape *shape = &exchange->setup.shape;
     const uint32_t app = exchange->setup.index;
-    layout_request_reader(shape, &memory->inbound, &exchange->outbound, peer->index, app, &link->requests);
-    layout_reply_writer(shape, &memory->inbound, &exchange->outbound, peer->index, app, &link->replies);
     /* What this arena says of the I/O process before is of another epoch: the new one reads it as empty. */
-    link->requests.epoch = link->replies.epoch = layout_epoch(peer->generation, exchange->setup.generation);
+    const uint32_t epoch = layout_epoch(peer->generation, exchange->setup.generation);
+    layout_request_reader(shape, &memory->inbound, &exchange->outbound, peer->index, app, epoch, &link->requests);
+    layout_reply_writer(shape, &memory->inbound, &exchange->outbound, peer->index, app, epoch, &link->replies);
 }
 
 static void handle_control(struct app_exchange *exchange, struct control_message *message)

@@ -121,7 +121,8 @@ static struct message *entries_at(const struct arena *arena, uint32_t entries, u
 }
 
 void layout_request_writer(const struct exchange_shape *shape, const struct arena *inbound,
-                           const struct arena *outbound, uint32_t ring, uint32_t app, struct spsc_writer *ret_writer)
+                           const struct arena *outbound, uint32_t ring, uint32_t app, uint32_t epoch,
+                           struct spsc_writer *ret_writer)
 {
     struct inbound_layout in;
     struct outbound_layout out;
@@ -132,24 +133,27 @@ void layout_request_writer(const struct exchange_shape *shape, const struct aren
         .tail = &ends_at(inbound, in.queues, app)->tail,
         .head = &ends_at(outbound, out.queues, ring)->head,
         .capacity = shape->request_entries,
+        .epoch = epoch,
     };
 }
 
 void layout_request_reader(const struct exchange_shape *shape, const struct arena *inbound,
-                           const struct arena *outbound, uint32_t ring, uint32_t app, struct spsc_reader *ret_reader)
+                           const struct arena *outbound, uint32_t ring, uint32_t app, uint32_t epoch,
+                           struct spsc_reader *ret_reader)
 {
     struct spsc_writer writer;
-    layout_request_writer(shape, inbound, outbound, ring, app, &writer);
+    layout_request_writer(shape, inbound, outbound, ring, app, epoch, &writer);
     *ret_reader = (struct spsc_reader){
         .entries = writer.entries,
         .tail = writer.tail,
         .head = (struct spsc_position *)(uintptr_t)writer.head,
         .capacity = writer.capacity,
+        .epoch = epoch,
     };
 }
 
 void layout_reply_writer(const struct exchange_shape *shape, const struct arena *inbound, const struct arena *outbound,
-                         uint32_t ring, uint32_t app, struct spsc_writer *ret_writer)
+                         uint32_t ring, uint32_t app, uint32_t epoch, struct spsc_writer *ret_writer)
 {
     struct inbound_layout in;
     struct outbound_layout out;
@@ -160,18 +164,20 @@ void layout_reply_writer(const struct exchange_shape *shape, const struct arena 
         .tail = &ends_at(outbound, out.queues, ring)->tail,
         .head = &ends_at(inbound, in.queues, app)->head,
         .capacity = shape->reply_entries,
+        .epoch = epoch,
     };
 }
 
 void layout_reply_reader(const struct exchange_shape *shape, const struct arena *inbound, const struct arena *outbound,
-                         uint32_t ring, uint32_t app, struct spsc_reader *ret_reader)
+                         uint32_t ring, uint32_t app, uint32_t epoch, struct spsc_reader *ret_reader)
 {
     struct spsc_writer writer;
-    layout_reply_writer(shape, inbound, outbound, ring, app, &writer);
+    layout_reply_writer(shape, inbound, outbound, ring, app, epoch, &writer);
     *ret_reader = (struct spsc_reader){
         .entries = writer.entries,
         .tail = writer.tail,
         .head = (struct spsc_position *)(uintptr_t)writer.head,
         .capacity = writer.capacity,
+        .epoch = epoch,
     };
 }

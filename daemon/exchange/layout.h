@@ -31,20 +31,20 @@ enum {
 };
 
 struct exchange_shape {
-    uint32_t version;            /* EXCHANGE_VERSION */
-    uint32_t rings;              /* I/O processes */
-    uint32_t apps;               /* app indices that may be in use, old and new generations at once */
-    uint32_t slots;              /* per I/O process */
-    uint32_t fields_max;         /* per request */
-    uint32_t request_entries;    /* per (ring, app), power of two */
-    uint32_t reply_entries;      /* per (ring, app), power of two */
-    uint32_t recv_buffers;       /* power of two */
+    uint32_t version;         /* EXCHANGE_VERSION */
+    uint32_t rings;           /* I/O processes */
+    uint32_t apps;            /* app indices that may be in use, old and new generations at once */
+    uint32_t slots;           /* per I/O process */
+    uint32_t fields_max;      /* per request */
+    uint32_t request_entries; /* per (ring, app), power of two */
+    uint32_t reply_entries;   /* per (ring, app), power of two */
+    uint32_t recv_buffers;    /* power of two */
     uint32_t recv_buffer_bytes;
-    uint32_t upload_buffers;     /* power of two */
+    uint32_t upload_buffers; /* power of two */
     uint32_t upload_buffer_bytes;
-    uint32_t staging_small;      /* blocks */
+    uint32_t staging_small; /* blocks */
     uint32_t staging_large;
-    uint32_t outbound_small;     /* blocks, per app */
+    uint32_t outbound_small; /* blocks, per app */
     uint32_t outbound_large;
 };
 
@@ -52,8 +52,8 @@ struct exchange_shape {
 [[nodiscard]] int exchange_shape_check(const struct exchange_shape *shape);
 
 struct inbound_layout {
-    uint32_t queues;       /* struct queue_ends[apps] */
-    uint32_t entries;      /* struct message[apps][request_entries] */
+    uint32_t queues;  /* struct queue_ends[apps] */
+    uint32_t entries; /* struct message[apps][request_entries] */
     uint32_t records;
     uint32_t record_bytes;
     uint32_t recv_buffers;
@@ -63,8 +63,8 @@ struct inbound_layout {
 };
 
 struct outbound_layout {
-    uint32_t queues;       /* struct queue_ends[rings] */
-    uint32_t entries;      /* struct message[rings][reply_entries] */
+    uint32_t queues;  /* struct queue_ends[rings] */
+    uint32_t entries; /* struct message[rings][reply_entries] */
     uint32_t blocks;
     uint32_t bytes;
 };
@@ -86,21 +86,23 @@ void inbound_layout_compute(const struct exchange_shape *shape, struct inbound_l
 void outbound_layout_compute(const struct exchange_shape *shape, struct outbound_layout *ret_layout);
 size_t pair_page_bytes(const struct exchange_shape *shape);
 
-/* What both ends put into `epoch` of the four below: it changes when either process of the pair is another one. */
+/* Both processes of a pair know both generations (control.h); the epoch changes when either is another one. */
 static inline uint32_t layout_epoch(uint32_t ring_generation, uint32_t app_generation)
 {
     return ring_generation << 16 | (app_generation & 0xffff);
 }
 
-/* Both ends of the pair (ring, app), once both arenas are mapped. The epoch is left 0: set it before the first use. */
+/* Both ends of the pair (ring, app), once both arenas are mapped. `epoch` is layout_epoch(). */
 void layout_request_writer(const struct exchange_shape *shape, const struct arena *inbound,
-                           const struct arena *outbound, uint32_t ring, uint32_t app, struct spsc_writer *ret_writer);
+                           const struct arena *outbound, uint32_t ring, uint32_t app, uint32_t epoch,
+                           struct spsc_writer *ret_writer);
 void layout_request_reader(const struct exchange_shape *shape, const struct arena *inbound,
-                           const struct arena *outbound, uint32_t ring, uint32_t app, struct spsc_reader *ret_reader);
+                           const struct arena *outbound, uint32_t ring, uint32_t app, uint32_t epoch,
+                           struct spsc_reader *ret_reader);
 void layout_reply_writer(const struct exchange_shape *shape, const struct arena *inbound, const struct arena *outbound,
-                         uint32_t ring, uint32_t app, struct spsc_writer *ret_writer);
+                         uint32_t ring, uint32_t app, uint32_t epoch, struct spsc_writer *ret_writer);
 void layout_reply_reader(const struct exchange_shape *shape, const struct arena *inbound, const struct arena *outbound,
-                         uint32_t ring, uint32_t app, struct spsc_reader *ret_reader);
+                         uint32_t ring, uint32_t app, uint32_t epoch, struct spsc_reader *ret_reader);
 
 /* The record of a slot below shape->slots. */
 static inline struct slot_record *layout_record(const struct arena *inbound, const struct inbound_layout *layout,

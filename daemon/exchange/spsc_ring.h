@@ -26,19 +26,19 @@ struct spsc_position {
 static_assert(sizeof(struct spsc_position) == 64, "a position shares its line with nothing");
 
 struct spsc_writer {
-    struct message *entries;           /* own arena */
-    struct spsc_position *tail;        /* own arena */
-    const struct spsc_position *head;  /* the reader's arena */
-    uint32_t capacity;                 /* power of two */
-    uint32_t epoch;                    /* of the pair; both ends set the same */
-    uint32_t position;                 /* what was published, or is about to be */
+    struct message *entries;          /* own arena */
+    struct spsc_position *tail;       /* own arena */
+    const struct spsc_position *head; /* the reader's arena */
+    uint32_t capacity;                /* power of two */
+    uint32_t epoch;                   /* of the pair; both ends set the same */
+    uint32_t position;                /* what was published, or is about to be */
     uint32_t head_seen;
 };
 
 struct spsc_reader {
-    const struct message *entries;     /* the writer's arena */
-    const struct spsc_position *tail;  /* the writer's arena */
-    struct spsc_position *head;        /* own arena */
+    const struct message *entries;    /* the writer's arena */
+    const struct spsc_position *tail; /* the writer's arena */
+    struct spsc_position *head;       /* own arena */
     uint32_t capacity;
     uint32_t epoch;
     uint32_t position;

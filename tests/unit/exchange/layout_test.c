@@ -175,15 +175,15 @@ static void each_end_writes_its_own_arena_only(void **state)
     struct arenas *a = *state;
     struct spsc_writer writer;
     struct spsc_reader reader;
-    layout_request_writer(&SHAPE, &a->inbound[1], &a->outbound[2], 1, 2, &writer);
+    layout_request_writer(&SHAPE, &a->inbound[1], &a->outbound[2], 1, 2, 5, &writer);
     assert_true(inside(&a->inbound[1], writer.entries) && inside(&a->inbound[1], writer.tail));
     assert_true(inside(&a->outbound[2], writer.head));
-    layout_request_reader(&SHAPE, &a->inbound[1], &a->outbound[2], 1, 2, &reader);
+    layout_request_reader(&SHAPE, &a->inbound[1], &a->outbound[2], 1, 2, 5, &reader);
     assert_true(inside(&a->outbound[2], reader.head));
-    layout_reply_writer(&SHAPE, &a->inbound[1], &a->outbound[2], 1, 2, &writer);
+    layout_reply_writer(&SHAPE, &a->inbound[1], &a->outbound[2], 1, 2, 5, &writer);
     assert_true(inside(&a->outbound[2], writer.entries) && inside(&a->outbound[2], writer.tail));
     assert_true(inside(&a->inbound[1], writer.head));
-    layout_reply_reader(&SHAPE, &a->inbound[1], &a->outbound[2], 1, 2, &reader);
+    layout_reply_reader(&SHAPE, &a->inbound[1], &a->outbound[2], 1, 2, 5, &reader);
     assert_true(inside(&a->inbound[1], reader.head));
 }
 
@@ -210,17 +210,17 @@ static void every_pair_has_its_own_two_queues(void **state)
     for (uint32_t ring = 0; ring < 2; ring++)
         for (uint32_t app = 0; app < 3; app++) {
             struct spsc_writer writer;
-            layout_request_writer(&SHAPE, &a->inbound[ring], &a->outbound[app], ring, app, &writer);
+            layout_request_writer(&SHAPE, &a->inbound[ring], &a->outbound[app], ring, app, 5, &writer);
             fill(&writer, 1000 * ring + 10'000 * app);
-            layout_reply_writer(&SHAPE, &a->inbound[ring], &a->outbound[app], ring, app, &writer);
+            layout_reply_writer(&SHAPE, &a->inbound[ring], &a->outbound[app], ring, app, 5, &writer);
             fill(&writer, 1000 * ring + 10'000 * app + 500);
         }
     for (uint32_t ring = 0; ring < 2; ring++)
         for (uint32_t app = 0; app < 3; app++) {
             struct spsc_reader reader;
-            layout_request_reader(&SHAPE, &a->inbound[ring], &a->outbound[app], ring, app, &reader);
+            layout_request_reader(&SHAPE, &a->inbound[ring], &a->outbound[app], ring, app, 5, &reader);
             drain(&reader, 1000 * ring + 10'000 * app);
-            layout_reply_reader(&SHAPE, &a->inbound[ring], &a->outbound[app], ring, app, &reader);
+            layout_reply_reader(&SHAPE, &a->inbound[ring], &a->outbound[app], ring, app, 5, &reader);
             drain(&reader, 1000 * ring + 10'000 * app + 500);
         }
 }
