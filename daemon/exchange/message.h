@@ -56,7 +56,8 @@ struct message {
     uint8_t flags;
     uint16_t status;     /* RESPONSE, INTERIM: status; CANCEL: enum message_cancel */
     uint32_t slot;
-    uint32_t generation;   /* of the slot */
+    uint32_t generation; /* of the slot */
+    uint32_t count;      /* BLOCKS: how many ids; CONSUMED: octets */
     union {
         struct {
             /* The piece of body, in the sender's arena. */
