@@ -1,0 +1,77 @@
+/*
+ * Buffer pool: the octets that came from clients, and who still looks at them.
+ *
+ * All of it lies in the inbound arena, where app processes read it in place: receive buffers (small requests), upload
+ * buffers (bodies), and staging blocks (what had to be copied: a head cut across buffers, small pieces of body).
+ * Each is counted: a buffer that carried three pipelined requests goes back to the kernel when the last is done.
+ *
+ * Owns:    the counts and the provided-buffer rings of the two groups.
+ * Threads: the loop of the I/O process.
+ * Life:    as the I/O process. Every hold is matched by one drop; buffer_pool_live() is zero when nothing is alive.
+ */
+#ifndef DAEMON_IO_BUFFER_POOL_H
+#define DAEMON_IO_BUFFER_POOL_H
+
+#include "daemon/exchange/block_pool.h"
+#include "daemon/io/ring.h"
+
+enum loan_kind { LOAN_NONE, LOAN_RECEIVE, LOAN_UPLOAD, LOAN_STAGING };
+
+/* What keeps a run of octets in place. */
+struct loan {
+    uint32_t id;
+    enum loan_kind kind;
+};
+
+/* Both are provided-buffer groups of the ring; LOAN_RECEIVE and LOAN_UPLOAD are also the group numbers. */
+struct buffer_group {
+    struct io_uring_buf_ring *ring;
+    uint8_t *memory;
+    uint16_t *holders;
+    uint32_t count;
+    uint32_t bytes;
+    uint32_t lent;
+    int added; /* since the last commit */
+};
+
+struct buffer_pool {
+    struct buffer_group receive;
+    struct buffer_group upload;
+    struct block_pool staging;
+    uint16_t *staging_holders;
+    const struct arena *arena;
+    bool returned; /* a buffer came back since somebody last looked: starved connections may try again */
+};
+
+[[nodiscard]] int buffer_pool_init(struct buffer_pool *pool, struct ring *ring, const struct arena *inbound,
+                                   const struct exchange_shape *shape);
+void buffer_pool_deinit(struct buffer_pool *pool);
+
+/* A receive completed into buffer `id` of `group`; the caller now holds it. NULL for a number the kernel never had. */
+uint8_t *buffer_pool_received(struct buffer_pool *pool, enum loan_kind group, int32_t id, struct loan *ret_loan);
+
+/* A staging block with room for `bytes` (at most 64 KiB), held once. -ENOBUFS. */
+[[nodiscard]] int buffer_pool_stage(struct buffer_pool *pool, uint32_t bytes, struct loan *ret_loan,
+                                    uint8_t **ret_memory, uint32_t *ret_capacity);
+
+void buffer_pool_hold(struct buffer_pool *pool, struct loan loan);
+void buffer_pool_drop(struct buffer_pool *pool, struct loan *loan);
+
+/* Gives what came back this turn to the kernel. */
+void buffer_pool_commit(struct buffer_pool *pool);
+
+/* Whether so much of the group is lent that whoever can copy should. */
+bool buffer_pool_scarce(const struct buffer_pool *pool, enum loan_kind group);
+
+static inline uint32_t buffer_pool_live(const struct buffer_pool *pool)
+{
+    return pool->receive.lent + pool->upload.lent + block_pool_lent(&pool->staging);
+}
+
+/* Offset in the inbound arena of memory that lies in it. */
+static inline uint32_t buffer_pool_offset(const struct buffer_pool *pool, const uint8_t *memory)
+{
+    return (uint32_t)(memory - pool->arena->base);
+}
+
+#endif
