@@ -246,7 +246,7 @@ async def large(scope, receive, send):
 
 
 async def sleep(scope, receive, send):
-    EVENTS.append("sleeping")
+    print("sleeping", file=sys.stderr, flush=True)
     await asyncio.sleep(float(query(scope)))
     await plain(send, "slept\n")
 

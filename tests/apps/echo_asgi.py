@@ -1,4 +1,6 @@
-"""Says what arrived, as JSON. Text is latin-1, header names are lower case with dashes."""
+"""Says what arrived, as JSON. Text is latin-1, header names are lower case with dashes.
+
+The path /read-none leaves the body unread."""
 
 import hashlib
 import json
@@ -8,8 +10,8 @@ class Disconnected(Exception):
     pass
 
 
-async def read_body(receive):
-    digest, length, more = hashlib.sha256(), 0, True
+async def read_body(scope, receive):
+    digest, length, more = hashlib.sha256(), 0, scope["path"] != "/read-none"
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -23,7 +25,7 @@ async def read_body(receive):
 async def app(scope, receive, send):
     assert scope["type"] == "http"
     try:
-        digest, length = await read_body(receive)
+        digest, length = await read_body(scope, receive)
     except Disconnected:
         return
     answer = {

@@ -1,4 +1,6 @@
-"""Says what arrived, as JSON. Text is latin-1, header names are lower case with dashes."""
+"""Says what arrived, as JSON. Text is latin-1, header names are lower case with dashes.
+
+The path /read-none leaves the body unread."""
 
 import hashlib
 import json
@@ -13,7 +15,7 @@ def header_pairs(environ):
 
 
 def app(environ, start_response):
-    body = environ["wsgi.input"].read()
+    body = b"" if environ["PATH_INFO"] == "/read-none" else environ["wsgi.input"].read()
     answer = {
         "method": environ["REQUEST_METHOD"],
         "path": environ["PATH_INFO"],

@@ -87,13 +87,6 @@ def generator(environ, start_response):
         yield part
 
 
-def late_start(environ, start_response):
-    """PEP 3333: start_response may be called when the first item is asked for."""
-    yield b""
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    yield b"late"
-
-
 def exc_info_before(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     try:
@@ -345,7 +338,7 @@ def early_hints(environ, start_response):
 
 
 def sleep(environ, start_response):
-    EVENTS.append("sleeping")
+    print("sleeping", file=sys.stderr, flush=True)
     time.sleep(float(environ["QUERY_STRING"]))
     return plain(start_response, "slept\n")
 

@@ -176,11 +176,13 @@ async def _after(case: dict, exchange: Exchange) -> None:
     then = case.get("then", "any")
     if then == "close":
         await exchange.expect_end()
-    elif then == "keep":
-        await exchange.send([(FOLLOW_UP_REQUEST, 0)])
-        response = await exchange.response()
-        if response is None or response.status != 200 or json.loads(response.body)["path"] != FOLLOW_UP:
-            raise Wrong(f"the follow-up request got {response}")
+        return
+    await exchange.send([(FOLLOW_UP_REQUEST, 0)])
+    response = await exchange.response()
+    if response is None and then == "any":
+        return
+    if response is None or response.status != 200 or json.loads(response.body)["path"] != FOLLOW_UP:
+        raise Wrong(f"the follow-up request got {response}")
 
 
 async def _reject(case: dict, exchange: Exchange) -> None:
@@ -196,8 +198,7 @@ async def _reject(case: dict, exchange: Exchange) -> None:
         return
     if response.status not in case["status"]:
         raise Wrong(f"status {response.status}, allowed {case['status']}: {response.body[:200]!r}")
-    if case.get("then") == "close":
-        await exchange.expect_end()
+    await _after(case, exchange)
 
 
 async def _close(case: dict, exchange: Exchange) -> None:
