@@ -1,0 +1,52 @@
+#include "daemon/io/app_memory.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int app_memory_create(const struct exchange_shape *shape, int fd, struct app_memory **ret_memory)
+{
+    struct outbound_layout layout;
+    outbound_layout_compute(shape, &layout);
+    const uint32_t blocks = shape->outbound_small + shape->outbound_large;
+    struct app_memory *memory = calloc(1, sizeof *memory + blocks * sizeof memory->returns[0]);
+    if (memory == NULL) {
+        close(fd);
+        return -ENOMEM;
+    }
+    int r = arena_adopt(&memory->outbound, fd, false, layout.bytes, UINT32_MAX);
+    if (r < 0) {
+        free(memory);
+        return r;
+    }
+    memory->blocks = blocks;
+    memory->holders = 1;
+    *ret_memory = memory;
+    return 0;
+}
+
+void app_memory_hold(struct app_memory *memory)
+{
+    memory->holders++;
+}
+
+void app_memory_drop(struct app_memory *memory)
+{
+    if (memory == NULL)
+        return;
+    assert(memory->holders > 0);
+    if (--memory->holders > 0)
+        return;
+    arena_deinit(&memory->outbound);
+    free(memory);
+}
+
+void app_memory_give_back(struct app_memory *memory, uint32_t block)
+{
+    if (memory->gone || block == MESSAGE_NO_BLOCK)
+        return;
+    /* Full only when the app lent a block twice, which harms nobody but itself. */
+    if (memory->returns_count < memory->blocks)
+        memory->returns[memory->returns_count++] = block;
+}

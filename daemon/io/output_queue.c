@@ -1,0 +1,237 @@
+#include "daemon/io/output_queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+void output_pools_init(struct output_pools *pools)
+{
+    *pools = (struct output_pools){};
+    slab_init(&pools->pieces, sizeof(struct output_piece), 256);
+    slab_init(&pools->scratches, sizeof(struct output_scratch) + OUTPUT_SCRATCH_BYTES, 16);
+}
+
+void output_pools_deinit(struct output_pools *pools)
+{
+    slab_deinit(&pools->pieces);
+    slab_deinit(&pools->scratches);
+}
+
+void output_queue_init(struct output_queue *queue, struct output_pools *pools)
+{
+    *queue = (struct output_queue){.pools = pools};
+}
+
+static struct output_scratch *scratch_create(struct output_pools *pools, uint32_t bytes)
+{
+    bool usual = bytes <= OUTPUT_SCRATCH_BYTES;
+    struct output_scratch *scratch = usual ? slab_borrow(&pools->scratches) : malloc(sizeof *scratch + bytes);
+    if (scratch == NULL)
+        return NULL;
+    *scratch = (struct output_scratch){.capacity = usual ? (uint32_t)OUTPUT_SCRATCH_BYTES : bytes, .holders = 1};
+    return scratch;
+}
+
+static void scratch_drop(struct output_queue *queue, struct output_scratch *scratch)
+{
+    assert(scratch->holders > 0);
+    if (--scratch->holders > 0)
+        return;
+    queue->detached_bytes -= scratch->detached;
+    queue->pools->detached_bytes -= scratch->detached;
+    if (scratch->capacity == OUTPUT_SCRATCH_BYTES)
+        slab_give_back(&queue->pools->scratches, scratch);
+    else
+        free(scratch);
+}
+
+static void let_go(struct output_queue *queue, struct output_piece *piece)
+{
+    if (piece->memory != NULL) {
+        app_memory_give_back(piece->memory, piece->block);
+        app_memory_drop(piece->memory);
+    }
+    if (piece->scratch != NULL)
+        scratch_drop(queue, piece->scratch);
+    piece->memory = NULL;
+    piece->scratch = NULL;
+}
+
+static void pop(struct output_queue *queue)
+{
+    struct output_piece *piece = queue->first;
+    queue->first = piece->next;
+    if (queue->first == NULL)
+        queue->last = NULL;
+    let_go(queue, piece);
+    slab_give_back(&queue->pools->pieces, piece);
+}
+
+void output_queue_deinit(struct output_queue *queue)
+{
+    if (queue->pools == NULL)
+        return;
+    while (queue->first != NULL)
+        pop(queue);
+    if (queue->filling != NULL)
+        scratch_drop(queue, queue->filling);
+    *queue = (struct output_queue){};
+}
+
+static struct output_piece *append(struct output_queue *queue)
+{
+    struct output_piece *piece = slab_borrow(&queue->pools->pieces);
+    if (piece == NULL)
+        return NULL;
+    *piece = (struct output_piece){.block = MESSAGE_NO_BLOCK};
+    if (queue->last != NULL)
+        queue->last->next = piece;
+    else
+        queue->first = piece;
+    queue->last = piece;
+    return piece;
+}
+
+uint8_t *output_queue_reserve(struct output_queue *queue, uint32_t bytes, uint32_t *ret_capacity)
+{
+    struct output_scratch *scratch = queue->filling;
+    if (scratch == NULL || scratch->capacity - scratch->used < bytes) {
+        struct output_scratch *fresh = scratch_create(queue->pools, bytes);
+        if (fresh == NULL)
+            return NULL;
+        if (scratch != NULL)
+            scratch_drop(queue, scratch);
+        queue->filling = scratch = fresh;
+    }
+    *ret_capacity = scratch->capacity - scratch->used;
+    return scratch->data + scratch->used;
+}
+
+/* Whether the queue ends in the octets just before those at `data`, so that they can be one piece. A piece in flight
+ * may not grow: the kernel was told its length. */
+static bool joins_last(const struct output_queue *queue, const uint8_t *data)
+{
+    const struct output_piece *last = queue->last;
+    if (last == NULL || last->scratch != queue->filling || last->data + last->length != data)
+        return false;
+    uint32_t pieces = 0;
+    for (const struct output_piece *piece = queue->first; piece != NULL && pieces <= queue->in_flight_pieces;
+         piece = piece->next)
+        pieces++;
+    return pieces > queue->in_flight_pieces;
+}
+
+void output_queue_commit(struct output_queue *queue, uint32_t bytes)
+{
+    struct output_scratch *scratch = queue->filling;
+    const uint8_t *data = scratch->data + scratch->used;
+    assert(bytes <= scratch->capacity - scratch->used);
+    scratch->used += bytes;
+    queue->bytes += bytes;
+    if (bytes == 0)
+        return;
+    if (joins_last(queue, data)) {
+        queue->last->length += bytes;
+        return;
+    }
+    struct output_piece *piece = append(queue);
+    if (piece == NULL) {
+        /* Out of memory for 48 octets: the connection cannot go on, and its bytes say so by being too few. */
+        queue->bytes -= bytes;
+        return;
+    }
+    scratch->holders++;
+    piece->scratch = scratch;
+    piece->data = data;
+    piece->length = bytes;
+}
+
+int output_queue_copy(struct output_queue *queue, struct bytes data)
+{
+    uint32_t capacity;
+    uint8_t *room = output_queue_reserve(queue, (uint32_t)data.length, &capacity);
+    if (room == NULL)
+        return -ENOMEM;
+    memcpy(room, data.data, data.length);
+    output_queue_commit(queue, (uint32_t)data.length);
+    return 0;
+}
+
+int output_queue_lend(struct output_queue *queue, struct app_memory *memory, uint32_t block, struct bytes data)
+{
+    struct output_piece *piece = append(queue);
+    if (piece == NULL)
+        return -ENOMEM;
+    app_memory_hold(memory);
+    piece->memory = memory;
+    piece->block = block;
+    piece->data = data.data;
+    piece->length = (uint32_t)data.length;
+    queue->bytes += data.length;
+    return 0;
+}
+
+uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts)
+{
+    uint32_t count = 0;
+    size_t bytes = 0;
+    assert(queue->in_flight_pieces == 0);
+    for (struct output_piece *piece = queue->first; piece != NULL && count < OUTPUT_PARTS_MAX; piece = piece->next) {
+        if (bytes >= OUTPUT_SEND_MAX)
+            break;
+        parts[count++] = (struct iovec){(void *)(uintptr_t)piece->data, piece->length};
+        bytes += piece->length;
+    }
+    queue->in_flight_pieces = count;
+    return count;
+}
+
+void output_queue_sent(struct output_queue *queue, uint64_t bytes)
+{
+    assert(bytes <= queue->bytes);
+    queue->in_flight_pieces = 0;
+    queue->bytes -= bytes;
+    while (queue->first != NULL && bytes >= queue->first->length) {
+        bytes -= queue->first->length;
+        pop(queue);
+    }
+    if (bytes > 0) {
+        queue->first->data += bytes;
+        queue->first->length -= (uint32_t)bytes;
+    }
+    if (queue->first == NULL && queue->filling != NULL && queue->filling->holders == 1)
+        queue->filling->used = 0;
+}
+
+static bool detach_piece(struct output_queue *queue, struct output_piece *piece)
+{
+    struct output_scratch *scratch = scratch_create(queue->pools, piece->length);
+    if (scratch == NULL)
+        return false;
+    memcpy(scratch->data, piece->data, piece->length);
+    scratch->used = piece->length;
+    scratch->detached = piece->length;
+    queue->detached_bytes += piece->length;
+    queue->pools->detached_bytes += piece->length;
+    let_go(queue, piece);
+    piece->scratch = scratch;
+    piece->data = scratch->data;
+    piece->block = MESSAGE_NO_BLOCK;
+    return true;
+}
+
+void output_queue_detach(struct output_queue *queue, uint32_t queue_max, uint64_t total_max)
+{
+    uint32_t in_flight = queue->in_flight_pieces;
+    for (struct output_piece *piece = queue->first; piece != NULL; piece = piece->next) {
+        if (in_flight > 0) {
+            in_flight--;
+            continue;
+        }
+        if (piece->memory == NULL)
+            continue;
+        if (queue->detached_bytes + piece->length > queue_max ||
+            queue->pools->detached_bytes + piece->length > total_max || !detach_piece(queue, piece))
+            return;
+    }
+}

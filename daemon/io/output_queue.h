@@ -1,0 +1,88 @@
+/*
+ * Output queue: what one connection has yet to send, in order, by reference where it can be.
+ *
+ * A piece is either octets in an app process's arena (the block is given back when they are sent) or octets in a
+ * scratch buffer of our own: heads, chunk framing, small bodies, and what was taken off an application's hands because
+ * its client is slow. Neighbouring octets of one scratch buffer are one piece, so many small responses are one send.
+ *
+ * Owns:    its pieces and scratch buffers; holds the app memory that they point to.
+ * Threads: the loop. One send at a time is in flight; what it covers stays untouched until output_queue_sent().
+ */
+#ifndef DAEMON_IO_OUTPUT_QUEUE_H
+#define DAEMON_IO_OUTPUT_QUEUE_H
+
+#include "daemon/io/app_memory.h"
+#include "daemon/io/slab.h"
+#include "proto/bytes.h"
+
+#include <sys/uio.h>
+
+enum {
+    OUTPUT_SCRATCH_BYTES = 4'032,
+    OUTPUT_COPY_MAX = 2'048, /* a body this small travels beside its head rather than in a part of its own */
+    OUTPUT_PARTS_MAX = 16,
+    OUTPUT_SEND_MAX = 131'072, /* octets of one send: half of a response's window stays free to be refilled */
+};
+
+/* Shared by all queues of an I/O process. */
+struct output_pools {
+    struct slab pieces;
+    struct slab scratches;
+    uint64_t detached_bytes; /* octets copied off applications' hands, all connections together */
+};
+
+struct output_scratch {
+    uint32_t used;
+    uint32_t capacity;
+    uint32_t holders; /* pieces, and the queue while it is the one being filled */
+    uint32_t detached;
+    uint8_t data[];
+};
+
+struct output_piece {
+    const uint8_t *data;
+    uint32_t length;
+    uint32_t block;
+    struct app_memory *memory;      /* either this ... */
+    struct output_scratch *scratch; /* ... or this */
+    struct output_piece *next;
+};
+
+struct output_queue {
+    struct output_pools *pools;
+    struct output_piece *first;
+    struct output_piece *last;
+    struct output_scratch *filling;
+    uint64_t bytes;
+    uint32_t detached_bytes;
+    uint32_t in_flight_pieces;
+};
+
+void output_pools_init(struct output_pools *pools);
+void output_pools_deinit(struct output_pools *pools);
+
+void output_queue_init(struct output_queue *queue, struct output_pools *pools);
+void output_queue_deinit(struct output_queue *queue);
+
+/* Room for `bytes` in one run; NULL without memory. What of it is used is said by the next call, before any other. */
+uint8_t *output_queue_reserve(struct output_queue *queue, uint32_t bytes, uint32_t *ret_capacity);
+void output_queue_commit(struct output_queue *queue, uint32_t bytes);
+
+/* Copies. -ENOMEM. */
+[[nodiscard]] int output_queue_copy(struct output_queue *queue, struct bytes data);
+
+/* By reference: holds `memory`, gives `block` back when sent (MESSAGE_NO_BLOCK: it is another piece's). -ENOMEM. */
+[[nodiscard]] int output_queue_lend(struct output_queue *queue, struct app_memory *memory, uint32_t block,
+                                    struct bytes data);
+
+/* The next send, at most OUTPUT_PARTS_MAX parts; marks them as in flight. Returns how many. */
+uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts);
+
+/* The send in flight took `bytes` octets (0 when it failed). */
+void output_queue_sent(struct output_queue *queue, uint64_t bytes);
+
+/* Copies pieces that are not in flight off their application's hands, while this queue holds at most `queue_max` and
+ * all of them at most `total_max` octets of copies. */
+void output_queue_detach(struct output_queue *queue, uint32_t queue_max, uint64_t total_max);
+
+#endif
