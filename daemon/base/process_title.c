@@ -1,0 +1,108 @@
+#include "daemon/base/process_title.h"
+
+#include "daemon/base/owned.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+enum { TITLE_BYTES_MAX = 256, STAT_BYTES_MAX = 2'048, COMM_BYTES = 16 };
+
+struct title_area {
+    char *base;
+    size_t argument_bytes;
+    size_t environment_bytes; /* directly behind the arguments */
+};
+
+static bool environment_moved;
+
+/* The arrays of a moved environment, reachable for as long as the process lives. */
+void process_title_make_room(void)
+{
+    size_t count = 0;
+    while (environ[count] != NULL)
+        count++;
+    char **copy = calloc(count + 1, sizeof *copy);
+    if (copy == NULL)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        copy[i] = strdup(environ[i]);
+        if (copy[i] == NULL)
+            return;
+    }
+    environ = copy;
+    environment_moved = true;
+}
+
+static ssize_t read_stat(char text[STAT_BYTES_MAX])
+{
+    OWNED_FD fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t length = read(fd, text, STAT_BYTES_MAX - 1);
+    if (length < 0)
+        return -errno;
+    text[length] = '\0';
+    return length;
+}
+
+/* Fields 48 to 51 of proc(5): arg_start, arg_end, env_start, env_end; field 3 follows the last parenthesis. */
+static bool find_area(struct title_area *ret_area)
+{
+    char text[STAT_BYTES_MAX];
+    unsigned long long bounds[4];
+
+    if (read_stat(text) < 0)
+        return false;
+    const char *at = strrchr(text, ')');
+    for (int field = 2; at != NULL && field < 47; field++)
+        at = strchr(at + 1, ' ');
+    if (at == NULL || sscanf(at, " %llu %llu %llu %llu", &bounds[0], &bounds[1], &bounds[2], &bounds[3]) != 4)
+        return false;
+    if (bounds[0] == 0 || bounds[1] <= bounds[0])
+        return false;
+    bool adjacent = environment_moved && bounds[2] == bounds[1] && bounds[3] > bounds[2];
+    *ret_area = (struct title_area){
+        .base = (char *)(uintptr_t)bounds[0],
+        .argument_bytes = (size_t)(bounds[1] - bounds[0]),
+        .environment_bytes = adjacent ? (size_t)(bounds[3] - bounds[2]) : 0,
+    };
+    return true;
+}
+
+/* The kernel reads on into the environment exactly when the last octet of the arguments is not NUL. */
+static void fill_area(const struct title_area *area, const char *title)
+{
+    size_t room = area->argument_bytes + area->environment_bytes;
+    size_t length = strlen(title) < room ? strlen(title) : room - 1;
+    memset(area->base, 0, room);
+    memcpy(area->base, title, length);
+}
+
+static void set_short_name(const char *title)
+{
+    static const char prefix[] = "uroboros: ";
+    char name[COMM_BYTES];
+    if (strncmp(title, prefix, sizeof prefix - 1) == 0)
+        title += sizeof prefix - 1;
+    snprintf(name, sizeof name, "uro %.11s", title);
+    prctl(PR_SET_NAME, name);
+}
+
+void process_title_set(const char *format, ...)
+{
+    char title[TITLE_BYTES_MAX];
+    struct title_area area;
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(title, sizeof title, format, arguments);
+    va_end(arguments);
+    if (find_area(&area))
+        fill_area(&area, title);
+    set_short_name(title);
+}
