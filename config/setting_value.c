@@ -298,42 +298,42 @@ static int assign_hook(struct target *target)
     return 0;
 }
 
-static void expect_bool(const struct setting *, FILE *output)
+static void allow_bool(const struct setting *, FILE *output)
 {
-    fputs("expected true or false", output);
+    fputs("true or false", output);
 }
 
-static void expect_count(const struct setting *setting, FILE *output)
+static void allow_count(const struct setting *setting, FILE *output)
 {
     if (setting->max < INT32_MAX)
-        fprintf(output, "expected a whole number from %ld to %ld", (long)setting->min, (long)setting->max);
+        fprintf(output, "a whole number from %ld to %ld", (long)setting->min, (long)setting->max);
     else
-        fprintf(output, "expected a whole number, %ld or more", (long)setting->min);
+        fprintf(output, "a whole number, %ld or more", (long)setting->min);
     if (setting->automatic != NULL)
         fprintf(output, ", or \"%s\"", setting->automatic);
 }
 
-static void expect_size(const struct setting *setting, FILE *output)
+static void allow_size(const struct setting *setting, FILE *output)
 {
-    fprintf(output, "expected bytes from %ld to %ld, as a number that K, M or G may follow", (long)setting->min,
+    fprintf(output, "bytes from %ld to %ld, as a number that K, M or G may follow", (long)setting->min,
             (long)setting->max);
 }
 
-static void expect_duration(const struct setting *setting, FILE *output)
+static void allow_duration(const struct setting *setting, FILE *output)
 {
-    fprintf(output, "expected seconds from 0 to %ld, fractions allowed", (long)(setting->max / 1000));
+    fprintf(output, "seconds from 0 to %ld, fractions allowed", (long)(setting->max / 1000));
     if (setting->automatic != NULL)
         fprintf(output, ", or \"%s\"", setting->automatic);
 }
 
-static void expect_mode(const struct setting *setting, FILE *output)
+static void allow_mode(const struct setting *setting, FILE *output)
 {
-    fprintf(output, "expected a file mode from 0 to 0o%lo, octal behind a leading 0", (unsigned long)setting->max);
+    fprintf(output, "a file mode from 0 to 0o%lo, octal behind a leading 0", (unsigned long)setting->max);
 }
 
-static void expect_word(const struct setting *setting, FILE *output)
+static void allow_word(const struct setting *setting, FILE *output)
 {
-    const char *before = "expected one of ";
+    const char *before = "one of ";
 
     for (const struct setting_word *word = setting->words; word->word != NULL; word++) {
         if (word->refusal != NULL || setting_word_of(setting, word->value) != word->word)
@@ -343,29 +343,29 @@ static void expect_word(const struct setting *setting, FILE *output)
     }
 }
 
-static void expect_string(const struct setting *, FILE *output)
+static void allow_string(const struct setting *, FILE *output)
 {
-    fputs("expected a string", output);
+    fputs("a string", output);
 }
 
-static void expect_identity(const struct setting *, FILE *output)
+static void allow_identity(const struct setting *, FILE *output)
 {
-    fputs("expected a name or a number", output);
+    fputs("a name or a number", output);
 }
 
-static void expect_list(const struct setting *, FILE *output)
+static void allow_list(const struct setting *, FILE *output)
 {
-    fputs("expected a string or a list of strings", output);
+    fputs("a string or a list of strings", output);
 }
 
-static void expect_pairs(const struct setting *, FILE *output)
+static void allow_pairs(const struct setting *, FILE *output)
 {
-    fputs("expected a table of names and strings, or NAME=VALUE,NAME=VALUE", output);
+    fputs("a table of names and strings, or NAME=VALUE,NAME=VALUE", output);
 }
 
-static void expect_hook(const struct setting *, FILE *output)
+static void allow_hook(const struct setting *, FILE *output)
 {
-    fputs("expected a function of a Python settings file", output);
+    fputs("a function of a Python settings file", output);
 }
 
 void toml_string_write(const char *text, FILE *output)
@@ -477,21 +477,26 @@ static void write_pairs_field(const struct setting *, const void *field, FILE *o
 
 static const struct {
     int (*assign)(struct target *);
-    void (*expect)(const struct setting *, FILE *);
+    void (*allow)(const struct setting *, FILE *);
     void (*write)(const struct setting *, const void *field, FILE *);
 } types[] = {
-    [SETTING_BOOL] = {assign_bool, expect_bool, write_bool},
-    [SETTING_COUNT] = {assign_count, expect_count, write_count},
-    [SETTING_SIZE] = {assign_size, expect_size, write_size},
-    [SETTING_DURATION] = {assign_duration, expect_duration, write_duration},
-    [SETTING_MODE] = {assign_mode, expect_mode, write_mode},
-    [SETTING_WORD] = {assign_word, expect_word, write_word},
-    [SETTING_STRING] = {assign_string, expect_string, write_string},
-    [SETTING_IDENTITY] = {assign_identity, expect_identity, write_string},
-    [SETTING_LIST] = {assign_list, expect_list, write_list},
-    [SETTING_PAIRS] = {assign_pairs, expect_pairs, write_pairs_field},
-    [SETTING_HOOK] = {assign_hook, expect_hook, write_count},
+    [SETTING_BOOL] = {assign_bool, allow_bool, write_bool},
+    [SETTING_COUNT] = {assign_count, allow_count, write_count},
+    [SETTING_SIZE] = {assign_size, allow_size, write_size},
+    [SETTING_DURATION] = {assign_duration, allow_duration, write_duration},
+    [SETTING_MODE] = {assign_mode, allow_mode, write_mode},
+    [SETTING_WORD] = {assign_word, allow_word, write_word},
+    [SETTING_STRING] = {assign_string, allow_string, write_string},
+    [SETTING_IDENTITY] = {assign_identity, allow_identity, write_string},
+    [SETTING_LIST] = {assign_list, allow_list, write_list},
+    [SETTING_PAIRS] = {assign_pairs, allow_pairs, write_pairs_field},
+    [SETTING_HOOK] = {assign_hook, allow_hook, write_count},
 };
+
+void setting_write_allowed(const struct setting *setting, FILE *output)
+{
+    types[setting->type].allow(setting, output);
+}
 
 static void explain(const struct target *target, char expected[SETTING_EXPECTED_BYTES])
 {
@@ -503,8 +508,10 @@ static void explain(const struct target *target, char expected[SETTING_EXPECTED_
         return;
     if (target->refusal != NULL)
         fputs(target->refusal, output);
-    else
-        types[target->setting->type].expect(target->setting, output);
+    else {
+        fputs("expected ", output);
+        setting_write_allowed(target->setting, output);
+    }
     fclose(output);
 }
 
@@ -520,7 +527,8 @@ int setting_assign(struct settings *settings, const struct setting *setting, con
     return result;
 }
 
-int setting_assign_initial(struct settings *settings, const struct setting *setting)
+/* A default is never wrong. */
+static int assign_initial(struct settings *settings, const struct setting *setting)
 {
     char expected[SETTING_EXPECTED_BYTES];
     char *initial = (char *)setting->initial;
@@ -531,6 +539,16 @@ int setting_assign_initial(struct settings *settings, const struct setting *sett
     int result = setting_assign(settings, setting, &raw, false, expected);
     assert(result != -EINVAL);
     return result;
+}
+
+int settings_assign_defaults(struct settings *settings)
+{
+    for (size_t i = 0; i < setting_count(); i++) {
+        int result = assign_initial(settings, setting_at(i));
+        if (result < 0)
+            return result;
+    }
+    return 0;
 }
 
 const char *setting_word_of(const struct setting *setting, int value)

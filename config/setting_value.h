@@ -37,8 +37,8 @@ enum { SETTING_EXPECTED_BYTES = 512 };
 [[nodiscard]] int setting_assign(struct settings *settings, const struct setting *setting, const struct raw_value *raw,
                                  bool append, char expected[SETTING_EXPECTED_BYTES]);
 
-/* Sets the field to the table's default. A default is never wrong. */
-[[nodiscard]] int setting_assign_initial(struct settings *settings, const struct setting *setting);
+/* Sets every field that has a default in the table; the others stay zero. 0 or -ENOMEM. */
+[[nodiscard]] int settings_assign_defaults(struct settings *settings);
 
 bool setting_equal(const struct setting *setting, const struct settings *left, const struct settings *right);
 [[nodiscard]] int setting_copy(const struct setting *setting, struct settings *to, const struct settings *from);
@@ -49,6 +49,8 @@ const char *setting_word_of(const struct setting *setting, int value);
 /* As a TOML value, which is also how error messages and --print-config show it. */
 void setting_write(const struct setting *setting, const struct settings *settings, FILE *output);
 void raw_value_write(const struct raw_value *raw, FILE *output);
+/* What the type and the bounds allow, to stand after "expected". */
+void setting_write_allowed(const struct setting *setting, FILE *output);
 void toml_string_write(const char *text, FILE *output);
 
 #endif
