@@ -342,7 +342,7 @@ static void put_dash(OP_PARAMETERS)
 
 static void put_remote_address(OP_PARAMETERS)
 {
-    put_value(writer, entry->remote_address);
+    put_value(writer, entry->remote_address.length ? entry->remote_address : BYTES_LITERAL("-"));
 }
 
 static void put_user(OP_PARAMETERS)
@@ -541,11 +541,27 @@ static void put_json_object(OP_PARAMETERS)
 static const struct {
     char letter;
     put_op *put;
+    enum http_field_id field_id;
 } atoms[] = {
-    {'h', put_remote_address}, {'u', put_user},        {'t', put_time},       {'r', put_request_line},
-    {'m', put_method},         {'U', put_path},        {'q', put_query},      {'H', put_protocol_atom},
-    {'s', put_status},         {'B', put_body_bytes},  {'b', put_body_bytes}, {'T', put_duration_s},
-    {'M', put_duration_ms},    {'D', put_duration_us}, {'p', put_pid},        {'L', put_duration_decimal},
+    {'h', put_remote_address, HTTP_FIELD_OTHER},
+    {'l', put_dash, HTTP_FIELD_OTHER}, /* identd, of old */
+    {'u', put_user, HTTP_FIELD_OTHER},
+    {'t', put_time, HTTP_FIELD_OTHER},
+    {'r', put_request_line, HTTP_FIELD_OTHER},
+    {'m', put_method, HTTP_FIELD_OTHER},
+    {'U', put_path, HTTP_FIELD_OTHER},
+    {'q', put_query, HTTP_FIELD_OTHER},
+    {'H', put_protocol_atom, HTTP_FIELD_OTHER},
+    {'s', put_status, HTTP_FIELD_OTHER},
+    {'B', put_body_bytes, HTTP_FIELD_OTHER},
+    {'b', put_body_bytes, HTTP_FIELD_OTHER},
+    {'f', put_request_field, HTTP_FIELD_REFERER},
+    {'a', put_request_field, HTTP_FIELD_USER_AGENT},
+    {'T', put_duration_s, HTTP_FIELD_OTHER},
+    {'M', put_duration_ms, HTTP_FIELD_OTHER},
+    {'D', put_duration_us, HTTP_FIELD_OTHER},
+    {'L', put_duration_decimal, HTTP_FIELD_OTHER},
+    {'p', put_pid, HTTP_FIELD_OTHER},
 };
 
 /* What an I/O process knows of the environ; the HTTP_* of it are request fields. */
@@ -610,7 +626,7 @@ static struct op atom_op(struct access_format *format, char *atom, size_t length
         return named_op(format, atom + 1, length - 3, atom[length - 1]);
     for (size_t i = 0; length == 1 && i < sizeof atoms / sizeof atoms[0]; i++)
         if (atoms[i].letter == *atom)
-            return (struct op){.put = atoms[i].put};
+            return (struct op){.put = atoms[i].put, .field_id = atoms[i].field_id};
     return (struct op){.put = put_dash};
 }
 
@@ -713,9 +729,9 @@ size_t access_format_render(struct access_format *format, const struct access_en
     if (writer.full && !bounded)
         return 0;
 
-    writer.end = output + bytes_max;
+    struct writer rest = {.at = writer.at, .end = output + bytes_max};
     if (writer.full)
-        PUT_LITERAL(&writer, "...");
-    PUT_LITERAL(&writer, "\n");
-    return (size_t)(writer.at - output);
+        PUT_LITERAL(&rest, "...");
+    PUT_LITERAL(&rest, "\n");
+    return (size_t)(rest.at - output);
 }
