@@ -107,18 +107,12 @@ uint8_t *output_queue_reserve(struct output_queue *queue, uint32_t bytes, uint32
     return scratch->data + scratch->used;
 }
 
-/* Whether the queue ends in the octets just before those at `data`, so that they can be one piece. A piece in flight
- * may not grow: the kernel was told its length. */
+/* Whether the queue ends in the octets just before those at `data`, so that they can be one piece. */
 static bool joins_last(const struct output_queue *queue, const uint8_t *data)
 {
     const struct output_piece *last = queue->last;
-    if (last == NULL || last->scratch != queue->filling || last->data + last->length != data)
-        return false;
-    uint32_t pieces = 0;
-    for (const struct output_piece *piece = queue->first; piece != NULL && pieces <= queue->in_flight_pieces;
-         piece = piece->next)
-        pieces++;
-    return pieces > queue->in_flight_pieces;
+    return last != NULL && last != queue->in_flight_last && last->scratch == queue->filling &&
+           last->data + last->length == data;
 }
 
 void output_queue_commit(struct output_queue *queue, uint32_t bytes)
@@ -181,6 +175,7 @@ uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts)
             break;
         parts[count++] = (struct iovec){(void *)(uintptr_t)piece->data, piece->length};
         bytes += piece->length;
+        queue->in_flight_last = piece;
     }
     queue->in_flight_pieces = count;
     return count;
@@ -190,6 +185,7 @@ void output_queue_sent(struct output_queue *queue, uint64_t bytes)
 {
     assert(bytes <= queue->bytes);
     queue->in_flight_pieces = 0;
+    queue->in_flight_last = NULL;
     queue->bytes -= bytes;
     while (queue->first != NULL && bytes >= queue->first->length) {
         bytes -= queue->first->length;

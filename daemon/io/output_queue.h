@@ -56,6 +56,7 @@ struct output_queue {
     uint64_t bytes;
     uint32_t detached_bytes;
     uint32_t in_flight_pieces;
+    const struct output_piece *in_flight_last; /* must not grow: the kernel was told its length */
 };
 
 void output_pools_init(struct output_pools *pools);

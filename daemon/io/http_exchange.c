@@ -1,0 +1,154 @@
+#include "daemon/io/http_exchange.h"
+
+#include <assert.h>
+#include <errno.h>
+
+enum {
+    SMALL_PIECE_BYTES = 1'024, /* shorter pieces are gathered in a staging block */
+};
+
+struct http_exchange *http_exchange_create(struct io_core *core, uint32_t slot)
+{
+    struct http_exchange *exchange = slab_borrow(&core->exchanges);
+    if (exchange == NULL)
+        return NULL;
+    *exchange = (struct http_exchange){
+        .slot = slot,
+        .record = layout_record(&core->inbound, &core->layout, slot),
+        .body_left = -1,
+        .started_us = core->now_us,
+    };
+    metrics_set(core->metrics, METRIC_EXCHANGES_LIVE, core->exchanges.live);
+    return exchange;
+}
+
+static void append_piece(struct http_exchange *exchange, struct body_piece *piece)
+{
+    piece->next = NULL;
+    if (exchange->last != NULL)
+        exchange->last->next = piece;
+    else
+        exchange->first = piece;
+    exchange->last = piece;
+    if (exchange->unsent == NULL)
+        exchange->unsent = piece;
+    exchange->unconsumed_bytes += piece->length;
+    exchange->body_bytes += piece->length;
+}
+
+/* Room for `length` octets behind the last ones gathered. */
+static int make_tail(struct io_core *core, struct http_exchange *exchange, uint32_t length)
+{
+    if (exchange->tail_loan.kind != LOAN_NONE && exchange->tail_capacity - exchange->tail_used >= length)
+        return 0;
+    struct loan loan;
+    uint8_t *memory;
+    uint32_t capacity;
+    int r = buffer_pool_stage(&core->buffers, length, &loan, &memory, &capacity);
+    if (r < 0)
+        return r;
+    buffer_pool_drop(&core->buffers, &exchange->tail_loan);
+    exchange->tail_loan = loan;
+    exchange->tail_memory = memory;
+    exchange->tail_capacity = capacity;
+    exchange->tail_used = 0;
+    return 0;
+}
+
+static int append_copy(struct io_core *core, struct http_exchange *exchange, const uint8_t *data, uint32_t length)
+{
+    int r = make_tail(core, exchange, length);
+    if (r < 0)
+        return r;
+    uint8_t *at = exchange->tail_memory + exchange->tail_used;
+    memcpy(at, data, length);
+    exchange->tail_used += length;
+
+    /* Octets that follow those of a piece nobody has seen yet make it longer instead of being one more. */
+    struct body_piece *last = exchange->last;
+    uint32_t offset = buffer_pool_offset(&core->buffers, at);
+    if (last != NULL && exchange->unsent != NULL && last->loan.kind == LOAN_STAGING &&
+        last->loan.id == exchange->tail_loan.id && last->offset + last->length == offset) {
+        last->length += length;
+        exchange->unconsumed_bytes += length;
+        exchange->body_bytes += length;
+        return 0;
+    }
+    struct body_piece *piece = slab_borrow(&core->bodies);
+    if (piece == NULL)
+        return -ENOBUFS;
+    buffer_pool_hold(&core->buffers, exchange->tail_loan);
+    *piece = (struct body_piece){.loan = exchange->tail_loan, .offset = offset, .length = length};
+    append_piece(exchange, piece);
+    return 0;
+}
+
+int http_exchange_body_append(struct io_core *core, struct http_exchange *exchange, struct loan loan,
+                              const uint8_t *data, uint32_t length)
+{
+    if (length == 0)
+        return 0;
+    if (length < SMALL_PIECE_BYTES || buffer_pool_scarce(&core->buffers, loan.kind)) {
+        int r = append_copy(core, exchange, data, length);
+        if (r == 0 || length < SMALL_PIECE_BYTES)
+            return r;
+    }
+    struct body_piece *piece = slab_borrow(&core->bodies);
+    if (piece == NULL)
+        return -ENOBUFS;
+    buffer_pool_hold(&core->buffers, loan);
+    *piece = (struct body_piece){.loan = loan, .offset = buffer_pool_offset(&core->buffers, data), .length = length};
+    append_piece(exchange, piece);
+    return 0;
+}
+
+static void pop_piece(struct io_core *core, struct http_exchange *exchange)
+{
+    struct body_piece *piece = exchange->first;
+    exchange->first = piece->next;
+    if (exchange->first == NULL)
+        exchange->last = NULL;
+    buffer_pool_drop(&core->buffers, &piece->loan);
+    slab_give_back(&core->bodies, piece);
+}
+
+uint32_t http_exchange_body_consumed(struct io_core *core, struct http_exchange *exchange, uint32_t octets)
+{
+    uint32_t left = octets;
+    while (left > 0 && exchange->first != NULL && exchange->first != exchange->unsent) {
+        struct body_piece *piece = exchange->first;
+        uint32_t taken = left < piece->length ? left : piece->length;
+        piece->offset += taken;
+        piece->length -= taken;
+        left -= taken;
+        exchange->unconsumed_bytes -= taken;
+        if (piece->length == 0)
+            pop_piece(core, exchange);
+    }
+    return octets - left;
+}
+
+void reply_discard(struct reply *reply)
+{
+    app_memory_give_back(reply->memory, reply->head_block);
+    if (reply->body_block != reply->head_block)
+        app_memory_give_back(reply->memory, reply->body_block);
+}
+
+void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
+{
+    timer_wheel_disarm(&core->wheel, &exchange->timer);
+    while (exchange->first != NULL)
+        pop_piece(core, exchange);
+    while (exchange->replies != NULL) {
+        struct reply *reply = exchange->replies;
+        exchange->replies = reply->next;
+        reply_discard(reply);
+        app_memory_drop(reply->memory);
+        slab_give_back(&core->replies, reply);
+    }
+    buffer_pool_drop(&core->buffers, &exchange->tail_loan);
+    buffer_pool_drop(&core->buffers, &exchange->head_loan);
+    slab_give_back(&core->exchanges, exchange);
+    metrics_set(core->metrics, METRIC_EXCHANGES_LIVE, core->exchanges.live);
+}

@@ -1,0 +1,131 @@
+/*
+ * HTTP exchange: one request and its response, between the session that speaks with the client and the dispatcher that
+ * speaks with an app process. It outlives either: a client may go while the application still works (the slot counts
+ * until the application is done with it), and an application may be done while its response is still being sent.
+ *
+ * Owns:    its slot, the received octets of its head and body, replies that came before their turn.
+ * Threads: the loop.
+ * Life:    created by a session with the head, freed when the session has let go (http_exchange_abandon or
+ *          http_exchange_finish) and no app process holds the slot.
+ *
+ *   BUFFERING --> WAITING --> QUEUED ------------> DONE      at the app; begun or not is in the slot's claim word
+ *       |            |  ^       | recalled, or app died unbegun
+ *       |            |  +-------+
+ *       +------------+---------------------------> DONE      answered by ourselves, or nobody wants it any more
+ */
+#ifndef DAEMON_IO_HTTP_EXCHANGE_H
+#define DAEMON_IO_HTTP_EXCHANGE_H
+
+#include "daemon/io/io_core.h"
+
+enum exchange_state {
+    EXCHANGE_BUFFERING, /* the session holds it back: body not complete, or not its turn */
+    EXCHANGE_WAITING,   /* in the dispatcher's queue: no app process had room */
+    EXCHANGE_QUEUED,    /* published to an app process */
+    EXCHANGE_DONE,      /* no app process holds it */
+};
+
+/* A run of request body in the inbound arena. */
+struct body_piece {
+    struct loan loan;
+    uint32_t offset;
+    uint32_t length;
+    struct body_piece *next;
+};
+
+/* What an app process said, checked as far as offsets go. The octets are in its arena and may change under us. */
+struct reply {
+    uint8_t kind;  /* MESSAGE_RESPONSE, MESSAGE_INTERIM or MESSAGE_BODY */
+    uint8_t flags; /* MESSAGE_END, MESSAGE_FAILED */
+    uint16_t status;
+    int64_t content_length;
+    struct bytes head;
+    struct bytes body;
+    uint32_t head_block;
+    uint32_t body_block;
+    struct app_memory *memory;
+    struct reply *next;
+};
+
+struct http_exchange;
+
+/* How the dispatcher speaks to whoever made the exchange. Never called after it has let go. */
+struct http_exchange_owner {
+    /* Takes the reply's blocks: gives each back, or lends it to an output queue. */
+    void (*on_reply)(struct http_exchange *exchange, struct reply *reply);
+    /* The application took octets of the body, or wants some (0). */
+    void (*on_credit)(struct http_exchange *exchange, uint32_t octets);
+    /* No response will come; `status` is what a client should be told if it was told nothing yet. */
+    void (*on_failure)(struct http_exchange *exchange, uint16_t status, enum close_reason reason);
+};
+
+struct http_exchange {
+    const struct http_exchange_owner *owner; /* NULL: let go */
+    void *session;
+    struct http_exchange *next;                      /* in the session, in order of requests */
+    struct http_exchange *wait_next, *wait_previous; /* in the dispatcher's queue, or among an app's exchanges */
+    enum exchange_state state;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t app; /* EXCHANGE_QUEUED: index of the link */
+    int32_t app_pid;
+    struct slot_record *record;
+    struct loan head_loan;
+    bool redispatched;   /* once: a poison request must not kill the whole set */
+    bool wants_continue; /* 100 Continue is due when the application reads */
+    bool is_safe;        /* GET, HEAD, OPTIONS or TRACE without body: may run beside others of its connection */
+    bool is_head;
+    bool keep_alive;
+    bool is_http_1_0;
+    bool te_trailers;
+
+    /* Request body: pieces first..last are received; those before `unsent` are with the app, not consumed yet. */
+    struct body_piece *first, *last, *unsent;
+    uint64_t unconsumed_bytes;
+    uint64_t body_bytes;
+    bool body_ended;  /* all received */
+    bool body_failed; /* it will never end */
+    bool end_sent;    /* the app knows */
+    bool retry;       /* something could not be pushed, the queue to the app was full */
+    bool cancel_due;
+    struct loan tail_loan; /* the staging block that small pieces are gathered in */
+    uint32_t tail_used, tail_capacity;
+    uint8_t *tail_memory;
+
+    /* Response, kept by the session. */
+    struct reply *replies, *replies_last; /* came before their turn */
+    bool reply_due;                       /* it is this exchange's turn */
+    bool head_sent;
+    bool response_ended;
+    bool chunked;
+    bool no_body;
+    uint16_t status;
+    int64_t body_left; /* of a response with a stated length; -1: not stated */
+    uint64_t response_bytes;
+
+    /* Time. */
+    struct timer_entry timer;
+    uint64_t started_us;
+    uint64_t dispatched_ms;
+    uint64_t begun_seen_ms; /* when we first saw that the app had begun it, or last got output; 0: not yet */
+    bool timed_out;
+};
+
+/* A new exchange with a claimed slot, in state BUFFERING; NULL when no slot or memory is free. */
+struct http_exchange *http_exchange_create(struct io_core *core, uint32_t slot);
+
+/* Appends received octets. Holds the loan, or copies small pieces so that a client that sends single octets does not
+ * pin a buffer for each. -ENOBUFS: no staging block is free. */
+[[nodiscard]] int http_exchange_body_append(struct io_core *core, struct http_exchange *exchange, struct loan loan,
+                                            const uint8_t *data, uint32_t length);
+
+/* The app consumed `octets`: drops the pieces. Returns what it really was (never more than was sent). */
+uint32_t http_exchange_body_consumed(struct io_core *core, struct http_exchange *exchange, uint32_t octets);
+
+/* Everything goes back; the dispatcher has released the slot already. */
+void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange);
+
+/* Gives the blocks of a reply back unused. */
+void reply_discard(struct reply *reply);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * I/O core: what every module of the I/O process shares. One per process, built by io_process.c, passed down.
+ *
+ * Owns:    nothing that its members do not own themselves.
+ * Threads: the loop.
+ */
+#ifndef DAEMON_IO_IO_CORE_H
+#define DAEMON_IO_IO_CORE_H
+
+#include "config/address_set.h"
+#include "config/schema.h"
+#include "daemon/exchange/control.h"
+#include "daemon/io/access_log.h"
+#include "daemon/io/buffer_pool.h"
+#include "daemon/io/date_cache.h"
+#include "daemon/io/metrics.h"
+#include "daemon/io/output_queue.h"
+#include "daemon/io/ring.h"
+#include "daemon/io/slab.h"
+#include "daemon/io/timer_wheel.h"
+#include "proto/http1_body.h"
+#include "proto/http1_request.h"
+
+struct io_core {
+    struct ring *ring;
+    struct timer_wheel wheel;
+    struct buffer_pool buffers;
+    struct output_pools outputs;
+    struct metrics *metrics;
+    struct access_log *access_log; /* NULL: off */
+    struct date_cache date_cache;
+    struct bytes date; /* for this turn */
+
+    struct settings settings;
+    struct address_set forwarded_allow;
+    struct address_set proxy_allow;
+    struct http1_limits head_limits;
+    struct http1_body_limits body_limits;
+
+    struct control_setup setup;
+    struct arena inbound;
+    struct inbound_layout layout;
+
+    uint64_t now_ms; /* monotonic, of this turn */
+    uint64_t now_us;
+    uint64_t wall_us;
+    bool draining;             /* no keep-alive any more */
+    bool app_buffers_requests; /* the applications are WSGI: request_buffering and response_buffering `auto` mean on */
+
+    struct slab exchanges;
+    struct slab bodies;  /* struct body_piece */
+    struct slab replies; /* struct reply */
+    struct slab sessions;
+};
+
+static inline bool io_core_request_buffering(const struct io_core *core)
+{
+    enum buffering asked = core->settings.request_buffering;
+    return asked == BUFFERING_ON || (asked == BUFFERING_AUTO && core->app_buffers_requests);
+}
+
+static inline bool io_core_response_buffering(const struct io_core *core)
+{
+    enum buffering asked = core->settings.response_buffering;
+    return asked == BUFFERING_ON || (asked == BUFFERING_AUTO && core->app_buffers_requests);
+}
+
+#endif
