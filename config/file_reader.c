@@ -1,9 +1,425 @@
 #include "config/file_reader.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 
-int file_reader_read(const struct settings_file *, struct settings_arena *, struct assignment_list *,
-                     struct string_list *, struct string_list *, char[SETTINGS_MESSAGE_BYTES])
+#include "daemon/base/owned.h"
+
+/* The program of the child, part of the binary: a daemon that moved still reads its settings. */
+__asm__(".pushsection .rodata\n"
+        "read_file_script:\n"
+        ".incbin \"config/read_file.py\"\n"
+        ".byte 0\n"
+        ".popsection\n");
+extern const char read_file_script[];
+
+enum { TABLES_BYTES = 512, READ_BYTES = 64 * 1024, RECORD_STRINGS_MAX = 65'536 };
+
+extern char **environ;
+
+struct reader {
+    const struct settings_file *file;
+    struct settings_arena *arena;
+    struct assignment_list *list;
+    struct string_list *environ;
+    struct string_list *warnings;
+    char *message;
+};
+
+struct answer {
+    char *octets;
+    size_t length;
+};
+
+/* One record of the answer; the strings are in the arena. */
+struct record {
+    char letter;
+    struct string_list strings;
+};
+
+[[gnu::format(printf, 2, 3)]] static int complain(struct reader *reader, const char *format, ...)
 {
-    return -ENOSYS;
+    struct assignment_place place = {.source = reader->file->shown};
+    char text[SETTINGS_MESSAGE_BYTES];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    return place_complain(&place, reader->message, "%s", text);
+}
+
+/* Names of the settings that take a table, so that the child does not flatten them. */
+static void table_names(char names[TABLES_BYTES])
+{
+    size_t used = 0;
+
+    names[0] = '\0';
+    for (size_t i = 0; i < setting_count(); i++) {
+        if (setting_at(i)->type != SETTING_PAIRS)
+            continue;
+        int length = snprintf(names + used, TABLES_BYTES - used, "%s%s", used > 0 ? "," : "", setting_at(i)->name);
+        used += (size_t)length;
+        assert(used < TABLES_BYTES);
+    }
+}
+
+static const char *kind_name(enum settings_file_kind kind)
+{
+    static const char *const names[] = {"toml", "python", "module"};
+
+    return names[kind];
+}
+
+/* The child keeps `answer_fd` under its number: closing on exec is undone for this one descriptor. */
+static int add_actions(posix_spawn_file_actions_t *actions, const struct settings_file *file, int answer_fd)
+{
+    int result = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+
+    if (result == 0)
+        result = posix_spawn_file_actions_adddup2(actions, answer_fd, answer_fd);
+    if (result == 0)
+        result = posix_spawn_file_actions_addchdir_np(actions, file->directory);
+    return -result;
+}
+
+/* The supervisor's blocked and ignored signals are its own affair. */
+static int add_attributes(posix_spawnattr_t *attributes)
+{
+    sigset_t none, all;
+
+    sigemptyset(&none);
+    sigfillset(&all);
+    int result = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    if (result == 0)
+        result = posix_spawnattr_setsigmask(attributes, &none);
+    if (result == 0)
+        result = posix_spawnattr_setsigdefault(attributes, &all);
+    return -result;
+}
+
+static int spawn_with(const struct settings_file *file, const posix_spawn_file_actions_t *actions,
+                      const posix_spawnattr_t *attributes, int answer_fd, pid_t *ret_pid)
+{
+    char number[16], tables[TABLES_BYTES];
+
+    table_names(tables);
+    snprintf(number, sizeof(number), "%d", answer_fd);
+    const char *arguments[] = {file->interpreter, "-c",   read_file_script, kind_name(file->kind),
+                               file->name,        number, tables,           NULL};
+    return -posix_spawn(ret_pid, file->interpreter, actions, attributes, (char *const *)arguments, environ);
+}
+
+static int spawn(const struct settings_file *file, int answer_fd, pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+
+    int result = -posix_spawn_file_actions_init(&actions);
+    if (result < 0)
+        return result;
+    result = -posix_spawnattr_init(&attributes);
+    if (result == 0) {
+        result = add_actions(&actions, file, answer_fd);
+        if (result == 0)
+            result = add_attributes(&attributes);
+        if (result == 0)
+            result = spawn_with(file, &actions, &attributes, answer_fd, ret_pid);
+        posix_spawnattr_destroy(&attributes);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return result;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+}
+
+/* Reads what there is. 0 at the end of the answer, 1 while there may be more. */
+static int take_answer(struct answer *answer, int fd)
+{
+    if (answer->length + READ_BYTES > FILE_READER_BYTES_MAX)
+        return -E2BIG;
+    ssize_t got = read(fd, answer->octets + answer->length, READ_BYTES);
+    if (got < 0)
+        return errno == EINTR ? 1 : -errno;
+    answer->length += (size_t)got;
+    return got > 0;
+}
+
+/* Until the answer has ended and the child too: one that closes the descriptor and stays is not waited for longer. */
+static int collect(struct answer *answer, int fd, int pid_fd, int timeout_ms)
+{
+    struct pollfd waits[] = {{.fd = fd, .events = POLLIN}, {.fd = pid_fd, .events = POLLIN}};
+    int64_t deadline = now_ms() + timeout_ms;
+
+    while (waits[0].fd >= 0 || waits[1].fd >= 0) {
+        int64_t left = deadline - now_ms();
+        int ready = left <= 0 ? 0 : poll(waits, 2, (int)left);
+        if (ready == 0)
+            return -ETIMEDOUT;
+        if (ready < 0 && errno != EINTR)
+            return -errno;
+        if (ready > 0 && waits[0].revents != 0) {
+            int more = take_answer(answer, fd);
+            if (more < 0)
+                return more;
+            waits[0].fd = more > 0 ? fd : -1;
+        } else if (ready > 0 && waits[1].revents != 0) {
+            waits[1].fd = -1;
+        }
+    }
+    return 0;
+}
+
+static int reap(pid_t pid, bool kill_first)
+{
+    int status = 0;
+
+    if (kill_first)
+        kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return status;
+}
+
+static int explain_failure(struct reader *reader, int result)
+{
+    switch (result) {
+    case -ETIMEDOUT:
+        return complain(reader, "not read within %d ms; does it wait for something?", reader->file->timeout_ms);
+    case -E2BIG:
+        return complain(reader, "its settings are larger than %d KiB", FILE_READER_BYTES_MAX / 1024);
+    default:
+        return complain(reader, "cannot be read by %s: %s", reader->file->interpreter, strerror(-result));
+    }
+}
+
+static int explain_status(struct reader *reader, int status)
+{
+    if (WIFSIGNALED(status))
+        return complain(reader, "%s was killed by signal %d while it read the file", reader->file->interpreter,
+                        WTERMSIG(status));
+    return complain(reader, "%s ended with status %d before it had read the file", reader->file->interpreter,
+                    WEXITSTATUS(status));
+}
+
+static int run_child(struct reader *reader, struct answer *answer)
+{
+    int ends[2];
+    pid_t pid;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return explain_failure(reader, -errno);
+    OWNED_FD from_child = ends[0];
+    OWNED_FD to_parent = ends[1];
+    int result = spawn(reader->file, to_parent, &pid);
+    if (result < 0)
+        return explain_failure(reader, result);
+    fd_drop(&to_parent);
+    OWNED_FD pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    result = pid_fd < 0 ? -errno : collect(answer, from_child, pid_fd, reader->file->timeout_ms);
+    int status = reap(pid, result < 0);
+    if (result < 0)
+        return explain_failure(reader, result);
+    return status == 0 ? 0 : explain_status(reader, status);
+}
+
+static bool take_u32(struct answer *rest, uint32_t *ret_number)
+{
+    const uint8_t *octets = (const uint8_t *)rest->octets;
+
+    if (rest->length < 4)
+        return false;
+    *ret_number =
+        (uint32_t)octets[0] | (uint32_t)octets[1] << 8 | (uint32_t)octets[2] << 16 | (uint32_t)octets[3] << 24;
+    rest->octets += 4;
+    rest->length -= 4;
+    return true;
+}
+
+/* -EBADMSG: not a record. A string with a NUL would end early in C, so the value of it can only be refused. */
+static int take_string(struct reader *reader, struct answer *rest, struct string_list *strings)
+{
+    uint32_t length;
+
+    if (!take_u32(rest, &length) || length > rest->length)
+        return -EBADMSG;
+    if (memchr(rest->octets, '\0', length) != NULL)
+        return -EILSEQ;
+    char *copy = settings_arena_copy(reader->arena, rest->octets, length);
+    if (copy == NULL)
+        return -ENOMEM;
+    rest->octets += length;
+    rest->length -= length;
+    return string_list_add(reader->arena, strings, copy);
+}
+
+static int take_record(struct reader *reader, struct answer *rest, struct record *ret_record)
+{
+    struct record record = {};
+    uint32_t count;
+
+    if (rest->length == 0)
+        return -ENODATA;
+    record.letter = *rest->octets++;
+    rest->length--;
+    if (!take_u32(rest, &count) || count > RECORD_STRINGS_MAX)
+        return -EBADMSG;
+    for (uint32_t i = 0; i < count; i++) {
+        int result = take_string(reader, rest, &record.strings);
+        if (result < 0)
+            return result;
+    }
+    *ret_record = record;
+    return 0;
+}
+
+static bool raw_kind_of(char letter, enum raw_kind *ret_kind)
+{
+    static const struct {
+        char letter;
+        enum raw_kind kind;
+    } rows[] = {{'s', RAW_TEXT}, {'n', RAW_NUMBER}, {'b', RAW_BOOL},     {'0', RAW_NONE},
+                {'l', RAW_LIST}, {'d', RAW_PAIRS},  {'c', RAW_CALLABLE}, {'o', RAW_OTHER}};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].letter == letter) {
+            *ret_kind = rows[i].kind;
+            return true;
+        }
+    return false;
+}
+
+/* A Python file has names of its own, which Gunicorn ignores; only one that nearly is a setting is worth a word. */
+static int meet_unknown(struct reader *reader, const struct assignment *assignment)
+{
+    const char *name = assignment->place.key;
+    const struct setting *nearest = setting_nearest(name);
+    bool plain = assignment->raw.kind != RAW_CALLABLE && assignment->raw.kind != RAW_OTHER && strlen(name) > 4;
+
+    if (reader->file->kind == SETTINGS_FILE_TOML)
+        return place_complain(&assignment->place, reader->message, "unknown setting \"%s\"%s%s%s", name,
+                              nearest != NULL ? "; the nearest is \"" : "", nearest != NULL ? nearest->name : "",
+                              nearest != NULL ? "\"" : "");
+    if (nearest == NULL || !plain)
+        return 0;
+    char *warning = settings_arena_print(reader->arena, "%s, line %ld: \"%s\" is not a setting; is \"%s\" meant?",
+                                         reader->file->shown, (long)assignment->place.line, name, nearest->name);
+    return warning == NULL ? -ENOMEM : string_list_add(reader->arena, reader->warnings, warning);
+}
+
+/* `config` in a file would name the file itself, and in a Python file it is a likely name for something else. */
+static bool is_ignored(const struct setting *setting)
+{
+    return strcmp(setting->name, "config") == 0;
+}
+
+/* V: name, line, kind, items. The item of a callable is its line. */
+static int take_value(struct reader *reader, const struct record *record)
+{
+    char **strings = record->strings.items;
+    struct assignment assignment = {.place.source = reader->file->shown};
+
+    if (record->strings.count < 3 || !raw_kind_of(strings[2][0], &assignment.raw.kind))
+        return -EBADMSG;
+    assignment.place.key = strings[0];
+    assignment.place.line = strtol(strings[1], NULL, 10);
+    assignment.setting = setting_find(strings[0]);
+    assignment.raw.items = (struct string_list){record->strings.count - 3, strings + 3};
+    if (assignment.raw.kind == RAW_CALLABLE)
+        assignment.raw.items = (struct string_list){1, strings + 1};
+    else if (assignment.raw.kind != RAW_LIST && assignment.raw.kind != RAW_PAIRS && assignment.raw.kind != RAW_NONE &&
+             assignment.raw.items.count != 1)
+        return -EBADMSG;
+    if (assignment.setting == NULL)
+        return meet_unknown(reader, &assignment);
+    return is_ignored(assignment.setting) ? 0 : assignment_add(reader->arena, reader->list, &assignment);
+}
+
+static int take_variable(struct reader *reader, const struct record *record)
+{
+    const struct string_list *strings = &record->strings;
+    char *item;
+
+    if (strings->count != (record->letter == 'S' ? 2 : 1))
+        return -EBADMSG;
+    item = strings->items[0];
+    if (record->letter == 'S')
+        item = settings_arena_print(reader->arena, "%s=%s", strings->items[0], strings->items[1]);
+    return item == NULL ? -ENOMEM : string_list_add(reader->arena, reader->environ, item);
+}
+
+static int take_error(struct reader *reader, const struct record *record)
+{
+    struct assignment_place place = {.source = reader->file->shown};
+
+    if (record->strings.count != 2)
+        return -EBADMSG;
+    place.line = strtol(record->strings.items[0], NULL, 10);
+    return place_complain(&place, reader->message, "%s", record->strings.items[1]);
+}
+
+/* 1: the last record of a good answer. */
+static int act_on(struct reader *reader, const struct record *record)
+{
+    switch (record->letter) {
+    case 'V':
+        return take_value(reader, record);
+    case 'S':
+    case 'U':
+        return take_variable(reader, record);
+    case 'E':
+        return take_error(reader, record);
+    case '.':
+        return 1;
+    default:
+        return -EBADMSG;
+    }
+}
+
+static int take_records(struct reader *reader, struct answer rest)
+{
+    for (;;) {
+        struct record record;
+        int result = take_record(reader, &rest, &record);
+        if (result == 0)
+            result = act_on(reader, &record);
+        if (result == -EILSEQ)
+            return complain(reader, "a value has a NUL character in it");
+        if (result == -ENODATA)
+            return complain(reader, "the program ended before its settings were read");
+        if (result == -EBADMSG)
+            return complain(reader, "%s did not answer as it should", reader->file->interpreter);
+        if (result != 0)
+            return result > 0 ? 0 : result;
+    }
+}
+
+int file_reader_read(const struct settings_file *file, struct settings_arena *arena, struct assignment_list *ret_list,
+                     struct string_list *environ_changes, struct string_list *warnings,
+                     char message[SETTINGS_MESSAGE_BYTES])
+{
+    struct reader reader = {file, arena, ret_list, environ_changes, warnings, message};
+    OWNED_MEMORY char *octets = malloc(FILE_READER_BYTES_MAX);
+    struct answer answer = {.octets = octets};
+
+    if (octets == NULL)
+        return -ENOMEM;
+    int result = run_child(&reader, &answer);
+    return result < 0 ? result : take_records(&reader, answer);
 }

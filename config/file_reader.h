@@ -20,18 +20,20 @@ enum settings_file_kind {
 struct settings_file {
     enum settings_file_kind kind;
     const char *name;      /* absolute path, or name of the module */
+    const char *shown;     /* what complaints call it */
     const char *directory; /* absolute; where the child runs, first on its sys.path */
     const char *interpreter;
+    int timeout_ms;
 };
 
-enum { FILE_READER_TIMEOUT_MS = 10'000, FILE_READER_BYTES_MAX = 1024 * 1024 };
+enum { FILE_READER_BYTES_MAX = 1024 * 1024 };
 
 /*
- * `environ` receives what a Python file did to os.environ, NAME=VALUE or the NAME of a variable it deleted. -ENOMEM; or
- * -EINVAL with `message`.
+ * `environ_changes` receives what a Python file did to os.environ, NAME=VALUE or the NAME of a variable it deleted.
+ * -ENOMEM; or -EINVAL with `message`.
  */
 [[nodiscard]] int file_reader_read(const struct settings_file *file, struct settings_arena *arena,
-                                   struct assignment_list *ret_list, struct string_list *environ,
+                                   struct assignment_list *ret_list, struct string_list *environ_changes,
                                    struct string_list *warnings, char message[SETTINGS_MESSAGE_BYTES]);
 
 #endif

@@ -440,12 +440,15 @@ static void write_size(const struct setting *, const void *field, FILE *output)
 static void write_duration(const struct setting *setting, const void *field, FILE *output)
 {
     int64_t milliseconds = *(const int64_t *)field;
+    char text[32];
 
     if (write_automatic(setting, field, output))
         return;
-    fprintf(output, "%ld", (long)(milliseconds / 1000));
-    if (milliseconds % 1000 != 0)
-        fprintf(output, ".%03ld", (long)(milliseconds % 1000));
+    int length = snprintf(text, sizeof(text), "%ld.%03ld", (long)(milliseconds / 1000), (long)(milliseconds % 1000));
+    while (text[length - 1] == '0')
+        length--;
+    length -= text[length - 1] == '.';
+    fprintf(output, "%.*s", length, text);
 }
 
 static void write_mode(const struct setting *, const void *field, FILE *output)

@@ -18,7 +18,7 @@
 /* The weakest first. */
 enum source { SOURCE_PLATFORM, SOURCE_FILE, SOURCE_GUNICORN, SOURCE_ENVIRONMENT, SOURCE_COMMAND_LINE, SOURCE_COUNT };
 
-enum { WIDTH_MIN = 60, WIDTH_USUAL = 80, WIDTH_MAX = 120 };
+enum { WIDTH_MIN = 60, WIDTH_USUAL = 80, WIDTH_MAX = 120, FILE_TIMEOUT_MS = 10'000 };
 
 struct loader {
     struct settings settings;
@@ -168,14 +168,15 @@ static bool ends_with(const char *text, const char *end)
 /* `path` may carry the word "file:" or "python:" that Gunicorn has for it. */
 static int describe_file(struct loader *loader, const char *path, struct settings_file *ret_file)
 {
-    struct settings_file file = {.kind = SETTINGS_FILE_PYTHON, .directory = loader->settings.chdir};
+    struct settings_file file = {.kind = SETTINGS_FILE_MODULE,
+                                 .name = path + strlen("python:"),
+                                 .shown = path,
+                                 .directory = loader->settings.chdir,
+                                 .timeout_ms = FILE_TIMEOUT_MS};
 
-    if (strncmp(path, "python:", strlen("python:")) == 0) {
-        file.kind = SETTINGS_FILE_MODULE;
-        file.name = path + strlen("python:");
-    } else {
+    if (strncmp(path, "python:", strlen("python:")) != 0) {
         path += strncmp(path, "file:", strlen("file:")) == 0 ? strlen("file:") : 0;
-        file.name = settings_absolute_path(arena_of(loader), file.directory, path);
+        file.name = file.shown = settings_absolute_path(arena_of(loader), file.directory, path);
         if (file.name == NULL)
             return -ENOMEM;
         file.kind = ends_with(path, ".toml") ? SETTINGS_FILE_TOML : SETTINGS_FILE_PYTHON;
@@ -211,6 +212,28 @@ static int choose_interpreter(struct loader *loader, struct settings_file *file)
     return python == NULL ? -ENOMEM : 0;
 }
 
+static void complain_resolve(struct loader *loader, const struct resolve_complaint *complaint)
+{
+    const struct assignment *origin = loader->origins[setting_index(complaint->setting)];
+
+    if (origin != NULL)
+        assignment_complain(origin, complaint->text, loader->message);
+    else
+        snprintf(loader->message, SETTINGS_MESSAGE_BYTES, "uroboros: %s: %s", complaint->setting->name,
+                 complaint->text);
+}
+
+static int check_directory(struct loader *loader)
+{
+    struct resolve_complaint complaint = {.setting = setting_find("chdir")};
+
+    if (access(loader->settings.chdir, X_OK) == 0)
+        return 0;
+    snprintf(complaint.text, sizeof(complaint.text), "%s", strerror(errno));
+    complain_resolve(loader, &complaint);
+    return -EINVAL;
+}
+
 /* What must be known before a file can be found and executed comes from the other sources. */
 static int read_file(struct loader *loader, char **ret_config)
 {
@@ -218,6 +241,8 @@ static int read_file(struct loader *loader, char **ret_config)
     struct settings_file file;
 
     int result = settings_resolve_directory(&loader->settings);
+    if (result == 0)
+        result = check_directory(loader);
     if (result == 0)
         result = settings_resolve_python(&loader->settings, environ);
     if (result == 0)
@@ -229,20 +254,9 @@ static int read_file(struct loader *loader, char **ret_config)
         result = choose_interpreter(loader, &file);
     if (result < 0)
         return result;
-    *ret_config = file.kind == SETTINGS_FILE_MODULE ? (char *)path : (char *)file.name;
+    *ret_config = (char *)file.shown;
     return file_reader_read(&file, arena_of(loader), &loader->sources[SOURCE_FILE], &loader->file_environ,
                             &loader->warnings, loader->message);
-}
-
-static void complain_resolve(struct loader *loader, const struct resolve_complaint *complaint)
-{
-    const struct assignment *origin = loader->origins[setting_index(complaint->setting)];
-
-    if (origin != NULL)
-        assignment_complain(origin, complaint->text, loader->message);
-    else
-        snprintf(loader->message, SETTINGS_MESSAGE_BYTES, "uroboros: %s: %s", complaint->setting->name,
-                 complaint->text);
 }
 
 static int resolve(struct loader *loader)
@@ -259,9 +273,12 @@ static int warn_without_effect(struct loader *loader, const struct assignment *a
 {
     const struct setting *setting = assignment->setting;
     const char *adverb = setting->status == SETTING_NO_EFFECT_YET ? " yet" : "";
-    char *warning = settings_arena_print(arena_of(loader), "%s: %s has no effect%s: %s", assignment->place.source,
-                                         setting->name, adverb, setting->reason);
+    char line[32] = "";
 
+    if (assignment->place.line > 0)
+        snprintf(line, sizeof(line), ", line %ld", (long)assignment->place.line);
+    char *warning = settings_arena_print(arena_of(loader), "%s%s: %s has no effect%s: %s", assignment->place.source,
+                                         line, setting->name, adverb, setting->reason);
     return warning == NULL ? -ENOMEM : string_list_add(arena_of(loader), &loader->warnings, warning);
 }
 

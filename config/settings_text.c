@@ -47,11 +47,6 @@ static bool is_on(const struct setting *setting)
     return setting->type == SETTING_BOOL && setting->initial != NULL && strcmp(setting->initial, "true") == 0;
 }
 
-static bool takes_value(const struct setting *setting)
-{
-    return setting->type != SETTING_BOOL && setting->alone == NULL;
-}
-
 /* "-w, --workers N" */
 static void usage_of(const struct setting *setting, char usage[FLAGS_BYTES])
 {
@@ -69,8 +64,8 @@ static void usage_of(const struct setting *setting, char usage[FLAGS_BYTES])
     else
         for (const char *at = setting->flags; *at != '\0'; at++)
             fputs(*at == ' ' ? ", " : (char[]){*at, '\0'}, output);
-    if (takes_value(setting))
-        fprintf(output, " %s", placeholders[setting->type]);
+    if (setting->type != SETTING_BOOL)
+        fprintf(output, setting->alone == NULL ? " %s" : "[=%s]", placeholders[setting->type]);
     fclose(output);
 }
 
@@ -87,9 +82,10 @@ static void write_option(FILE *output, const char *usage, const char *help, size
     static const char indent[] = "                              ";
     static_assert(sizeof(indent) - 1 == HELP_COLUMN);
 
-    fprintf(output, "  %-*s", HELP_COLUMN - 2, usage);
     if (strlen(usage) + 4 > HELP_COLUMN)
-        fprintf(output, "\n%s", indent);
+        fprintf(output, "  %s\n%s", usage, indent);
+    else
+        fprintf(output, "  %-*s", HELP_COLUMN - 2, usage);
     write_wrapped(output, help, HELP_COLUMN, indent, width);
 }
 
@@ -101,7 +97,9 @@ static void write_help_row(FILE *output, const struct setting *setting, size_t w
     int length = end == NULL ? (int)strlen(setting->help) : (int)(end - setting->help) + 1;
 
     usage_of(setting, usage);
-    if (setting->initial != NULL && setting->type != SETTING_BOOL && setting->initial[0] != '\0')
+    if (is_on(setting))
+        snprintf(help, sizeof(help), "Turn off: %.*s", length, setting->help);
+    else if (setting->initial != NULL && setting->type != SETTING_BOOL && setting->initial[0] != '\0')
         snprintf(help, sizeof(help), "%.*s (default: %s)", length, setting->help, setting->initial);
     else
         snprintf(help, sizeof(help), "%.*s", length, setting->help);
@@ -151,17 +149,36 @@ static void write_origin(FILE *output, const struct assignment *origin)
         fprintf(output, "%s, %s", origin->place.source, origin->place.key);
 }
 
+static void print_value(FILE *output, const struct setting *setting, const struct settings *settings,
+                        const struct assignment *origin)
+{
+    fprintf(output, "%s = ", setting->name);
+    setting_write(setting, settings, output);
+    fputs("  # ", output);
+    write_origin(output, origin);
+    fputc('\n', output);
+}
+
+/* TOML has no functions, so a hook is a comment. */
+static void print_hook(FILE *output, const struct setting *setting, const struct assignment *origin)
+{
+    if (origin == NULL)
+        return;
+    fprintf(output, "# %s is a function of ", setting->name);
+    write_origin(output, origin);
+    fputc('\n', output);
+}
+
 void settings_print_values(FILE *output, const struct settings *settings, const struct assignment *const *origins)
 {
     for (size_t i = 0; i < setting_count(); i++) {
         const struct setting *setting = setting_at(i);
-        if (setting->group == NULL || setting->field == SETTING_NO_FIELD || setting->type == SETTING_HOOK)
+        if (setting->group == NULL || setting->field == SETTING_NO_FIELD)
             continue;
-        fprintf(output, "%s = ", setting->name);
-        setting_write(setting, settings, output);
-        fputs("  # ", output);
-        write_origin(output, origins[i]);
-        fputc('\n', output);
+        if (setting->type == SETTING_HOOK)
+            print_hook(output, setting, origins[i]);
+        else
+            print_value(output, setting, settings, origins[i]);
     }
 }
 
