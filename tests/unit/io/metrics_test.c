@@ -133,6 +133,27 @@ static void an_output_that_is_too_small_is_refused_at_any_size(void **state)
     assert_int_equal(metrics_expose(&source, 1, output, (size_t)length + 1), length);
 }
 
+static void every_reason_and_every_name_is_documented(void **state)
+{
+    (void)state;
+    static char text[64 * 1024];
+    FILE *file = fopen(TESTS_DIR "/../docs/logging.md", "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+
+    static const char *const rows[] = {
+#define REASON_ROW(symbol, word, help)              "| `" word "` | " help " |\n",
+#define NAME_ROW(symbol, kind, family, label, help) "| `" family "` | ",
+        CLOSE_REASONS(REASON_ROW) METRICS(NAME_ROW)
+#undef REASON_ROW
+#undef NAME_ROW
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (!strstr(text, rows[i]))
+            fail_msg("docs/logging.md has no row that begins %s", rows[i]);
+}
+
 enum { ADDITIONS = 100000 };
 
 static void *add_many(void *argument)
@@ -166,6 +187,7 @@ int main(void)
         cmocka_unit_test(responses_count_by_class_and_odd_statuses_with_the_nearest),
         cmocka_unit_test(several_processes_stand_side_by_side_in_each_family),
         cmocka_unit_test(no_family_and_no_sample_comes_twice_and_each_has_a_help_text),
+        cmocka_unit_test(every_reason_and_every_name_is_documented),
         cmocka_unit_test(an_output_that_is_too_small_is_refused_at_any_size),
         cmocka_unit_test(a_page_may_be_read_while_its_owner_writes),
     };
