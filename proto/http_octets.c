@@ -91,7 +91,7 @@ __attribute__((target("avx2"))) size_t http_control_find_avx2(const uint8_t *dat
     if (length < 32)
         return http_control_find_sse2(data, from, length);
     uint64_t overlap = 32 - (length - from);
-    uint64_t mask = control_mask32(data + length - 32) >> overlap;
+    uint64_t mask = (uint64_t)control_mask32(data + length - 32) >> overlap;
     return mask != 0 ? from + (size_t)__builtin_ctzll(mask) : length;
 }
 
