@@ -84,6 +84,13 @@ async def stream_gated(scope, receive, send):
     await send({"type": "http.response.body", "body": b" second", "more_body": False})
 
 
+async def stream_slow(scope, receive, send):
+    await start(send)
+    await send({"type": "http.response.body", "body": b"first", "more_body": True})
+    await asyncio.sleep(1)
+    await send({"type": "http.response.body", "body": b"second"})
+
+
 async def read_all(scope, receive, send):
     length = total = pieces = 0
     more = True

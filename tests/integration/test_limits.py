@@ -1,0 +1,262 @@
+"""Sizes and times: each limit answers as the documentation says, and costs only the client that passed it."""
+
+import json
+import socket
+import time
+
+import pytest
+
+from harness.client import Client, Parallel, build_request
+from harness.server import PATIENCE
+from harness.waiting import eventually, wait_for_event
+
+HELLO = build_request("/hello")
+
+
+def status_and_close(server, data: bytes) -> int:
+    with server.connect() as client:
+        client.send(data)
+        response = client.read_response()
+        client.expect_close()
+        return response.status
+
+
+def seconds_until_closed(client: Client) -> tuple[float, bytes]:
+    started = time.monotonic()
+    data = client.read_until_close()
+    return time.monotonic() - started, data
+
+
+def assert_closed_by_deadline(client: Client, limit: float, statuses: tuple[bytes, ...]) -> None:
+    """Closed at the deadline (give or take a turn of the timing wheel), in silence or with one of the statuses."""
+    seconds, data = seconds_until_closed(client)
+    assert limit * 0.9 <= seconds <= limit + 1.5 * PATIENCE, f"closed after {seconds:.2f} s"
+    assert data == b"" or data[9:12] in statuses, data[:100]
+
+
+# --- sizes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(serve_shared):
+    return serve_shared("wsgi_cases:app", "--limit-request-body", "1M")
+
+
+def test_a_request_line_of_8000_octets_works_and_a_longer_one_is_414(server):
+    assert server.get("/hello?" + "q" * 7970).status == 200
+    assert status_and_close(server, build_request("/hello?" + "q" * 8200)) == 414
+
+
+def test_a_limit_is_answered_at_the_limit_not_at_the_end(server):
+    assert status_and_close(server, b"GET /" + b"q" * 9000) == 414
+    assert status_and_close(server, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"v" * 9000) == 431
+
+
+def test_100_fields_work_and_101_are_431(server):
+    fields = [(f"X-{number}", "v") for number in range(99)]
+    assert server.get("/hello", headers=fields).status == 200
+    assert status_and_close(server, build_request("/hello", headers=[*fields, ("X-Last", "v")])) == 431
+
+
+def test_a_field_over_its_limit_is_431(server):
+    assert server.get("/hello", headers=[("X", "v" * 8100)]).status == 200
+    assert status_and_close(server, build_request("/hello", headers=[("X", "v" * 8200)])) == 431
+
+
+def test_a_head_over_64_kib_is_431(server):
+    fields = [(f"X-{number}", "v" * 8000) for number in range(10)]
+    assert status_and_close(server, build_request("/hello", headers=fields)) == 431
+
+
+def test_the_limits_are_settings(serve):
+    server = serve(
+        "wsgi_cases:app", "--limit-request-line", "100", "--limit-request-fields", "5", "--limit-request-field_size", "50"
+    )
+    assert server.get("/hello").status == 200
+    assert status_and_close(server, build_request("/hello?" + "q" * 100)) == 414
+    assert status_and_close(server, build_request("/hello", headers=[(f"X-{n}", "v") for n in range(5)])) == 431
+    assert status_and_close(server, build_request("/hello", headers=[("X", "v" * 60)])) == 431
+
+
+def test_a_body_over_its_limit_is_413_before_it_is_read(server):
+    head = b"POST /read_all HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n"
+    assert status_and_close(server, head) == 413
+    assert json.loads(server.get("/read_all", method="POST", body=b"x" * (1 << 20)).body)[0] == 1 << 20
+
+
+def test_a_chunked_body_over_its_limit_is_413(server):
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    with server.connect() as client:
+        client.send(b"POST /read_all HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            for _ in range(17):
+                client.send_more(chunk)
+            client.send_more(b"0\r\n\r\n")
+        except ConnectionError:
+            pass
+        assert client.read_response().status == 413
+        client.read_until_close()
+
+
+# --- times -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hasty(serve_shared):
+    times = ("--head-timeout", "1", "--body-timeout", "1", "--write-timeout", "1", "--keep-alive", "5")
+    return serve_shared("wsgi_cases:app", "--threads", "4", *times)
+
+
+def test_a_connection_that_says_nothing_is_closed(hasty):
+    with hasty.connect() as client:
+        assert_closed_by_deadline(client, 1, (b"408",))
+
+
+def test_half_a_head_is_closed(hasty):
+    with hasty.connect() as client:
+        client.send(HELLO[:20])
+        assert_closed_by_deadline(client, 1, (b"408",))
+
+
+def test_a_head_in_drips_does_not_move_its_deadline(hasty):
+    with hasty.connect() as client:
+        client.sock.settimeout(0.05)
+        started = time.monotonic()
+        for octet in HELLO[:-4] * 20:
+            try:
+                client.send_more(bytes([octet]))
+                if client.sock.recv(1000) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        assert 0.9 <= time.monotonic() - started <= 1 + 2 * PATIENCE
+
+
+def test_the_next_head_has_its_deadline_too(hasty):
+    with hasty.connect() as client:
+        assert client.request("/hello").status == 200
+        client.send_more(HELLO[:20])
+        assert_closed_by_deadline(client, 1, (b"408",))
+
+
+def test_a_body_that_stops_is_closed(hasty):
+    with hasty.connect() as client:
+        client.send(b"POST /read_all HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+        assert_closed_by_deadline(client, 1, (b"408", b"500"))
+    assert hasty.get("/hello").status == 200
+
+
+def test_a_client_that_does_not_read_is_closed_and_its_thread_is_free(serve):
+    server = serve("wsgi_cases:app", "--threads", "1", "--write-timeout", "1")
+    with server.connect() as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.send(build_request("/closing_endless"))
+        wait_for_event(server, "close closing_endless", timeout=15)
+
+
+def test_requests_beside_slow_readers_are_served_at_the_usual_rate(serve):
+    """100 clients that take a response of 512 KiB in drips, against 4 threads: response_buffering frees the threads."""
+    server = serve("wsgi_cases:app", "--threads", "4")
+    slow = []
+    for _ in range(100):
+        client = Client(server.address)
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.send(build_request("/large?524288"))
+        slow.append(client)
+    started = time.monotonic()
+    with server.connect() as quick:
+        for _ in range(50):
+            assert quick.request("/hello").status == 200
+    assert time.monotonic() - started < 2 * PATIENCE
+    for client in slow:
+        client.close()
+
+
+def test_requests_beside_slow_senders_are_served_at_the_usual_rate(serve):
+    """100 clients that send a body in drips, against 4 threads: request_buffering keeps the threads free."""
+    server = serve("wsgi_cases:app", "--threads", "4")
+    slow = []
+    for _ in range(100):
+        client = Client(server.address)
+        client.send(b"POST /read_all HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\ndrip")
+        slow.append(client)
+    started = time.monotonic()
+    with server.connect() as quick:
+        for _ in range(50):
+            assert quick.request("/hello").status == 200
+    assert time.monotonic() - started < 2 * PATIENCE
+    for client in slow:
+        client.send_more(b"x" * 996)
+        assert json.loads(client.read_response().body)[0] == 1000
+        client.close()
+
+
+def test_request_timeout_answers_504_and_keeps_the_process(serve):
+    server = serve("asgi_cases:app", "--request-timeout", "1")
+    pid = server.get("/pid").body
+    started = time.monotonic()
+    assert server.get("/sleep?20").status == 504
+    assert 0.9 <= time.monotonic() - started <= 1 + 1.5 * PATIENCE
+    assert server.get("/pid").body == pid
+
+
+def test_a_request_that_waits_too_long_for_a_place_is_503(serve):
+    server = serve("wsgi_cases:app", "--threads", "1", "--queue-timeout", "1")
+    with Parallel() as clients:
+        clients.start(server.get, "/sleep?5")
+        server.wait_for_log(r"\bsleeping$")
+        started = time.monotonic()
+        response = server.get("/hello")
+        assert response.status == 503 and response.header("retry-after")
+        assert 0.9 <= time.monotonic() - started <= 1 + 1.5 * PATIENCE
+    assert clients.results[0].body == b"slept\n"
+
+
+def test_a_full_queue_is_503_at_once(serve):
+    server = serve("wsgi_cases:app", "--threads", "1", "--queue-size", "8")
+    waiting: list[Client] = []
+    with Parallel() as clients:
+        clients.start(server.get, "/sleep?3")
+        server.wait_for_log(r"\bsleeping$")
+        # 64 may stand in the application's own queue, 8 in that of the I/O process.
+        for _ in range(200):
+            client = Client(server.address)
+            client.send(HELLO)
+            waiting.append(client)
+    statuses = [client.read_response().status for client in waiting]
+    assert set(statuses) == {200, 503}
+    assert statuses.count(503) >= 200 - 64 - 8 - 2
+    for client in waiting:
+        client.close()
+
+
+def test_the_oldest_idle_connection_makes_room(serve):
+    server = serve("hello_wsgi:app", "--max-connections", "3", "--rings", "1")
+    old = [server.connect() for _ in range(3)]
+    for client in old:
+        assert client.request("/").status == 200
+    with server.connect() as newcomer:
+        assert newcomer.request("/").status == 200
+    old[0].expect_close()
+    assert old[2].request("/").status == 200
+    for client in old:
+        client.close()
+
+
+def test_running_out_of_descriptors_pauses_accepting_and_nothing_else(serve):
+    import resource
+
+    def few_descriptors() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
+
+    server = serve("hello_wsgi:app", "--rings", "1", preexec=few_descriptors)
+    with server.connect() as first:
+        assert first.request("/").status == 200
+        crowd = [Client(server.address) for _ in range(150)]
+        assert first.request("/").status == 200
+        for client in crowd:
+            client.close()
+        assert first.request("/").status == 200
+    assert eventually(lambda: server.get("/").status == 200)

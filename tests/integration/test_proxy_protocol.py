@@ -1,0 +1,127 @@
+"""PROXY protocol, versions 1 and 2: who the client was before a load balancer took the connection."""
+
+import json
+import socket
+import struct
+import time
+
+import pytest
+
+from harness.client import build_request
+from harness.server import PATIENCE
+
+V1 = b"PROXY TCP4 203.0.113.9 198.51.100.2 56324 443\r\n"
+V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+REQUEST = build_request("/environ")
+
+
+def v2(command: int, family: int, payload: bytes) -> bytes:
+    return V2_SIGNATURE + struct.pack("!BBH", 0x20 | command, family, len(payload)) + payload
+
+
+V4_PAYLOAD = socket.inet_aton("203.0.113.9") + socket.inet_aton("198.51.100.2") + struct.pack("!HH", 56324, 443)
+V6_PAYLOAD = (
+    socket.inet_pton(socket.AF_INET6, "2001:db8::9")
+    + socket.inet_pton(socket.AF_INET6, "2001:db8::2")
+    + struct.pack("!HH", 56324, 443)
+)
+NOOP_TLV = struct.pack("!BH", 0x04, 5) + b"\0" * 5
+
+
+@pytest.fixture
+def server(serve_shared):
+    return serve_shared("wsgi_cases:app", "--proxy-protocol", "auto")
+
+
+def client_seen(server, header: bytes) -> tuple[str, str]:
+    with server.connect() as client:
+        client.send(header + REQUEST)
+        environ = json.loads(client.read_response().body)
+        # The header belongs to the connection: the next request has the same client.
+        again = json.loads(client.request("/environ").body)
+        assert again["REMOTE_ADDR"] == environ["REMOTE_ADDR"]
+        return environ["REMOTE_ADDR"], environ["REMOTE_PORT"]
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (V1, ("203.0.113.9", "56324")),
+        (b"PROXY TCP6 2001:db8::9 2001:db8::2 56324 443\r\n", ("2001:db8::9", "56324")),
+        (v2(1, 0x11, V4_PAYLOAD), ("203.0.113.9", "56324")),
+        (v2(1, 0x21, V6_PAYLOAD), ("2001:db8::9", "56324")),
+        (v2(1, 0x11, V4_PAYLOAD + NOOP_TLV), ("203.0.113.9", "56324")),
+    ],
+    ids=["v1", "v1-ipv6", "v2", "v2-ipv6", "v2-tlv"],
+)
+def test_the_header_names_the_client(server, header, expected):
+    assert client_seen(server, header) == expected
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"PROXY UNKNOWN\r\n", v2(0, 0x00, b""), v2(0, 0x11, V4_PAYLOAD)],
+    ids=["v1-unknown", "v2-local", "v2-local-with-address"],
+)
+def test_local_and_unknown_keep_the_socket_s_own_address(server, header):
+    assert client_seen(server, header)[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("header", [V1, v2(1, 0x11, V4_PAYLOAD + NOOP_TLV)], ids=["v1", "v2"])
+def test_the_header_may_come_in_pieces(server, header):
+    with server.connect() as client:
+        client.reader.expect("GET")
+        for octet in header + REQUEST:
+            client.send_more(bytes([octet]))
+        assert json.loads(client.read_response().body)["REMOTE_ADDR"] == "203.0.113.9"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        REQUEST,
+        b"PROXY TCP4 203.0.113.9\r\n",
+        b"PROXY TCP4 203.0.113.9 198.51.100.2 0056324 443\r\n",
+        b"PROXY TCP4 203.0.113.999 198.51.100.2 1 2\r\n",
+        b"PROXY " + b"x" * 200,
+        v2(2, 0x11, V4_PAYLOAD),
+        v2(1, 0x11, V4_PAYLOAD[:8]),
+        V2_SIGNATURE + b"\x31\x11\x00\x00",
+    ],
+    ids=["none", "short", "port", "address", "endless", "command", "v2-short", "v2-version"],
+)
+def test_a_wrong_or_missing_header_closes_without_serving(server, header):
+    with server.connect() as client:
+        client.send(header + (b"" if header is REQUEST else REQUEST))
+        assert not client.read_until_close().startswith(b"HTTP/1.1 200")
+
+
+def test_a_header_that_does_not_come_is_closed_in_3_seconds(server):
+    with server.connect() as client:
+        started = time.monotonic()
+        assert client.read_until_close() == b""
+        assert 2.5 <= time.monotonic() - started <= 3 + 1.5 * PATIENCE
+
+
+def test_a_peer_that_is_not_allowed_is_not_served(serve):
+    server = serve("wsgi_cases:app", "--proxy-protocol", "auto", "--proxy-allow-from", "192.0.2.1")
+    with server.connect() as client:
+        client.send(V1 + REQUEST)
+        answer = client.read_until_close()
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 403 ")
+
+
+def test_without_the_setting_the_header_is_a_bad_request(serve_shared):
+    with serve_shared("hello_wsgi:app").connect() as client:
+        client.send(V1 + REQUEST)
+        assert client.read_response().status == 400
+
+
+@pytest.mark.parametrize(("mode", "other"), [("v1", v2(1, 0x11, V4_PAYLOAD)), ("v2", V1)], ids=["v1", "v2"])
+def test_only_the_version_that_was_asked_for(serve_shared, mode, other):
+    server = serve_shared("wsgi_cases:app", "--proxy-protocol", mode)
+    good = V1 if mode == "v1" else v2(1, 0x11, V4_PAYLOAD)
+    assert client_seen(server, good)[0] == "203.0.113.9"
+    with server.connect() as client:
+        client.send(other + REQUEST)
+        assert not client.read_until_close().startswith(b"HTTP/1.1 200")
