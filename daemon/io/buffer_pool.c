@@ -111,7 +111,6 @@ static void give_back(struct buffer_pool *pool, struct loan loan)
                     (uint16_t)loan.id, group->added);
     group->added++;
     group->lent--;
-    pool->returned = true;
 }
 
 void buffer_pool_drop(struct buffer_pool *pool, struct loan *loan)

@@ -40,7 +40,6 @@ struct buffer_pool {
     struct block_pool staging;
     uint16_t *staging_holders;
     const struct arena *arena;
-    bool returned; /* a buffer came back since somebody last looked: starved connections may try again */
 };
 
 [[nodiscard]] int buffer_pool_init(struct buffer_pool *pool, struct ring *ring, const struct arena *inbound,
@@ -62,6 +61,12 @@ void buffer_pool_commit(struct buffer_pool *pool);
 
 /* Whether so much of the group is lent that whoever can copy should. */
 bool buffer_pool_scarce(const struct buffer_pool *pool, enum loan_kind group);
+
+/* Whether a receive would find a buffer in either group. */
+static inline bool buffer_pool_available(const struct buffer_pool *pool)
+{
+    return pool->receive.lent < pool->receive.count && pool->upload.lent < pool->upload.count;
+}
 
 static inline uint32_t buffer_pool_live(const struct buffer_pool *pool)
 {

@@ -1,0 +1,500 @@
+#include "daemon/io/connection.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { RECORDS_PER_CHUNK = 128, INDICES_FIRST = 256 };
+
+int connections_init(struct connections *connections, struct io_core *core, const struct connection_protocol *protocol,
+                     uint32_t capacity)
+{
+    *connections = (struct connections){.core = core, .protocol = protocol, .capacity = capacity};
+    slab_init(&connections->records, sizeof(struct connection), RECORDS_PER_CHUNK);
+    connections->by_index = calloc(capacity, sizeof *connections->by_index);
+    connections->free_indices = calloc(capacity, sizeof *connections->free_indices);
+    if (connections->by_index == NULL || connections->free_indices == NULL) {
+        connections_deinit(connections);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void connections_deinit(struct connections *connections)
+{
+    slab_deinit(&connections->records);
+    free(connections->by_index);
+    free(connections->free_indices);
+    *connections = (struct connections){};
+}
+
+static ring_token token_of(const struct connection *connection, enum ring_kind kind)
+{
+    return ring_token_make(kind, connection->generation, connection->index);
+}
+
+struct connection *connection_find(const struct connections *connections, ring_token token)
+{
+    uint32_t index = ring_token_index(token);
+    if (index >= connections->allocated)
+        return NULL;
+    struct connection *connection = connections->by_index[index];
+    if (connection == NULL || (connection->generation & RING_GENERATION_MASK) != ring_token_generation(token))
+        return NULL;
+    return connection;
+}
+
+/* ---- birth and death -------------------------------------------------------------------------------------------- */
+
+static bool take_index(struct connections *connections, uint32_t *ret_index)
+{
+    if (connections->free_count > 0)
+        *ret_index = connections->free_indices[--connections->free_count];
+    else if (connections->allocated < connections->capacity)
+        *ret_index = connections->allocated++;
+    else
+        return false;
+    return true;
+}
+
+static void learn_peer(struct connection *connection)
+{
+    socklen_t length = sizeof connection->peer;
+    if (connection->listener->is_unix || getpeername(connection->fd, &connection->peer.any, &length) < 0)
+        connection->peer.any.sa_family = AF_UNIX;
+}
+
+struct connection *connection_create(struct connections *connections, int fd,
+                                     const struct connection_listener *listener)
+{
+    static uint32_t next_generation;
+    uint32_t index;
+    if (!take_index(connections, &index)) {
+        close(fd);
+        return NULL;
+    }
+    struct connection *connection = slab_borrow(&connections->records);
+    if (connection == NULL) {
+        connections->free_indices[connections->free_count++] = index;
+        close(fd);
+        return NULL;
+    }
+    *connection = (struct connection){
+        .protocol = connections->protocol,
+        .listener = listener,
+        .fd = fd,
+        .index = index,
+        .generation = next_generation++ & RING_GENERATION_MASK,
+        .group = LOAN_RECEIVE,
+    };
+    connections->by_index[index] = connection;
+    connections->live++;
+    learn_peer(connection);
+    metrics_set(connections->core->metrics, METRIC_CONNECTIONS_ACTIVE, connections->live);
+    return connection;
+}
+
+static void unlink_starved(struct connections *connections, struct connection *connection)
+{
+    struct connection **at = &connections->starved_first;
+    struct connection *previous = NULL;
+    while (*at != NULL && *at != connection) {
+        previous = *at;
+        at = &(*at)->starved_next;
+    }
+    if (*at == NULL)
+        return;
+    *at = connection->starved_next;
+    if (connections->starved_last == connection)
+        connections->starved_last = previous;
+    connection->starved = false;
+}
+
+static void unlink_dirty(struct connections *connections, struct connection *connection)
+{
+    struct connection **at = &connections->dirty_first;
+    while (*at != NULL && *at != connection)
+        at = &(*at)->dirty_next;
+    if (*at != NULL)
+        *at = connection->dirty_next;
+    connection->dirty = false;
+}
+
+static void destroy(struct connections *connections, struct connection *connection)
+{
+    timer_wheel_disarm(&connections->core->wheel, &connection->timer);
+    if (connection->starved)
+        unlink_starved(connections, connection);
+    if (connection->dirty)
+        unlink_dirty(connections, connection);
+    metrics_count_close(connections->core->metrics, (enum close_reason)connection->close_reason);
+    connections->by_index[connection->index] = NULL;
+    connections->free_indices[connections->free_count++] = connection->index;
+    slab_give_back(&connections->records, connection);
+    connections->live--;
+    metrics_set(connections->core->metrics, METRIC_CONNECTIONS_ACTIVE, connections->live);
+}
+
+/* When nothing is in flight any more the descriptor is closed; its completion frees the record. */
+static void try_close(struct connections *connections, struct connection *connection)
+{
+    if (connection->receive_armed || connection->poll_armed || connection->send_in_flight ||
+        connection->close_submitted)
+        return;
+    if (connection->session != NULL)
+        connection->protocol->on_freed(connection);
+    connection->session = NULL;
+    connection->out = NULL;
+    connection->close_submitted = true;
+    ring_close(connections->core->ring, connection->fd, token_of(connection, RING_CLOSE));
+}
+
+static void cancel_receive(struct connections *connections, struct connection *connection)
+{
+    if (!connection->receive_armed || connection->receive_cancelling)
+        return;
+    connection->receive_cancelling = true;
+    ring_cancel(connections->core->ring, token_of(connection, RING_RECEIVE));
+}
+
+static void begin_close(struct connections *connections, struct connection *connection, enum close_reason reason)
+{
+    if (connection->state == CONNECTION_CLOSING)
+        return;
+    if (connection->close_reason == CLOSE_NONE)
+        connection->close_reason = (uint8_t)reason;
+    connection->state = CONNECTION_CLOSING;
+    connection->wants_read = false;
+    timer_wheel_disarm(&connections->core->wheel, &connection->timer);
+    connection->deadline_ms = 0;
+    if (connection->session != NULL)
+        connection->protocol->on_close(connection);
+    cancel_receive(connections, connection);
+    if (connection->poll_armed)
+        ring_cancel(connections->core->ring, token_of(connection, RING_IDLE_POLL));
+    if (connection->send_in_flight)
+        ring_cancel(connections->core->ring, token_of(connection, RING_SEND));
+    try_close(connections, connection);
+}
+
+void connection_abort(struct connections *connections, struct connection *connection, enum close_reason reason,
+                      bool reset)
+{
+    if (reset && connection->state != CONNECTION_CLOSING) {
+        const struct linger now = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
+    begin_close(connections, connection, reason);
+}
+
+static void linger(struct connections *connections, struct connection *connection)
+{
+    if (connection->eof) {
+        begin_close(connections, connection, (enum close_reason)connection->close_reason);
+        return;
+    }
+    connection->state = CONNECTION_LINGERING;
+    ring_shutdown(connections->core->ring, connection->fd, ring_token_make(RING_IGNORED, 0, 0));
+    connection_set_deadline(connections, connection, connections->core->now_ms + CONNECTION_LINGER_MS);
+    connection_want(connections, connection, true, LOAN_RECEIVE);
+}
+
+void connection_close_when_sent(struct connections *connections, struct connection *connection,
+                                enum close_reason reason)
+{
+    if (connection->state >= CONNECTION_LINGERING)
+        return;
+    if (connection->close_reason == CLOSE_NONE)
+        connection->close_reason = (uint8_t)reason;
+    connection->close_when_sent = true;
+    if (connection->send_in_flight || (connection->out != NULL && connection->out->queue.bytes > 0))
+        connection_flush(connections, connection);
+    else
+        linger(connections, connection);
+}
+
+void connection_on_closed(struct connections *connections, struct connection *connection)
+{
+    destroy(connections, connection);
+}
+
+/* ---- receiving -------------------------------------------------------------------------------------------------- */
+
+static void arm_receive(struct connections *connections, struct connection *connection)
+{
+    if (connection->receive_armed || connection->poll_armed || connection->starved || connection->eof)
+        return;
+    connection->receive_armed = true;
+    connection->armed_group = connection->group;
+    ring_receive(connections->core->ring, connection->fd, connection->group, token_of(connection, RING_RECEIVE));
+}
+
+static void arm_poll(struct connections *connections, struct connection *connection)
+{
+    if (connection->poll_armed || connection->receive_armed || connection->starved)
+        return;
+    connection->poll_armed = true;
+    ring_poll(connections->core->ring, connection->fd, POLLIN | POLLRDHUP, false, token_of(connection, RING_IDLE_POLL));
+}
+
+static void starve(struct connections *connections, struct connection *connection)
+{
+    metrics_add(connections->core->metrics, METRIC_ENOBUFS, 1);
+    if (connection->starved)
+        return;
+    connection->starved = true;
+    connection->starved_next = NULL;
+    if (connections->starved_last != NULL)
+        connections->starved_last->starved_next = connection;
+    else
+        connections->starved_first = connection;
+    connections->starved_last = connection;
+}
+
+void connection_want(struct connections *connections, struct connection *connection, bool wants_read,
+                     enum loan_kind group)
+{
+    if (connection->state == CONNECTION_CLOSING)
+        return;
+    connection->wants_read = wants_read;
+    connection->group = (uint8_t)group;
+    if (!wants_read || (connection->receive_armed && connection->armed_group != group))
+        cancel_receive(connections, connection);
+    else
+        arm_receive(connections, connection);
+}
+
+static void discard(struct connections *connections, struct connection *connection, struct loan *loan, uint32_t length)
+{
+    buffer_pool_drop(&connections->core->buffers, loan);
+    connection->lingered_bytes += length;
+    if (connection->lingered_bytes > CONNECTION_LINGER_BYTES)
+        begin_close(connections, connection, CLOSE_REQUESTED);
+}
+
+static void on_data(struct connections *connections, struct connection *connection, const struct ring_event *event)
+{
+    struct loan loan;
+    uint8_t *data = buffer_pool_received(&connections->core->buffers, (enum loan_kind)connection->armed_group,
+                                         event->buffer, &loan);
+    if (data == NULL)
+        return;
+    if (event->result <= 0) {
+        buffer_pool_drop(&connections->core->buffers, &loan);
+        return;
+    }
+    metrics_add(connections->core->metrics, METRIC_BYTES_RECEIVED, (uint64_t)event->result);
+    if (connection->state == CONNECTION_PARKED)
+        connection->state = CONNECTION_OPEN;
+    if (connection->state == CONNECTION_OPEN && !connection->close_when_sent)
+        connection->protocol->on_bytes(connection, loan, data, (uint32_t)event->result);
+    else
+        discard(connections, connection, &loan, (uint32_t)event->result);
+}
+
+static void on_end(struct connections *connections, struct connection *connection)
+{
+    connection->eof = true;
+    if (connection->state == CONNECTION_LINGERING)
+        begin_close(connections, connection, (enum close_reason)connection->close_reason);
+    else if (connection->state <= CONNECTION_PARKED && !connection->close_when_sent)
+        connection->protocol->on_eof(connection);
+}
+
+static bool transient(int error)
+{
+    return error == -ECANCELED || error == -EINTR || error == -EAGAIN;
+}
+
+void connection_on_receive(struct connections *connections, struct connection *connection,
+                           const struct ring_event *event)
+{
+    if (!event->more) {
+        connection->receive_armed = false;
+        connection->receive_cancelling = false;
+    }
+    if (event->buffer >= 0)
+        on_data(connections, connection, event);
+    else if (event->result == 0 && connection->state != CONNECTION_CLOSING)
+        on_end(connections, connection);
+    else if (event->result == -ENOBUFS)
+        starve(connections, connection);
+    else if (event->result < 0 && !transient(event->result))
+        begin_close(connections, connection, CLOSE_CLIENT_RESET);
+
+    if (connection->state == CONNECTION_CLOSING)
+        try_close(connections, connection);
+    else if (connection->state == CONNECTION_PARKED)
+        arm_poll(connections, connection);
+    else if (connection->wants_read)
+        arm_receive(connections, connection);
+}
+
+void connection_park(struct connections *connections, struct connection *connection)
+{
+    if (connection->state != CONNECTION_OPEN || connection->session != NULL)
+        return;
+    connection->state = CONNECTION_PARKED;
+    if (connection->receive_armed)
+        cancel_receive(connections, connection); /* its last completion arms the poll */
+    else
+        arm_poll(connections, connection);
+}
+
+void connection_on_poll(struct connections *connections, struct connection *connection, const struct ring_event *event)
+{
+    (void)event; /* readable, hung up or cancelled: the receive will tell */
+    connection->poll_armed = false;
+    if (connection->state == CONNECTION_CLOSING) {
+        try_close(connections, connection);
+        return;
+    }
+    if (connection->state == CONNECTION_PARKED)
+        connection->state = CONNECTION_OPEN;
+    if (connection->wants_read)
+        arm_receive(connections, connection);
+}
+
+/* ---- sending ---------------------------------------------------------------------------------------------------- */
+
+void connection_flush(struct connections *connections, struct connection *connection)
+{
+    if (connection->dirty || connection->send_in_flight || connection->state == CONNECTION_CLOSING)
+        return;
+    connection->dirty = true;
+    connection->dirty_next = connections->dirty_first;
+    connections->dirty_first = connection;
+}
+
+static void start_send(struct connections *connections, struct connection *connection)
+{
+    struct connection_output *out = connection->out;
+    if (out == NULL || connection->send_in_flight || connection->state == CONNECTION_CLOSING || out->queue.bytes == 0)
+        return;
+    uint32_t count = output_queue_gather(&out->queue, out->parts);
+    connection->send_in_flight = true;
+    ring_token token = token_of(connection, RING_SEND);
+    if (count == 1) {
+        ring_send(connections->core->ring, connection->fd, out->parts[0].iov_base, out->parts[0].iov_len, token);
+        return;
+    }
+    out->message = (struct msghdr){.msg_iov = out->parts, .msg_iovlen = count};
+    ring_send_message(connections->core->ring, connection->fd, &out->message, token);
+}
+
+void connection_on_send(struct connections *connections, struct connection *connection, const struct ring_event *event)
+{
+    connection->send_in_flight = false;
+    uint64_t sent = event->result > 0 ? (uint64_t)event->result : 0;
+    output_queue_sent(&connection->out->queue, sent);
+    metrics_add(connections->core->metrics, METRIC_BYTES_SENT, sent);
+    if (connection->state == CONNECTION_CLOSING) {
+        try_close(connections, connection);
+        return;
+    }
+    if (event->result < 0 && !transient(event->result)) {
+        begin_close(connections, connection, CLOSE_CLIENT_RESET);
+        return;
+    }
+    connection->protocol->on_sent(connection, (uint32_t)sent);
+    if (connection->state == CONNECTION_CLOSING || connection->out == NULL)
+        return;
+    if (connection->out->queue.bytes > 0)
+        connection_flush(connections, connection);
+    else if (connection->close_when_sent && connection->state == CONNECTION_OPEN)
+        linger(connections, connection);
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------------- */
+
+/* Most deadlines only move away. The timer stays where it is and looks at the real deadline when it fires. */
+void connection_set_deadline(struct connections *connections, struct connection *connection, uint64_t deadline_ms)
+{
+    connection->deadline_ms = deadline_ms;
+    if (deadline_ms == 0 || connection->state == CONNECTION_CLOSING)
+        return;
+    if (timer_armed(&connection->timer) && connection->timer_ms <= deadline_ms)
+        return;
+    connection->timer_ms = deadline_ms;
+    timer_wheel_arm(&connections->core->wheel, &connection->timer, deadline_ms);
+}
+
+void connection_on_timer(struct connections *connections, struct connection *connection)
+{
+    if (connection->deadline_ms == 0)
+        return;
+    if (connection->deadline_ms > connections->core->now_ms) {
+        connection->timer_ms = connection->deadline_ms;
+        timer_wheel_arm(&connections->core->wheel, &connection->timer, connection->deadline_ms);
+        return;
+    }
+    connection->deadline_ms = 0;
+    if (connection->state == CONNECTION_LINGERING)
+        begin_close(connections, connection, (enum close_reason)connection->close_reason);
+    else
+        connection->protocol->on_deadline(connection);
+}
+
+/* ---- once a turn ------------------------------------------------------------------------------------------------ */
+
+static void feed_starved(struct connections *connections)
+{
+    struct connection *list = connections->starved_first;
+    connections->starved_first = connections->starved_last = NULL;
+    while (list != NULL) {
+        struct connection *connection = list;
+        list = connection->starved_next;
+        connection->starved = false;
+        if (connection->wants_read && connection->state != CONNECTION_CLOSING)
+            arm_receive(connections, connection);
+    }
+}
+
+void connections_turn(struct connections *connections)
+{
+    while (connections->dirty_first != NULL) {
+        struct connection *connection = connections->dirty_first;
+        connections->dirty_first = connection->dirty_next;
+        connection->dirty = false;
+        start_send(connections, connection);
+    }
+    buffer_pool_commit(&connections->core->buffers);
+    /* Whoever found the pool empty tries again once it is not; the longest waiting first. */
+    if (connections->starved_first != NULL && buffer_pool_available(&connections->core->buffers))
+        feed_starved(connections);
+}
+
+void connection_peer_text(const struct connection *connection, char *text, size_t capacity, uint16_t *ret_port)
+{
+    text[0] = '\0';
+    *ret_port = 0;
+    const void *address;
+    if (connection->peer.any.sa_family == AF_INET) {
+        address = &connection->peer.ipv4.sin_addr;
+        *ret_port = ntohs(connection->peer.ipv4.sin_port);
+    } else if (connection->peer.any.sa_family == AF_INET6) {
+        address = &connection->peer.ipv6.sin6_addr;
+        *ret_port = ntohs(connection->peer.ipv6.sin6_port);
+    } else {
+        return;
+    }
+    if (inet_ntop(connection->peer.any.sa_family, address, text, (socklen_t)capacity) == NULL)
+        text[0] = '\0';
+}
+
+uint32_t connections_evict_idle(struct connections *connections, uint32_t count)
+{
+    uint32_t evicted = 0;
+    for (uint32_t i = 0; i < connections->allocated && evicted < count; i++) {
+        struct connection *connection = connections->by_index[i];
+        if (connection == NULL || connection->session != NULL || connection->requests == 0 ||
+            connection->state == CONNECTION_CLOSING)
+            continue;
+        begin_close(connections, connection, CLOSE_LIMIT_CONNECTIONS);
+        evicted++;
+    }
+    return evicted;
+}

@@ -1,0 +1,166 @@
+/*
+ * Connection: one accepted client socket, from accept to close. The only owner of its descriptor.
+ *
+ * Owns:    the descriptor, the armed operations on it, one timer. What it says and hears is its protocol's affair.
+ * Threads: the loop.
+ * Life:    created by the acceptor, freed after its last completion has arrived; a generation in each token keeps
+ *          late completions away from the next connection in the same place.
+ *
+ *   OPEN <------> PARKED        idle for CONNECTION_PARK_MS: no receive is armed, one poll is
+ *    |              |
+ *    +--> LINGERING |           all is sent, our side is shut; reads and discards so that the client gets the answer
+ *    |        |     |           and not a reset
+ *    +--------+-----+--> CLOSING    operations are being cancelled, then the descriptor is closed
+ *                           |
+ *                           +--> (freed)
+ */
+#ifndef DAEMON_IO_CONNECTION_H
+#define DAEMON_IO_CONNECTION_H
+
+#include "daemon/io/io_core.h"
+
+#include <netinet/in.h>
+
+enum connection_state { CONNECTION_OPEN, CONNECTION_PARKED, CONNECTION_LINGERING, CONNECTION_CLOSING };
+
+enum {
+    CONNECTION_PARK_MS = 5'000,
+    CONNECTION_LINGER_MS = 1'000,
+    CONNECTION_LINGER_BYTES = 1 << 20,
+};
+
+struct connection;
+
+/* What a protocol does with a connection. */
+struct connection_protocol {
+    /* Octets came. `loan` is held once for the protocol, which drops it. */
+    void (*on_bytes)(struct connection *connection, struct loan loan, uint8_t *data, uint32_t length);
+    void (*on_eof)(struct connection *connection);
+    /* The send in flight took `bytes`; the queue has been advanced. */
+    void (*on_sent)(struct connection *connection, uint32_t bytes);
+    void (*on_deadline)(struct connection *connection);
+    /* The connection is over: let go of everything but `out`, which may still be in flight. */
+    void (*on_close)(struct connection *connection);
+    /* Nothing is in flight any more: free the session. */
+    void (*on_freed)(struct connection *connection);
+};
+
+/* The sending half; part of a protocol's session, so that an idle connection has none. */
+struct connection_output {
+    struct output_queue queue;
+    struct iovec parts[OUTPUT_PARTS_MAX];
+    struct msghdr message;
+};
+
+struct connection_listener {
+    int fd;
+    bool is_unix;
+    bool armed;
+    uint16_t port;
+    char server[SLOT_ADDRESS_BYTES];
+};
+
+struct connection {
+    const struct connection_protocol *protocol;
+    void *session;                 /* the protocol's; NULL while idle */
+    struct connection_output *out; /* inside the session; NULL with it */
+    const struct connection_listener *listener;
+    struct connection *dirty_next; /* has output to start sending */
+    struct connection *starved_next;
+    struct timer_entry timer;
+    uint64_t deadline_ms; /* the real one; the timer may be armed for an earlier time. 0: none */
+    uint64_t timer_ms;
+    int fd;
+    uint32_t index;
+    uint32_t generation;
+    uint32_t lingered_bytes;
+    uint32_t requests;
+    uint8_t state; /* enum connection_state */
+    uint8_t close_reason;
+    uint8_t group; /* enum loan_kind: which buffers receives should fill */
+    uint8_t armed_group;
+    bool receive_armed : 1;
+    bool receive_cancelling : 1;
+    bool poll_armed : 1;
+    bool send_in_flight : 1;
+    bool close_submitted : 1;
+    bool wants_read : 1;
+    bool dirty : 1;
+    bool starved : 1;
+    bool eof : 1;
+    bool close_when_sent : 1;
+    bool proxy_seen : 1;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in ipv4;
+        struct sockaddr_in6 ipv6;
+    } peer;
+};
+
+/* All connections of an I/O process. */
+struct connections {
+    struct io_core *core;
+    const struct connection_protocol *protocol;
+    struct connection **by_index;
+    uint32_t *free_indices;
+    uint32_t free_count;
+    uint32_t capacity;
+    uint32_t allocated; /* indices that were ever used: by_index grows with them */
+    struct slab records;
+    struct connection *dirty_first;
+    struct connection *starved_first, *starved_last;
+    uint32_t live;
+};
+
+[[nodiscard]] int connections_init(struct connections *connections, struct io_core *core,
+                                   const struct connection_protocol *protocol, uint32_t capacity);
+void connections_deinit(struct connections *connections);
+
+/* Takes `fd`. NULL without room or memory; then it is closed. */
+struct connection *connection_create(struct connections *connections, int fd,
+                                     const struct connection_listener *listener);
+
+struct connection *connection_find(const struct connections *connections, ring_token token);
+
+/* ---- for protocols ---- */
+
+/* Whether octets are wanted; receiving follows. `group`: LOAN_RECEIVE, or LOAN_UPLOAD while a long body comes. */
+void connection_want(struct connections *connections, struct connection *connection, bool wants_read,
+                     enum loan_kind group);
+
+/* There is something in the output queue: it is sent at the end of this turn. */
+void connection_flush(struct connections *connections, struct connection *connection);
+
+/* 0: none. */
+void connection_set_deadline(struct connections *connections, struct connection *connection, uint64_t deadline_ms);
+
+/* When all is sent: says so to the client, lingers, closes. Nothing more is read as requests. */
+void connection_close_when_sent(struct connections *connections, struct connection *connection,
+                                enum close_reason reason);
+
+/* Now; what is queued is lost. With `reset` the client sees a reset and not an orderly end. */
+void connection_abort(struct connections *connections, struct connection *connection, enum close_reason reason,
+                      bool reset);
+
+/* Idle, without a session: trades the armed receive (about 800 octets of kernel memory) for a poll (250). */
+void connection_park(struct connections *connections, struct connection *connection);
+
+/* ---- for the loop ---- */
+
+void connection_on_receive(struct connections *connections, struct connection *connection,
+                           const struct ring_event *event);
+void connection_on_send(struct connections *connections, struct connection *connection, const struct ring_event *event);
+void connection_on_poll(struct connections *connections, struct connection *connection, const struct ring_event *event);
+void connection_on_closed(struct connections *connections, struct connection *connection);
+void connection_on_timer(struct connections *connections, struct connection *connection);
+
+/* Starts the sends of this turn; gives starved connections another try where buffers came back. */
+void connections_turn(struct connections *connections);
+
+/* Text of the client's address, "" for unix sockets; its port. `capacity` at least INET6_ADDRSTRLEN. */
+void connection_peer_text(const struct connection *connection, char *text, size_t capacity, uint16_t *ret_port);
+
+/* Oldest idle connections first: closes up to `count` of them to make room. Returns how many. */
+uint32_t connections_evict_idle(struct connections *connections, uint32_t count);
+
+#endif
