@@ -137,9 +137,10 @@ static ssize_t write_pipe(int fd, const char *data, size_t length)
 {
     struct iovec vector = {(void *)(uintptr_t)data, length};
     ssize_t written = pwritev2(fd, &vector, 1, -1, RWF_NOWAIT);
-    if (written >= 0 || errno != EOPNOTSUPP)
+    if (written >= 0 || errno == EAGAIN || errno == EINTR || errno == EPIPE)
         return written;
-    /* Before Linux 6.4. Another writer may fill the pipe in between; the wait is then for its reader, once. */
+    /* Linux before 6.4, or a system call filter that does not know this one. Another writer may fill the pipe after
+     * the poll; the wait is then for its reader, once. */
     return write_if_ready(fd, data, length);
 }
 

@@ -165,7 +165,7 @@ int sandbox_lock_app(void)
 /* What the I/O process still calls once it serves; the busiest first. */
 static const uint16_t io_calls[] = {
     SYS_io_uring_enter, SYS_write, SYS_read, SYS_recvmsg, SYS_sendmsg, SYS_futex, SYS_clock_gettime,
-    SYS_io_uring_register,
+    SYS_io_uring_register, SYS_pwritev2,
     /* sockets and descriptors it has, or accepts */
     SYS_close, SYS_accept4, SYS_shutdown, SYS_getsockname, SYS_getpeername, SYS_getsockopt, SYS_setsockopt,
     SYS_sendto, SYS_recvfrom, SYS_readv, SYS_writev, SYS_fcntl, SYS_dup3, SYS_ppoll, SYS_ioctl,

@@ -6,14 +6,18 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -176,6 +180,44 @@ static void a_full_pipe_costs_lines_not_time_and_the_loss_is_said(void **state)
     read_all(ends.reader);
     assert_null(strstr(output, "dropped"));
     assert_int_equal(fcntl(ends.writer, F_GETFL) & O_NONBLOCK, 0);
+    close_pipe(&ends);
+}
+
+/* As a container's filter does, and as a kernel before 6.4 in effect. */
+static void deny_pwritev2(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pwritev2, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+        _exit(2);
+}
+
+static void a_pipe_is_written_without_pwritev2_too_and_still_never_waited_for(void **state)
+{
+    (void)state;
+    struct pipe_ends ends = log_to_pipe(LOG_LEVEL_INFO);
+    assert_true(fcntl(ends.writer, F_SETPIPE_SZ, 4096) >= 4096);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(WATCHDOG_S); /* alarms are not inherited */
+        deny_pwritev2();
+        uint64_t drops_before = log_drops();
+        for (int i = 0; i < 1000; i++)
+            log_info("line %d", i);
+        uint64_t drops = log_drops() - drops_before;
+        _exit(drops >= 800 && drops < 1000 ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    read_all(ends.reader);
+    assert_non_null(strstr(output, "] [INFO] line 0\n"));
     close_pipe(&ends);
 }
 
@@ -510,6 +552,7 @@ int main(void)
         cmocka_unit_test(a_long_message_is_cut_at_the_line_bound),
         cmocka_unit_test(errno_is_shown_and_survives),
         cmocka_unit_test(a_full_pipe_costs_lines_not_time_and_the_loss_is_said),
+        cmocka_unit_test(a_pipe_is_written_without_pwritev2_too_and_still_never_waited_for),
         cmocka_unit_test(a_closed_reader_costs_lines_only),
         cmocka_unit_test(a_full_terminal_costs_lines_not_time),
         cmocka_unit_test(a_line_torn_by_a_full_disk_does_not_swallow_the_next),
