@@ -19,7 +19,7 @@
 #include "config/schema.h"
 #include "pybridge/app_exchange.h"
 
-struct worker_class;
+struct worker_driver;
 struct wsgi_adapter;
 
 enum app_exit_status {
@@ -31,14 +31,15 @@ enum app_exit_status {
 struct app_process {
     struct app_exchange *exchange;
     struct settings settings;
-    PyObject *module;       /* _uroboros; for PyType_FromModuleAndSpec() */
-    PyObject *application;  /* what requests are given to */
+    PyObject *module;      /* _uroboros; for PyType_FromModuleAndSpec() */
+    PyObject *application; /* what requests are given to */
+    PyObject *hooks;       /* uroboros.hooks.Hooks, or NULL when the settings file has none */
     bool is_asgi;
-    const struct worker_class *worker_class;
+    const struct worker_driver *worker_class;
     struct wsgi_adapter *wsgi; /* the WSGI workers' */
-    void *worker_data;      /* the running worker's own */
+    void *worker_data;         /* the running worker's own */
     uint64_t requests_ended;
-    uint64_t requests_max;  /* 0: the process is never recycled */
+    uint64_t requests_max; /* 0: the process is never recycled */
 };
 
 /* Everything, from the control socket to the exit status. Called once, on the main thread, by module.c. */

@@ -17,7 +17,7 @@ enum response_field {
     RESPONSE_FIELD_OF_CONNECTION,  /* Connection, Transfer-Encoding and so on: left out, as Gunicorn does */
     RESPONSE_FIELD_BAD_NAME,
     RESPONSE_FIELD_BAD_VALUE,
-    RESPONSE_FIELD_BAD_LENGTH,     /* Content-Length is no number */
+    RESPONSE_FIELD_BAD_LENGTH, /* Content-Length is no number */
 };
 
 /* `name` in any case. *ret_content_length is touched for RESPONSE_FIELD_CONTENT_LENGTH only. */

@@ -9,7 +9,7 @@
 
 #include "pybridge/app_process.h"
 
-struct worker_class {
+struct worker_driver {
     const char *name;
     uint32_t ready_flags; /* enum control_ready_flag */
 
@@ -23,11 +23,11 @@ struct worker_class {
     int (*run)(struct app_process *process);
 };
 
-extern const struct worker_class worker_sync;
-extern const struct worker_class worker_gthread;
-extern const struct worker_class worker_event_loop;
+extern const struct worker_driver worker_sync;
+extern const struct worker_driver worker_gthread;
+extern const struct worker_driver worker_event_loop;
 
 /* What the setting and the application ask for. NULL with a Python error when they contradict each other. */
-const struct worker_class *worker_class_choose(const struct settings *settings, bool is_asgi);
+const struct worker_driver *worker_class_choose(const struct settings *settings, bool is_asgi);
 
 #endif

@@ -1,0 +1,272 @@
+#include "pybridge/app_process.h"
+
+#include "config/settings_transfer.h"
+#include "daemon/base/log.h"
+#include "daemon/base/owned.h"
+#include "daemon/base/process_title.h"
+#include "pybridge/app_log.h"
+#include "pybridge/workers/worker_class.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/random.h>
+
+/* An orphan gets so long to end what it has begun. */
+enum { ORPHAN_SECONDS = 30 };
+
+/*
+ * SIGTERM is how others than the supervisor ask a process to go: the supervisor hears of it and starts a successor,
+ * then DRAIN comes as always. It is also the parent-death signal: then nobody hears, and nobody would end a process
+ * whose application hangs.
+ */
+static void on_terminate([[maybe_unused]] int number)
+{
+    int saved = errno;
+    if (control_send(CONTROL_FD, CONTROL_RECYCLE, NULL, 0, NULL, 0) < 0) {
+        signal(SIGALRM, SIG_DFL);
+        alarm(ORPHAN_SECONDS);
+    }
+    errno = saved;
+}
+
+static void handle_terminate(void)
+{
+    struct sigaction action = {.sa_handler = on_terminate, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* max_requests, and up to the jitter more, so that processes born together do not leave together. */
+static uint64_t choose_requests_max(const struct settings *settings)
+{
+    if (settings->max_requests <= 0)
+        return 0;
+    uint64_t random = 0;
+    if (settings->max_requests_jitter > 0 && getrandom(&random, sizeof random, GRND_NONBLOCK) == sizeof random)
+        random %= (uint64_t)settings->max_requests_jitter + 1;
+    return (uint64_t)settings->max_requests + random;
+}
+
+/* What the supervisor has to say about this process. */
+static int receive_setup(struct app_process *process)
+{
+    OWNED_FD settings_fd = -1;
+    int log_fd;
+    int r = app_exchange_create(CONTROL_FD, &process->exchange, &settings_fd, &log_fd);
+    if (r < 0) {
+        log_critical("an app process cannot take over from the supervisor: %s", strerror(-r));
+        return r;
+    }
+    r = settings_deserialize(settings_fd, &process->settings);
+    if (r < 0) {
+        log_critical("an app process cannot read its settings: %s", strerror(-r));
+        return r;
+    }
+    uint32_t index = app_exchange_setup(process->exchange)->index;
+    app_log_init(&process->settings, index, log_fd);
+    process_title_set("uroboros: app %u", index);
+    process->requests_max = choose_requests_max(&process->settings);
+    return 0;
+}
+
+/* ---- the Python part ---- */
+
+static PyObject *call_python(const char *module_name, const char *function, PyObject *arguments)
+{
+    if (arguments == NULL)
+        return NULL;
+    PyObject *module = PyImport_ImportModule(module_name);
+    PyObject *callable = module != NULL ? PyObject_GetAttrString(module, function) : NULL;
+    PyObject *answer = callable != NULL ? PyObject_Call(callable, arguments, NULL) : NULL;
+    Py_XDECREF(callable);
+    Py_XDECREF(module);
+    Py_DECREF(arguments);
+    return answer;
+}
+
+static PyObject *text_or_none(const char *text)
+{
+    return text != NULL ? PyUnicode_DecodeFSDefault(text) : Py_NewRef(Py_None);
+}
+
+static PyObject *list_of(const struct string_list *strings)
+{
+    PyObject *list = PyList_New((Py_ssize_t)strings->count);
+    for (size_t i = 0; list != NULL && i < strings->count; i++) {
+        PyObject *item = PyUnicode_DecodeFSDefault(strings->items[i]);
+        if (item == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, item);
+    }
+    return list;
+}
+
+static int prepare_interpreter(const struct settings *settings)
+{
+    PyObject *done =
+        call_python("uroboros.boot", "prepare",
+                    Py_BuildValue("(NNNNNN)", text_or_none(settings->wsgi_app), text_or_none(settings->chdir),
+                                  text_or_none(settings->venv), list_of(&settings->pythonpath),
+                                  list_of(&settings->file_environ), list_of(&settings->raw_env)));
+    Py_XDECREF(done);
+    return done != NULL ? 0 : -1;
+}
+
+/* A LoadError says all in its text; the exception behind it, if there is one, is shown once. */
+static void report_load_error(const struct app_process *process)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    PyObject *text = PyObject_Str(value);
+    const char *words = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
+    log_critical("the application cannot be loaded: %s", words != NULL ? words : "(no text)");
+    PyErr_Clear();
+    PyObject *cause = PyException_GetCause(value);
+    if (cause != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(cause), cause);
+        app_log_exception(process, NULL, "the exception was");
+        Py_DECREF(cause);
+    }
+    Py_XDECREF(text);
+    Py_DECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+}
+
+static int load_application(struct app_process *process)
+{
+    const struct settings *settings = &process->settings;
+    PyObject *found =
+        call_python("uroboros.loader", "load",
+                    Py_BuildValue("(NO)", text_or_none(settings->wsgi_app), settings->factory ? Py_True : Py_False));
+    int is_asgi;
+    if (found == NULL || !PyArg_ParseTuple(found, "Op", &process->application, &is_asgi)) {
+        Py_XDECREF(found);
+        return -1;
+    }
+    Py_INCREF(process->application);
+    process->is_asgi = is_asgi;
+    Py_DECREF(found);
+    return 0;
+}
+
+/* ---- hooks of a Python settings file ---- */
+
+static int make_hooks(struct app_process *process)
+{
+    const struct settings *settings = &process->settings;
+    bool any = settings->post_fork || settings->post_worker_init || settings->worker_int || settings->worker_exit;
+    if (settings->config == NULL || !any)
+        return 0;
+    process->hooks =
+        call_python("uroboros.hooks", "load",
+                    Py_BuildValue("(NI{sLsLsN})", text_or_none(settings->config),
+                                  app_exchange_setup(process->exchange)->index, "workers", (long long)settings->workers,
+                                  "threads", (long long)settings->threads, "bind", list_of(&settings->bind)));
+    return process->hooks != NULL ? 0 : -1;
+}
+
+/* `line` is the setting: 0 when the file has no such function. */
+static int run_hook(const struct app_process *process, const char *name, int64_t line)
+{
+    if (process->hooks == NULL || line == 0)
+        return 0;
+    PyObject *application = process->application != NULL ? process->application : Py_None;
+    PyObject *done = PyObject_CallMethod(process->hooks, "run", "sO", name, application);
+    Py_XDECREF(done);
+    return done != NULL ? 0 : -1;
+}
+
+/* ---- life ---- */
+
+static int boot_failed(const struct app_process *process, const char *what)
+{
+    app_log_exception(process, NULL, what);
+    return APP_EXIT_BOOT_FAILED;
+}
+
+static int serve(struct app_process *process)
+{
+    process->worker_class = worker_class_choose(&process->settings, process->is_asgi);
+    if (process->worker_class == NULL)
+        return boot_failed(process, "no worker class fits");
+    if (run_hook(process, "post_worker_init", process->settings.post_worker_init) < 0)
+        return boot_failed(process, "the hook post_worker_init failed");
+    int status = process->worker_class->run(process);
+    if (status < 0)
+        return boot_failed(process, "the worker failed");
+    return status;
+}
+
+static void run_leaving_hooks(const struct app_process *process)
+{
+    if (app_exchange_stopping(process->exchange) && run_hook(process, "worker_int", process->settings.worker_int) < 0)
+        app_log_exception(process, NULL, "the hook worker_int failed");
+    if (run_hook(process, "worker_exit", process->settings.worker_exit) < 0)
+        app_log_exception(process, NULL, "the hook worker_exit failed");
+}
+
+static int load_and_serve(struct app_process *process)
+{
+    if (make_hooks(process) < 0 || run_hook(process, "post_fork", process->settings.post_fork) < 0)
+        return boot_failed(process, "the hooks of the settings file failed");
+    if (load_application(process) < 0) {
+        report_load_error(process);
+        return APP_EXIT_LOAD_FAILED;
+    }
+    int status = serve(process);
+    run_leaving_hooks(process);
+    return status;
+}
+
+/* Standard error has to be flushed whatever went wrong before. */
+static void finish_interpreter(const struct app_process *process)
+{
+    PyObject *wait = app_exchange_stopping(process->exchange) ? Py_False : Py_True;
+    PyObject *done = call_python("uroboros.boot", "finish", Py_BuildValue("(O)", wait));
+    if (done == NULL)
+        app_log_exception(process, NULL, "the end of the interpreter failed");
+    Py_XDECREF(done);
+}
+
+int app_process_main(PyObject *module)
+{
+    struct app_process process = {.module = module};
+    if (receive_setup(&process) < 0)
+        return APP_EXIT_BOOT_FAILED;
+    handle_terminate();
+    int status = APP_EXIT_BOOT_FAILED;
+    if (prepare_interpreter(&process.settings) < 0)
+        boot_failed(&process, "the interpreter cannot be prepared");
+    else
+        status = load_and_serve(&process);
+    finish_interpreter(&process);
+    /* The caller ends the process; threads that still run may use the rest of it until then. */
+    Py_CLEAR(process.application);
+    Py_CLEAR(process.hooks);
+    return status;
+}
+
+int app_process_ready(struct app_process *process)
+{
+    const struct worker_driver *class = process->worker_class;
+    int r = app_exchange_ready(process->exchange, class->places(&process->settings), class->ready_flags);
+    if (r == 0)
+        return 0;
+    errno = -r;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+void app_process_request_ended(struct app_process *process)
+{
+    process->requests_ended++;
+    if (process->requests_max == 0 || process->requests_ended != process->requests_max)
+        return;
+    log_info("%llu requests served, a successor is asked for", (unsigned long long)process->requests_ended);
+    int r = control_send(app_exchange_control_fd(process->exchange), CONTROL_RECYCLE, NULL, 0, NULL, 0);
+    if (r < 0)
+        log_warning("the supervisor does not hear that a successor is wanted: %s", strerror(-r));
+}

@@ -1,0 +1,40 @@
+/* The extension module _uroboros: one function, main(), which is an app process from its first breath to its exit. */
+#include "pybridge/app_process.h"
+
+static PyObject *run_main(PyObject *module, [[maybe_unused]] PyObject *none)
+{
+    int status = app_process_main(module);
+    /* Not through the interpreter's own end: a thread stuck in the application would make that hang. */
+    fflush(NULL);
+    _exit(status);
+}
+
+static PyMethodDef METHODS[] = {
+    {"main", run_main, METH_NOARGS, PyDoc_STR("Serves as an app process; never returns.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot SLOTS[] = {
+#if PY_VERSION_HEX >= 0x030c0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_GIL_DISABLED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef DEFINITION = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "_uroboros",
+    .m_doc = PyDoc_STR("The bridge between Uroboros and Python applications."),
+    .m_methods = METHODS,
+    .m_slots = SLOTS,
+};
+
+PyMODINIT_FUNC PyInit__uroboros(void);
+
+PyMODINIT_FUNC PyInit__uroboros(void)
+{
+    return PyModuleDef_Init(&DEFINITION);
+}

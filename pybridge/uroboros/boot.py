@@ -1,0 +1,63 @@
+"""What an app process does with its interpreter before the application is imported, and after it has run."""
+
+import atexit
+import faulthandler
+import os
+import signal
+import site
+import sys
+import threading
+
+from uroboros import stdio
+
+
+def prepare(name, directory, venv, python_path, file_environ, raw_environ):
+    stdio.replace()
+    faulthandler.enable(file=2, all_threads=True)
+    # The supervisor asks for the stacks of a process that passed its time limit.
+    faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
+    # Ctrl-C reaches the whole process group; what it means is the supervisor's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for entry in (*file_environ, *raw_environ):
+        variable, has_value, value = entry.partition("=")
+        if has_value:
+            os.environ[variable] = value
+        else:
+            os.environ.pop(variable, None)
+    if "_uroboros" in sys.builtin_module_names:
+        adopt_virtual_environment(venv or os.environ.get("VIRTUAL_ENV"))
+    directory = directory or os.getcwd()
+    os.chdir(directory)
+    sys.path[:0] = [*(os.path.join(directory, path) for path in python_path), directory]
+    sys.argv = [name]
+
+
+def adopt_virtual_environment(venv):
+    """An embedded interpreter is not started from the environment's directory, so it is told of it."""
+    if not venv:
+        return
+    settings = {}
+    with open(os.path.join(venv, "pyvenv.cfg"), encoding="utf-8") as file:
+        for line in file:
+            key, _, value = line.partition("=")
+            settings[key.strip().lower()] = value.strip()
+    version = settings.get("version") or settings.get("version_info", "")
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if version.split(".")[:2] != ours.split("."):
+        raise RuntimeError(f"{venv} is of Python {version}, the embedded interpreter is {ours}: they do not fit")
+    if settings.get("include-system-site-packages") != "true":
+        outside = {*site.getsitepackages(), site.getusersitepackages()}
+        sys.path[:] = [path for path in sys.path if path not in outside]
+    sys.prefix = sys.exec_prefix = venv
+    sys.executable = os.path.join(venv, "bin", "python")
+    site.addsitedir(os.path.join(venv, "lib", f"python{ours}", "site-packages"))
+
+
+def finish(wait_for_threads):
+    """What the interpreter does at its end, short of taking itself apart: stuck threads make that hang."""
+    try:
+        if wait_for_threads:
+            threading._shutdown()
+        atexit._run_exitfuncs()
+    finally:
+        stdio.flush()

@@ -1,0 +1,135 @@
+"""Finds the application: MODULE, MODULE:ATTRIBUTE or MODULE:FACTORY(ARGUMENTS)."""
+
+import ast
+import importlib
+import inspect
+import os
+import sys
+import traceback
+
+DEFAULT_NAMES = ("application", "app")
+
+
+class LoadError(Exception):
+    """The application cannot be loaded; the text is for the operator."""
+
+
+def load(spec, factory):
+    """The application that `spec` names, and whether it is an ASGI one."""
+    module_name, _, expression = spec.partition(":")
+    check_module_name(spec, module_name)
+    module = import_module(module_name)
+    application = evaluate(module, expression) if expression else default_of(module)
+    if factory:
+        application = call(application, f"{spec} (factory)")
+    if application is None:
+        raise LoadError(f"{spec!r} is None, not an application")
+    if not callable(application):
+        raise LoadError(f"{spec!r} is not callable: it is of type {type(application).__name__}")
+    return application, is_asgi(application)
+
+
+def check_module_name(spec, name):
+    if not name:
+        raise LoadError(f"{spec!r} names no module; MODULE:ATTRIBUTE is wanted")
+    if "/" in name or name.endswith(".py"):
+        module = name.removeprefix("./").removesuffix(".py").strip("/").replace("/", ".")
+        raise LoadError(f"{name!r} is a path; a module is wanted: {spec.replace(name, module, 1)!r}")
+
+
+def import_module(name):
+    """Imports; tells a module that is not there from one that fails."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(missing + "."):
+            raise LoadError(not_found(name, missing)) from None
+        raise LoadError(f"{name!r} needs a module {missing!r}, which {sys.executable} does not find") from error
+    except SystemExit as error:
+        raise LoadError(f"{name!r} ended the process while it was imported: SystemExit({error.code!r})") from error
+    except BaseException as error:
+        raise LoadError(f"{name!r} failed while it was imported: {last_line(error)}") from error
+
+
+def not_found(name, missing):
+    where = os.getcwd()
+    if os.path.isdir(missing.replace(".", os.sep)):
+        return f"there is no module {name!r}: {where} has a directory {missing!r}, but no such module is in it"
+    return f"there is no module {missing!r} in {where}, nor elsewhere on the path of {sys.executable}"
+
+
+def last_line(error):
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def default_of(module):
+    for name in DEFAULT_NAMES:
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise LoadError(f"{module.__name__!r} has neither {' nor '.join(map(repr, DEFAULT_NAMES))}; say MODULE:ATTRIBUTE")
+
+
+def evaluate(module, expression):
+    """An attribute, dotted or not, or the call of one with literals."""
+    try:
+        node = ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        raise LoadError(f"{expression!r} is neither a name nor a call of one") from None
+    if not isinstance(node, ast.Call):
+        return attribute(module, node, expression)
+    function = attribute(module, node.func, expression)
+    try:
+        positional = [ast.literal_eval(argument) for argument in node.args]
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
+    except ValueError:
+        raise LoadError(f"the arguments in {expression!r} must be literals") from None
+    if None in named:
+        raise LoadError(f"the arguments in {expression!r} must be literals")
+    return call(function, expression, *positional, **named)
+
+
+def attribute(module, node, expression):
+    if isinstance(node, ast.Name):
+        owner, name = module, node.id
+    elif isinstance(node, ast.Attribute):
+        owner, name = attribute(module, node.value, expression), node.attr
+    else:
+        raise LoadError(f"{expression!r} is neither a name nor a call of one")
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        raise LoadError(f"{module.__name__!r} has no {expression!r}: {name!r} is not there") from None
+
+
+def call(function, expression, *positional, **named):
+    if not callable(function):
+        raise LoadError(f"{expression!r} cannot be called: it is of type {type(function).__name__}")
+    try:
+        return function(*positional, **named)
+    except BaseException as error:
+        raise LoadError(f"the factory {expression!r} failed: {last_line(error)}") from error
+
+
+def is_asgi(application):
+    """A coroutine function, or an object whose __call__ is one, of three positional parameters."""
+    function = inspect.unwrap(application) if inspect.isfunction(application) else application
+    while hasattr(function, "func") and not inspect.isfunction(function) and not inspect.ismethod(function):
+        function = function.func  # functools.partial
+    if inspect.isclass(function):
+        return False
+    if not inspect.iscoroutinefunction(function):
+        function = getattr(type(function), "__call__", None)
+        if not inspect.iscoroutinefunction(function):
+            return False
+    return takes_three(application)
+
+
+def takes_three(application):
+    try:
+        inspect.signature(application).bind(None, None, None)
+    except TypeError:
+        return False
+    except ValueError:  # no signature to look at
+        return True
+    return True

@@ -1,0 +1,84 @@
+"""Standard output and error of an application: whole lines into a pipe that may be full, never waiting for it."""
+
+import io
+import os
+import sys
+import threading
+
+# A write of at most so much goes into a pipe whole or not at all.
+PIECE_MAX = 4096
+
+
+class LineFile(io.RawIOBase):
+    """Passes whole lines on. What the pipe does not take at once is dropped and counted."""
+
+    def __init__(self, descriptor):
+        self.descriptor = descriptor
+        self.pending = b""
+        self.dropped = 0
+        self.lock = threading.Lock()
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self.descriptor
+
+    def write(self, data):
+        data = bytes(data)
+        with self.lock:
+            lines = self.pending + data
+            end = lines.rfind(b"\n") + 1
+            if len(lines) - end > PIECE_MAX:
+                end = len(lines)
+            self.pending = lines[end:]
+            if end:
+                self.pass_on(lines[:end])
+        return len(data)
+
+    def finish(self):
+        """A last line without a line end is a line too."""
+        with self.lock:
+            if self.pending:
+                rest, self.pending = self.pending, b""
+                self.pass_on(rest + b"\n")
+
+    def pass_on(self, lines):
+        start = 0
+        while start < len(lines):
+            end = len(lines)
+            if end - start > PIECE_MAX:
+                # At a line end if there is one within a piece.
+                end = lines.rfind(b"\n", start, start + PIECE_MAX) + 1 or start + PIECE_MAX
+            self.put(lines[start:end])
+            start = end
+
+    def put(self, piece):
+        if self.dropped and not self.offer(f"uroboros: {self.dropped} lines dropped, the log was full\n".encode()):
+            self.dropped += piece.count(b"\n") or 1
+            return
+        self.dropped = 0
+        if not self.offer(piece):
+            self.dropped = piece.count(b"\n") or 1
+
+    def offer(self, piece):
+        try:
+            os.write(self.descriptor, piece)
+        except OSError:  # full, or nobody reads any more
+            return False
+        return True
+
+
+def replace():
+    """Puts line files in the places of sys.stdout and sys.stderr."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = io.TextIOWrapper(LineFile(descriptor), "utf-8", "backslashreplace", line_buffering=True)
+        stream.mode = "w"
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def flush():
+    for stream in (sys.__stdout__, sys.__stderr__):
+        stream.flush()
+        stream.buffer.finish()

@@ -1,0 +1,472 @@
+#include "pybridge/wsgi/wsgi_response.h"
+
+#include "pybridge/app_log.h"
+#include "pybridge/app_wait.h"
+#include "pybridge/python_text.h"
+#include "pybridge/response_field.h"
+#include "pybridge/wsgi/wsgi_adapter.h"
+
+#include <errno.h>
+#include <structmember.h>
+
+enum { STATUS_EARLY_HINTS = 103, STATUS_NO_CONTENT = 204, STATUS_NOT_MODIFIED = 304 };
+
+/* Objects that refer to the response for itself: its owner, and the two callables that are part of it. */
+enum { REFERENCES_OF_ITS_OWN = 3 };
+
+static struct app_exchange *exchange_of(const struct wsgi_response *response)
+{
+    return response->adapter->process->exchange;
+}
+
+static int raise_errno(int r)
+{
+    errno = -r;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static int raise_gone(void)
+{
+    PyErr_SetString(PyExc_OSError, "the client is gone");
+    return -1;
+}
+
+static int check_open(const struct wsgi_response *response)
+{
+    if (response->request != NULL)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "the request has ended");
+    return -1;
+}
+
+/* ---- the head ---- */
+
+/* "404 Not Found": three digits, then nothing or a space. The phrase is the I/O process's to say. */
+static int parse_status(PyObject *object, uint16_t *ret_status)
+{
+    struct bytes text;
+    if (!PyUnicode_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "the status must be a str, not %.100s", Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    if (!text_latin1_octets(object, &text) || !http_field_value_valid(text)) {
+        PyErr_Format(PyExc_ValueError, "the status %R has a character that HTTP does not allow", object);
+        return -1;
+    }
+    unsigned status = 0;
+    for (size_t i = 0; i < 3 && i < text.length && text.data[i] >= '0' && text.data[i] <= '9'; i++)
+        status = 10 * status + text.data[i] - '0';
+    bool ends_after_three = text.length == 3 || (text.length > 3 && text.data[3] == ' ');
+    if (!ends_after_three || status < 200) {
+        PyErr_Format(PyExc_ValueError, "the status %R is not like '200 OK'", object);
+        return -1;
+    }
+    *ret_status = (uint16_t)status;
+    return 0;
+}
+
+/* Both parts of a header as octets of `pair`'s own strings. */
+static int parse_header(PyObject *pair, struct bytes *ret_name, struct bytes *ret_value)
+{
+    if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
+        PyErr_Format(PyExc_TypeError, "a header must be a tuple of two str, not %R", pair);
+        return -1;
+    }
+    PyObject *name = PyTuple_GET_ITEM(pair, 0), *value = PyTuple_GET_ITEM(pair, 1);
+    if (!PyUnicode_Check(name) || !PyUnicode_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "name and value of a header must be str, not %R", pair);
+        return -1;
+    }
+    if (!text_latin1_octets(name, ret_name) || !text_latin1_octets(value, ret_value)) {
+        PyErr_Format(PyExc_ValueError, "the header %R has a character outside of latin-1", pair);
+        return -1;
+    }
+    *ret_value = http_trim(*ret_value);
+    return 0;
+}
+
+/* Waiting can only be in vain when nobody wants the answer any more. */
+static int begin_head(struct wsgi_response *response, struct app_response *ret_head)
+{
+    int r;
+    while ((r = app_response_begin(exchange_of(response), response->request, ret_head)) == -ENOBUFS)
+        if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
+            return raise_gone();
+    return r < 0 ? raise_errno(r) : 0;
+}
+
+static int add_field(struct wsgi_response *response, struct app_response *head, struct bytes name, struct bytes value)
+{
+    int r;
+    while ((r = app_response_field(exchange_of(response), head, name, value)) == -ENOBUFS)
+        if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
+            return raise_gone();
+    if (r == -EMSGSIZE) {
+        PyErr_SetString(PyExc_ValueError, "the headers of the response take more than 64 KiB");
+        return -1;
+    }
+    return r < 0 ? raise_errno(r) : 0;
+}
+
+static int add_header(struct wsgi_response *response, struct app_response *head, PyObject *pair,
+                      int64_t *ret_content_length)
+{
+    struct bytes name, value;
+    if (parse_header(pair, &name, &value) < 0)
+        return -1;
+    enum response_field verdict = response_field_check(name, value, ret_content_length);
+    if (verdict == RESPONSE_FIELD_GOOD)
+        return add_field(response, head, name, value);
+    const char *complaint = response_field_complaint(verdict);
+    if (complaint == NULL)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "%s: %R", complaint, pair);
+    return -1;
+}
+
+/* Waiting for room lets other threads run, so each header is held, and the list looked at again. */
+static int add_headers(struct wsgi_response *response, struct app_response *head, PyObject *headers,
+                       int64_t *ret_content_length)
+{
+    if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
+        PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s", Py_TYPE(headers)->tp_name);
+        return -1;
+    }
+    int r = 0;
+    for (Py_ssize_t i = 0; r == 0 && i < PySequence_Size(headers); i++) {
+        PyObject *pair = PySequence_GetItem(headers, i);
+        if (pair == NULL)
+            return -1;
+        r = add_header(response, head, pair, ret_content_length);
+        Py_DECREF(pair);
+    }
+    return r;
+}
+
+static void drop_head(struct wsgi_response *response)
+{
+    if (response->state != WSGI_STARTED)
+        return;
+    app_response_drop(exchange_of(response), &response->head);
+    response->state = WSGI_WAITING;
+}
+
+static int start(struct wsgi_response *response, PyObject *status, PyObject *headers)
+{
+    int64_t content_length = -1;
+    if (parse_status(status, &response->status) < 0 || begin_head(response, &response->head) < 0)
+        return -1;
+    response->state = WSGI_STARTED;
+    if (add_headers(response, &response->head, headers, &content_length) < 0) {
+        drop_head(response);
+        return -1;
+    }
+    response->content_length = content_length;
+    return 0;
+}
+
+/* PEP 3333: a second call must bring exc_info; it raises that when the head has gone, and replaces the head else. */
+static int allow_start(struct wsgi_response *response, PyObject *exc_info)
+{
+    if (response->state == WSGI_WAITING)
+        return 0;
+    if (exc_info == NULL || exc_info == Py_None) {
+        PyErr_SetString(PyExc_AssertionError, "start_response() was called again without exc_info");
+        return -1;
+    }
+    if (response->state == WSGI_STARTED) {
+        drop_head(response);
+        return 0;
+    }
+    PyObject *type, *value, *traceback;
+    if (!PyArg_ParseTuple(exc_info, "OOO;exc_info must be a tuple of three", &type, &value, &traceback))
+        return -1;
+    if (!PyExceptionInstance_Check(value))
+        PyErr_SetString(PyExc_TypeError, "exc_info has no exception in it");
+    else if (traceback == Py_None || PyException_SetTraceback(value, traceback) == 0)
+        PyErr_SetObject((PyObject *)Py_TYPE(value), value);
+    return -1;
+}
+
+/* start_response(status, headers, exc_info=None) */
+static PyObject *call_start_response(PyObject *self, PyObject *const *arguments, size_t count_and_flag, PyObject *names)
+{
+    struct wsgi_response *response = (struct wsgi_response *)self;
+    Py_ssize_t count = PyVectorcall_NARGS(count_and_flag);
+    Py_ssize_t named = names != NULL ? PyTuple_GET_SIZE(names) : 0;
+    bool is_named_well = named == 0 || (named == 1 && count == 2 &&
+                                        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "exc_info") == 0);
+    if (count < 2 || count > 3 || !is_named_well) {
+        PyErr_SetString(PyExc_TypeError, "start_response(status, headers, exc_info=None) is what can be called");
+        return NULL;
+    }
+    PyObject *exc_info = count + named > 2 ? arguments[2] : NULL;
+    if (check_open(response) < 0 || allow_start(response, exc_info) < 0 ||
+        start(response, arguments[0], arguments[1]) < 0)
+        return NULL;
+    return Py_NewRef(response->write);
+}
+
+/* ---- the body ---- */
+
+bool wsgi_response_is_bodiless(const struct wsgi_response *response)
+{
+    return response->is_head || response->status == STATUS_NO_CONTENT || response->status == STATUS_NOT_MODIFIED;
+}
+
+/* What of `body` the client may get: RFC 9110 8.6, no octet beyond the length that was stated. */
+static struct bytes fit(struct wsgi_response *response, struct bytes body)
+{
+    if (wsgi_response_is_bodiless(response))
+        return bytes_of(NULL, 0);
+    if (response->content_length < 0)
+        return body;
+    uint64_t room = (uint64_t)response->content_length - response->body_sent;
+    if (body.length > room) {
+        response->surplus += body.length - room;
+        body.length = (size_t)room;
+    }
+    return body;
+}
+
+static bool is_end(const struct wsgi_response *response, struct bytes body, bool is_last)
+{
+    if (is_last || wsgi_response_is_bodiless(response))
+        return true;
+    return response->content_length >= 0 && response->body_sent + body.length == (uint64_t)response->content_length;
+}
+
+static int push(struct wsgi_response *response, struct bytes body, bool end, size_t *ret_taken)
+{
+    if (response->state == WSGI_SENT)
+        return app_response_body(exchange_of(response), response->request, body, end, ret_taken);
+    int r = app_response_start(exchange_of(response), &response->head, response->status, response->content_length, body,
+                               end, ret_taken);
+    if (r == 0)
+        response->state = WSGI_SENT;
+    return r;
+}
+
+static enum wsgi_outcome failed(int r)
+{
+    if (r == -EPIPE)
+        return WSGI_GONE;
+    raise_errno(r);
+    return WSGI_ERROR;
+}
+
+static enum wsgi_outcome push_all(struct wsgi_response *response, struct bytes body, bool end)
+{
+    for (;;) {
+        size_t taken = 0;
+        int r = push(response, body, end, &taken);
+        if (r < 0 && r != -EAGAIN)
+            return failed(r);
+        response->body_sent += taken;
+        body = bytes_skip(body, taken);
+        if (r == 0 && body.length == 0)
+            return WSGI_OK;
+        if (r == -EAGAIN && !app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
+            return WSGI_GONE;
+    }
+}
+
+enum wsgi_outcome wsgi_response_send(struct wsgi_response *response, struct bytes body, bool is_last)
+{
+    if (response->request->fate == APP_REQUEST_CANCELLED)
+        return WSGI_GONE;
+    if (response->state == WSGI_WAITING && (body.length > 0 || is_last)) {
+        PyErr_SetString(PyExc_AssertionError, "the application sends a body before it called start_response()");
+        return WSGI_ERROR;
+    }
+    if (response->state == WSGI_WAITING)
+        return WSGI_OK;
+    body = fit(response, body);
+    bool end = is_end(response, body, is_last);
+    if (response->state == WSGI_ENDED || (body.length == 0 && !end))
+        return WSGI_OK;
+    enum wsgi_outcome outcome = push_all(response, body, end);
+    if (outcome == WSGI_OK && end)
+        response->state = WSGI_ENDED;
+    return outcome;
+}
+
+void wsgi_response_fail(struct wsgi_response *response)
+{
+    drop_head(response);
+    if (response->state == WSGI_ENDED)
+        return;
+    response->state = WSGI_ENDED;
+    while (app_response_fail(exchange_of(response), response->request) == -EAGAIN)
+        if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
+            return;
+}
+
+/* What the application sends piece by piece must not wait for the pieces that follow. */
+static PyObject *call_write(PyObject *self, PyObject *data)
+{
+    struct wsgi_response *response = (struct wsgi_response *)self;
+    if (check_open(response) < 0)
+        return NULL;
+    if (!PyBytes_Check(data))
+        return PyErr_Format(PyExc_TypeError, "write() takes bytes, not %.100s", Py_TYPE(data)->tp_name);
+    switch (wsgi_response_send(response, text_octets(data), false)) {
+    case WSGI_OK:
+        app_exchange_flush(exchange_of(response));
+        Py_RETURN_NONE;
+    case WSGI_GONE:
+        raise_gone();
+        return NULL;
+    default:
+        return NULL;
+    }
+}
+
+/* ---- early hints ---- */
+
+static int send_hints(struct wsgi_response *response, struct app_response *hints)
+{
+    int r;
+    while ((r = app_response_interim(exchange_of(response), hints, STATUS_EARLY_HINTS)) == -EAGAIN)
+        if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
+            return raise_gone();
+    if (r < 0)
+        return raise_errno(r);
+    app_exchange_flush(exchange_of(response));
+    return 0;
+}
+
+/* wsgi.early_hints(headers), as Gunicorn has it: nothing happens for HTTP/1.0, nor once the head has gone. */
+static PyObject *call_early_hints(PyObject *self, PyObject *headers)
+{
+    struct wsgi_response *response = (struct wsgi_response *)self;
+    struct app_response hints;
+    int64_t content_length;
+    if (check_open(response) < 0)
+        return NULL;
+    if (response->request->record->version == SLOT_HTTP_1_0 || response->state >= WSGI_SENT)
+        Py_RETURN_NONE;
+    if (begin_head(response, &hints) < 0)
+        return NULL;
+    if (add_headers(response, &hints, headers, &content_length) < 0 || send_hints(response, &hints) < 0) {
+        app_response_drop(exchange_of(response), &hints);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- life ---- */
+
+static PyMethodDef WRITE = {"write", call_write, METH_O, PyDoc_STR("write(data): sends octets of the body.")};
+static PyMethodDef EARLY_HINTS = {"early_hints", call_early_hints, METH_O,
+                                  PyDoc_STR("early_hints(headers): sends a 103 response.")};
+
+static int response_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    struct wsgi_response *response = (struct wsgi_response *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(response->write);
+    Py_VISIT(response->early_hints);
+    return 0;
+}
+
+static int response_clear(PyObject *self)
+{
+    struct wsgi_response *response = (struct wsgi_response *)self;
+    Py_CLEAR(response->write);
+    Py_CLEAR(response->early_hints);
+    return 0;
+}
+
+static void response_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    response_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef MEMBERS[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(struct wsgi_response, vectorcall), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot SLOTS[] = {
+    {Py_tp_dealloc, response_dealloc}, {Py_tp_traverse, response_traverse},
+    {Py_tp_clear, response_clear},     {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_members, MEMBERS},          {0, NULL},
+};
+
+static PyType_Spec SPEC = {
+    .name = "uroboros.StartResponse",
+    .basicsize = sizeof(struct wsgi_response),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = SLOTS,
+};
+
+PyTypeObject *wsgi_response_make_type(PyObject *module)
+{
+    return (PyTypeObject *)PyType_FromModuleAndSpec(module, &SPEC, NULL);
+}
+
+struct wsgi_response *wsgi_response_create(struct wsgi_adapter *adapter)
+{
+    PyTypeObject *type = adapter->response_type;
+    struct wsgi_response *response = (struct wsgi_response *)type->tp_alloc(type, 0);
+    if (response == NULL)
+        return NULL;
+    response->vectorcall = call_start_response;
+    response->adapter = adapter;
+    response->write = PyCFunction_New(&WRITE, (PyObject *)response);
+    response->early_hints = PyCFunction_New(&EARLY_HINTS, (PyObject *)response);
+    if (response->write == NULL || response->early_hints == NULL) {
+        response_clear((PyObject *)response);
+        Py_CLEAR(response);
+    }
+    return response;
+}
+
+void wsgi_response_destroy(struct wsgi_response *response)
+{
+    if (response == NULL)
+        return;
+    /* The two callables and the response refer to each other; what the application kept stays for the collector. */
+    if (wsgi_response_is_free(response))
+        response_clear((PyObject *)response);
+    Py_DECREF(response);
+}
+
+bool wsgi_response_is_free(const struct wsgi_response *response)
+{
+#ifdef Py_GIL_DISABLED
+    /* A count that others change at this moment says nothing. */
+    (void)response;
+    return false;
+#else
+    return Py_REFCNT(response) == REFERENCES_OF_ITS_OWN && response->write != NULL && Py_REFCNT(response->write) == 1 &&
+           Py_REFCNT(response->early_hints) == 1;
+#endif
+}
+
+void wsgi_response_begin(struct wsgi_response *response, struct app_request *request)
+{
+    const struct slot_record *record = request->record;
+    struct bytes method =
+        app_request_span(exchange_of(response), request, record->method.offset, record->method.length);
+    response->request = request;
+    response->state = WSGI_WAITING;
+    response->is_head = bytes_equal(method, BYTES_LITERAL("HEAD"));
+    response->status = 0;
+    response->content_length = -1;
+    response->body_sent = 0;
+    response->surplus = 0;
+}
+
+void wsgi_response_end(struct wsgi_response *response)
+{
+    drop_head(response);
+    response->request = NULL;
+}
