@@ -135,7 +135,7 @@ static ssize_t write_if_ready(int fd, const char *data, size_t length)
 
 static ssize_t write_pipe(int fd, const char *data, size_t length)
 {
-    struct iovec vector = {(void *)(uintptr_t)data, length};
+    struct iovec vector = {(char *)data, length}; /* only read from */
     ssize_t written = pwritev2(fd, &vector, 1, -1, RWF_NOWAIT);
     if (written >= 0 || errno == EAGAIN || errno == EINTR || errno == EPIPE)
         return written;

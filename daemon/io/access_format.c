@@ -305,7 +305,7 @@ static size_t local_time_text(const struct tm *local, char text[TIME_TEXT_BYTES]
 {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     size_t length = strftime(text, TIME_TEXT_BYTES, "[%d/xxx/%Y:%H:%M:%S %z]", local);
-    memcpy(text + 4, months + 3 * local->tm_mon, 3);
+    memcpy(text + 4, &months[3 * local->tm_mon], 3);
     return length;
 }
 

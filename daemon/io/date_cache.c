@@ -9,7 +9,7 @@ static const char month_names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
 static char *put_name(char *to, const char *names, int index)
 {
-    memcpy(to, names + 3 * index, 3);
+    memcpy(to, &names[3 * index], 3);
     return to + 3;
 }
 
