@@ -1,4 +1,4 @@
-#include "daemon/supervisor/environment.h"
+#include "daemon/supervisor/child_environment.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +34,7 @@ static size_t apply(char **variables, size_t count, const struct string_list *ch
     return count;
 }
 
-char **environment_create(char *const *base, const struct string_list *const *changes, size_t change_count)
+char **child_environment_create(char *const *base, const struct string_list *const *changes, size_t change_count)
 {
     size_t count = 0, room = 1;
     while (base[count] != NULL)

@@ -1,0 +1,67 @@
+/*
+ * Entry of the daemon. One program is both the supervisor and, started again by it with "@io", an I/O process.
+ */
+#include "config/settings_loader.h"
+#include "daemon/base/process_title.h"
+#include "daemon/io/io_process.h"
+#include "daemon/supervisor/supervisor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXIT_BAD_SETTINGS = 2 };
+
+static int run_supervisor(int argc, char **argv)
+{
+    struct settings settings = {};
+    struct settings_outcome outcome = {};
+    int status = EXIT_SUCCESS;
+
+    switch (settings_load(argc, argv, &settings, &outcome)) {
+    case SETTINGS_RUN:
+        status = supervisor_run(&settings, &outcome, argc, argv);
+        break;
+    case SETTINGS_PRINTED:
+        break;
+    case SETTINGS_FAILED:
+        fprintf(stderr, "%s\n", outcome.message);
+        status = EXIT_BAD_SETTINGS;
+        break;
+    }
+    settings_outcome_deinit(&outcome);
+    return status;
+}
+
+/* The process title takes the place of the arguments, which a reload reads again. */
+static char **copy_arguments(int argc, char **argv)
+{
+    char **copy = calloc((size_t)argc + 1, sizeof *copy);
+    for (int i = 0; copy != NULL && i < argc; i++) {
+        copy[i] = strdup(argv[i]);
+        if (copy[i] == NULL)
+            return NULL;
+    }
+    return copy;
+}
+
+static void free_arguments(int argc, char **arguments)
+{
+    for (int i = 0; i < argc; i++)
+        free(arguments[i]);
+    free(arguments);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "@io") == 0)
+        return io_process_main();
+
+    char **arguments = copy_arguments(argc, argv);
+    if (arguments == NULL)
+        return EXIT_FAILURE;
+    process_title_make_room();
+    int status = run_supervisor(argc, arguments);
+    free_arguments(argc, arguments);
+    return status;
+}

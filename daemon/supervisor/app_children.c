@@ -1,0 +1,510 @@
+#include "daemon/supervisor/app_children.h"
+
+#include "daemon/base/owned.h"
+#include "daemon/supervisor/app_launch.h"
+#include "daemon/supervisor/pairing.h"
+#include "daemon/supervisor/server_shape.h"
+#include "daemon/supervisor/supervisor_state.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+enum { LOST_CHANNEL_MS = 5'000 };
+
+/* The turn of the loop sees the time and starts what is missing. */
+static void on_respawn([[maybe_unused]] struct event_alarm *alarm)
+{
+}
+
+void app_children_init(struct supervisor *supervisor)
+{
+    const struct settings *settings = &supervisor->settings;
+    supervisor->apps = (struct app_children){
+        .wanted = settings->check_config ? 1 : (uint32_t)settings->workers,
+        .respawn.on_alarm = on_respawn,
+    };
+    app_children_begin_epoch(supervisor);
+}
+
+/* Counting --------------------------------------------------------------------------------------------------- */
+
+static struct app_child *next_child(const struct supervisor *supervisor, uint32_t *index)
+{
+    while (*index < supervisor->shape.apps) {
+        struct app_child *app = supervisor->apps.children[(*index)++];
+        if (app != NULL)
+            return app;
+    }
+    return NULL;
+}
+
+static bool is_wanted(const struct supervisor *supervisor, const struct app_child *app, enum app_state state)
+{
+    return app->epoch == supervisor->apps.epoch && app->state == state;
+}
+
+static uint32_t count_wanted(const struct supervisor *supervisor, enum app_state state)
+{
+    uint32_t count = 0, index = 0;
+    for (struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
+        count += is_wanted(supervisor, app, state) ? 1 : 0;
+    return count;
+}
+
+/* Ready ones of the wanted epoch that stay. */
+static uint32_t count_ready(const struct supervisor *supervisor)
+{
+    return count_wanted(supervisor, APP_WAITING) + count_wanted(supervisor, APP_SERVING);
+}
+
+bool app_children_complete(const struct supervisor *supervisor)
+{
+    return count_ready(supervisor) >= supervisor->apps.wanted;
+}
+
+uint32_t app_children_alive(const struct supervisor *supervisor)
+{
+    uint32_t count = 0, index = 0;
+    while (next_child(supervisor, &index) != NULL)
+        count++;
+    return count;
+}
+
+/* Leaving ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t grace_ms(const struct supervisor *supervisor)
+{
+    return (uint64_t)supervisor->settings.graceful_timeout_ms;
+}
+
+static void kill_at_deadline(struct event_alarm *alarm)
+{
+    struct app_child *app = alarm->owner;
+    log_warning("app %u (pid %d) did not end in time, it is killed", app->index, (int)app->child.pid);
+    child_kill(&app->child, SIGKILL);
+}
+
+static void arm_deadline(struct app_child *app, uint64_t in_ms)
+{
+    event_loop_arm(&app->supervisor->loop, &app->deadline, event_loop_now_ms() + in_ms);
+}
+
+static void retire(struct app_child *app)
+{
+    struct supervisor *supervisor = app->supervisor;
+    assert(app_child_serves(app));
+    app->state = APP_DRAINING;
+    pairing_app_drains(supervisor, app);
+    child_send(&app->child, CONTROL_DRAIN, NULL, 0, NULL, 0);
+    if (grace_ms(supervisor) > 0)
+        arm_deadline(app, grace_ms(supervisor));
+}
+
+static void abandon(struct app_child *app)
+{
+    app->state = APP_ABANDONED;
+    child_kill(&app->child, SIGKILL);
+}
+
+static void let_go(struct app_child *app)
+{
+    if (app_child_serves(app))
+        retire(app);
+    else if (app->state < APP_DRAINING)
+        abandon(app);
+}
+
+void app_child_is_stuck(struct app_child *app, const char *how)
+{
+    const struct settings *settings = &app->supervisor->settings;
+    if (!app_child_serves(app))
+        return;
+    log_critical("app %u (pid %d) is stuck: %s for %.3g s; stacks of its threads follow, another is started",
+                 app->index, (int)app->child.pid, how, (double)settings->timeout_ms / 1000);
+    child_kill(&app->child, SIGUSR2);
+    app->timed_out = true;
+    retire(app);
+    /* Without a graceful_timeout a stuck process would stay for ever. */
+    if (settings->graceful_timeout_ms == 0)
+        arm_deadline(app, (uint64_t)settings->timeout_ms);
+}
+
+/* What an application process says --------------------------------------------------------------------------- */
+
+static void on_ready(struct app_child *app, const struct control_message *message)
+{
+    struct supervisor *supervisor = app->supervisor;
+    const struct control_ready *ready = control_payload(message, sizeof *ready);
+
+    if (ready == NULL || app->state != APP_STARTING)
+        return;
+    app->places = ready->places;
+    app->flags = ready->flags;
+    app->heartbeat_at_ms = event_loop_now_ms();
+    if (app->epoch == supervisor->apps.epoch)
+        supervisor->apps.proven = true;
+    log_debug("app %u (pid %d) is ready", app->index, (int)app->child.pid);
+    if (supervisor->state == SUPERVISOR_RELOADING && app->epoch == supervisor->apps.epoch) {
+        app->state = APP_WAITING;
+        return;
+    }
+    app->state = APP_SERVING;
+    pairing_app_serves(supervisor, app);
+}
+
+static void on_recycle(struct app_child *app, [[maybe_unused]] const struct control_message *message)
+{
+    if (app->state != APP_SERVING)
+        return;
+    log_info("app %u (pid %d) has served max_requests, another takes its place", app->index, (int)app->child.pid);
+    app->state = APP_RECYCLING;
+}
+
+static void on_failed(struct app_child *app, const struct control_message *message)
+{
+    log_error("app %u (pid %d): %.*s", app->index, (int)app->child.pid, (int)message->payload_bytes,
+              (const char *)message->payload);
+}
+
+static const struct {
+    enum control_kind kind;
+    void (*handle)(struct app_child *app, const struct control_message *message);
+} app_messages[] = {
+    {CONTROL_READY, on_ready},
+    {CONTROL_RECYCLE, on_recycle},
+    {CONTROL_FAILED, on_failed},
+};
+
+static void handle_message(struct app_child *app, const struct control_message *message)
+{
+    for (size_t i = 0; i < sizeof app_messages / sizeof app_messages[0]; i++)
+        if (app_messages[i].kind == message->kind) {
+            app_messages[i].handle(app, message);
+            return;
+        }
+    log_warning("app %u (pid %d) sent a message of kind %u, which it has no business to send", app->index,
+                (int)app->child.pid, message->kind);
+}
+
+/* 1: there may be more; 0: there is none. A channel that broke stays watched no longer. */
+static int take_message(struct app_child *app)
+{
+    struct control_message message;
+    int r = control_receive(app->child.control.fd, &message);
+    if (r == -EAGAIN)
+        return 0;
+    if (r == -EBADMSG)
+        return 1;
+    if (r <= 0) {
+        child_end_control(&app->child, &app->supervisor->loop);
+        /* It is about to exit; if not, it is of no use any more. */
+        if (!app->deadline.armed)
+            arm_deadline(app, LOST_CHANNEL_MS);
+        return 0;
+    }
+    handle_message(app, &message);
+    control_close_fds(&message);
+    return 1;
+}
+
+static void on_control(struct event_watch *watch)
+{
+    (void)take_message(watch->owner);
+}
+
+/* Death ------------------------------------------------------------------------------------------------------ */
+
+static void report_end(const struct app_child *app, pid_t pid, int status)
+{
+    char end[CHILD_TEXT_BYTES];
+    bool asked = app->state >= APP_DRAINING || app->supervisor->state >= SUPERVISOR_STOPPING;
+    bool memory = !asked && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+
+    child_describe_end(status, end);
+    if (asked)
+        LOG_AT(LOG_LEVEL_INFO, "app %u (pid %d) %s", app->index, (int)pid, end);
+    else
+        LOG_AT(LOG_LEVEL_ERROR, "app %u (pid %d) %s%s", app->index, (int)pid, end,
+               memory ? ", perhaps for want of memory" : "");
+}
+
+static void slow_down(struct supervisor *supervisor)
+{
+    struct app_children *apps = &supervisor->apps;
+    uint64_t now_ms = event_loop_now_ms();
+    uint32_t delay_ms = backoff_after_death(&apps->backoff, now_ms);
+
+    apps->spawn_at_ms = now_ms + delay_ms;
+    if (delay_ms == 0)
+        return;
+    log_warning("application processes keep dying: the next one is started in %u ms", delay_ms);
+    event_loop_arm(&supervisor->loop, &apps->respawn, apps->spawn_at_ms);
+}
+
+static int start_failure_status(const struct supervisor *supervisor, int status)
+{
+    if (supervisor->settings.check_config)
+        return SUPERVISOR_EXIT_FAILURE;
+    bool load = WIFEXITED(status) && WEXITSTATUS(status) == SUPERVISOR_EXIT_APP_LOAD;
+    return load ? SUPERVISOR_EXIT_APP_LOAD : SUPERVISOR_EXIT_WORKER_BOOT;
+}
+
+/* What a death means depends on what the server was about. */
+static void judge_death(struct supervisor *supervisor, const struct app_child *app, int status)
+{
+    bool wanted = app->epoch == supervisor->apps.epoch && app->state < APP_DRAINING;
+
+    if (!wanted || supervisor->state >= SUPERVISOR_STOPPING)
+        return;
+    if (supervisor->state == SUPERVISOR_STARTING && app->state == APP_STARTING) {
+        log_critical("%s, the server stops",
+                     start_failure_status(supervisor, status) == SUPERVISOR_EXIT_APP_LOAD
+                         ? "the application could not be loaded"
+                         : "an application process could not start");
+        supervisor_give_up(supervisor, start_failure_status(supervisor, status));
+    } else if (supervisor->state == SUPERVISOR_RELOADING) {
+        supervisor_reload_failed(supervisor, "a new application process did not become ready");
+    } else {
+        slow_down(supervisor);
+    }
+}
+
+static void forget(struct supervisor *supervisor, struct app_child *app)
+{
+    event_loop_disarm(&supervisor->loop, &app->deadline);
+    supervisor->apps.children[app->index] = NULL;
+    free(app);
+}
+
+static void on_end(struct event_watch *watch)
+{
+    struct app_child *app = watch->owner;
+    struct supervisor *supervisor = app->supervisor;
+    pid_t pid = app->child.pid;
+
+    /* Its last words come before the news of its death. */
+    while (app->child.control.watched && take_message(app) == 1)
+        continue;
+    int status = child_bury(&app->child, &supervisor->loop);
+    pairing_app_gone(supervisor, app);
+    app_launch_undo(supervisor, app);
+    report_end(app, pid, status);
+    judge_death(supervisor, app, status);
+    forget(supervisor, app);
+}
+
+/* Birth ------------------------------------------------------------------------------------------------------ */
+
+/* Round and round: see "Life" in the header. */
+static int64_t free_index(struct supervisor *supervisor)
+{
+    struct app_children *apps = &supervisor->apps;
+    for (uint32_t tried = 0; tried < supervisor->shape.apps; tried++) {
+        uint32_t index = apps->cursor;
+        apps->cursor = (apps->cursor + 1) % supervisor->shape.apps;
+        if (apps->children[index] == NULL)
+            return index;
+    }
+    return -EAGAIN;
+}
+
+static struct app_child *create(struct supervisor *supervisor, uint32_t index)
+{
+    struct app_child *app = calloc(1, sizeof *app);
+    if (app == NULL)
+        return NULL;
+    app->supervisor = supervisor;
+    app->index = index;
+    app->generation = ++supervisor->apps.generations[index];
+    app->epoch = supervisor->apps.epoch;
+    app->child.exit = (struct event_watch){.fd = -1, .on_event = on_end, .owner = app};
+    app->child.control = (struct event_watch){.fd = -1, .on_event = on_control, .owner = app};
+    app->deadline = (struct event_alarm){.on_alarm = kill_at_deadline, .owner = app};
+    return app;
+}
+
+/* The program itself could not be started: like a death, only that nobody was born. */
+static void judge_stillbirth(struct supervisor *supervisor, const char *why)
+{
+    if (supervisor->state == SUPERVISOR_STARTING) {
+        log_critical("cannot start an application process: %s", why);
+        supervisor_give_up(supervisor, SUPERVISOR_EXIT_FAILURE);
+    } else if (supervisor->state == SUPERVISOR_RELOADING) {
+        supervisor_reload_failed(supervisor, why);
+    } else {
+        log_error("cannot start an application process: %s", why);
+        slow_down(supervisor);
+    }
+}
+
+static bool start_one(struct supervisor *supervisor)
+{
+    char why[CHILD_TEXT_BYTES] = "no memory";
+    int64_t index = free_index(supervisor);
+    if (index < 0)
+        return false;
+    struct app_child *app = create(supervisor, (uint32_t)index);
+    if (app == NULL || app_launch(supervisor, app, why) < 0) {
+        free(app);
+        judge_stillbirth(supervisor, why);
+        return false;
+    }
+    supervisor->apps.children[index] = app;
+    pairing_app_up(supervisor, app);
+    log_info("app %u started (pid %d)", app->index, (int)app->child.pid);
+    return true;
+}
+
+/* Population ------------------------------------------------------------------------------------------------- */
+
+/* The first of an epoch goes alone: an application that cannot be loaded says so once, not once per process. */
+static uint32_t may_start(const struct supervisor *supervisor)
+{
+    const struct app_children *apps = &supervisor->apps;
+    uint32_t starting = count_wanted(supervisor, APP_STARTING);
+    uint32_t staff = starting + count_ready(supervisor);
+
+    if (staff >= apps->wanted || event_loop_now_ms() < apps->spawn_at_ms)
+        return 0;
+    if (!apps->proven)
+        return starting == 0 ? 1 : 0;
+    return apps->wanted - staff;
+}
+
+static void start_missing(struct supervisor *supervisor)
+{
+    for (uint32_t count = may_start(supervisor); count > 0; count--)
+        if (!start_one(supervisor))
+            return;
+}
+
+/* The oldest one, as Gunicorn does: generations of an index do not tell age, process ids nearly do, so the order is
+ * that in which the indices were given out. */
+static struct app_child *oldest(const struct supervisor *supervisor, enum app_state state)
+{
+    for (uint32_t i = 0; i < supervisor->shape.apps; i++) {
+        uint32_t index = (supervisor->apps.cursor + i) % supervisor->shape.apps;
+        struct app_child *app = supervisor->apps.children[index];
+        if (app != NULL && is_wanted(supervisor, app, state))
+            return app;
+    }
+    return NULL;
+}
+
+/* One that recycles goes as soon as there are enough without it. */
+static void retire_surplus(struct supervisor *supervisor)
+{
+    while (count_ready(supervisor) + count_wanted(supervisor, APP_RECYCLING) > supervisor->apps.wanted) {
+        struct app_child *app = oldest(supervisor, APP_RECYCLING);
+        if (app == NULL)
+            app = oldest(supervisor, APP_SERVING);
+        if (app == NULL)
+            return;
+        retire(app);
+    }
+}
+
+void app_children_settle(struct supervisor *supervisor)
+{
+    start_missing(supervisor);
+    retire_surplus(supervisor);
+}
+
+void app_children_begin_epoch(struct supervisor *supervisor)
+{
+    struct app_children *apps = &supervisor->apps;
+    apps->epoch = ++apps->epochs;
+    apps->proven = false;
+    apps->spawn_at_ms = 0;
+}
+
+void app_children_commit_epoch(struct supervisor *supervisor)
+{
+    uint32_t index = 0;
+    for (struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
+        if (is_wanted(supervisor, app, APP_WAITING)) {
+            app->state = APP_SERVING;
+            pairing_app_serves(supervisor, app);
+        }
+    index = 0;
+    for (struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
+        if (app->epoch != supervisor->apps.epoch)
+            let_go(app);
+}
+
+void app_children_abandon_epoch(struct supervisor *supervisor, uint32_t epoch)
+{
+    uint32_t index = 0;
+    for (struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
+        if (app->epoch == supervisor->apps.epoch)
+            let_go(app);
+    supervisor->apps.epoch = epoch;
+    supervisor->apps.proven = true;
+}
+
+void app_children_change_wanted(struct supervisor *supervisor, int by)
+{
+    struct app_children *apps = &supervisor->apps;
+    uint32_t most = server_shape_workers_max(&supervisor->shape);
+    int64_t wanted = (int64_t)apps->wanted + by;
+
+    if (wanted < 1 || wanted > most) {
+        log_warning("%u application processes are wanted already, which is the %s", apps->wanted,
+                    by > 0 ? "most that fit" : "least");
+        return;
+    }
+    apps->wanted = (uint32_t)wanted;
+    log_info("%u application processes are wanted", apps->wanted);
+}
+
+void app_children_retire_all(struct supervisor *supervisor)
+{
+    uint32_t index = 0;
+    for (struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
+        let_go(app);
+}
+
+/* Once a second ---------------------------------------------------------------------------------------------- */
+
+static void check_heartbeat(struct app_child *app, uint64_t now_ms)
+{
+    const struct app_status *status = (const struct app_status *)(const void *)app->outbound.base;
+    uint64_t timeout_ms = (uint64_t)app->supervisor->settings.timeout_ms;
+    /* Relaxed: the number alone is the message. */
+    uint64_t heartbeat = atomic_load_explicit(&status->heartbeat, memory_order_relaxed);
+
+    if (heartbeat != app->heartbeat) {
+        app->heartbeat = heartbeat;
+        app->heartbeat_at_ms = now_ms;
+    } else if (timeout_ms > 0 && now_ms - app->heartbeat_at_ms >= timeout_ms) {
+        app_child_is_stuck(app, "its event loop has not turned");
+    }
+}
+
+void app_children_check(struct supervisor *supervisor, uint64_t now_ms)
+{
+    uint32_t index = 0;
+    for (struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
+        if (app_child_serves(app) && (app->flags & CONTROL_APP_EVENT_LOOP) != 0)
+            check_heartbeat(app, now_ms);
+}
+
+/* All of them ------------------------------------------------------------------------------------------------ */
+
+void app_children_send(struct supervisor *supervisor, enum control_kind kind, const int *fds, size_t fd_count)
+{
+    uint32_t index = 0;
+    for (struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
+        child_send(&app->child, kind, NULL, 0, fds, fd_count);
+}
+
+void app_children_kill(struct supervisor *supervisor)
+{
+    uint32_t index = 0;
+    for (struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
+        child_kill(&app->child, SIGKILL);
+}

@@ -1,0 +1,208 @@
+#include "daemon/supervisor/app_launch.h"
+
+#include "daemon/base/owned.h"
+#include "daemon/supervisor/child_environment.h"
+#include "daemon/supervisor/supervisor_state.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+enum { OUTPUT_PIECE_BYTES = 16'384, LAST_OUTPUT_BYTES_MAX = 1 << 20 };
+
+static const char installed_directory[] = "/usr/lib/uroboros";
+
+/* Outputs ---------------------------------------------------------------------------------------------------- */
+
+static void close_output(struct supervisor *supervisor, struct app_output *output)
+{
+    event_loop_unwatch(&supervisor->loop, &output->watch);
+    fd_drop(&output->watch.fd);
+    log_lines_finish(&output->lines, log_lines_to_log, NULL);
+}
+
+/* One piece: its length, 0 at the end, or -EAGAIN. */
+static ssize_t read_piece(struct app_output *output)
+{
+    char piece[OUTPUT_PIECE_BYTES];
+    ssize_t length;
+    do
+        length = read(output->watch.fd, piece, sizeof piece);
+    while (length < 0 && errno == EINTR);
+    if (length < 0)
+        return -errno;
+    log_lines_feed(&output->lines, piece, (size_t)length, log_lines_to_log, NULL);
+    return length;
+}
+
+void app_launch_read_output(struct event_watch *watch)
+{
+    struct app_child *app = watch->owner;
+    struct app_output *output = watch == &app->output[0].watch ? &app->output[0] : &app->output[1];
+    ssize_t length = read_piece(output);
+    if (length == 0 || (length < 0 && length != -EAGAIN))
+        close_output(app->supervisor, output);
+}
+
+/* Bounded: children that the application left behind may write for ever. */
+static void read_last_output(struct supervisor *supervisor, struct app_output *output)
+{
+    ssize_t left = LAST_OUTPUT_BYTES_MAX;
+    while (output->watch.fd >= 0 && left > 0) {
+        ssize_t length = read_piece(output);
+        if (length <= 0)
+            break;
+        left -= length;
+    }
+    close_output(supervisor, output);
+}
+
+/* Neither end ever waits: a full pipe costs the application lines, not time. */
+static int open_output(struct supervisor *supervisor, struct app_child *app, struct app_output *output, int *ret_theirs)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
+    OWNED_FD theirs = ends[1];
+    output->watch = (struct event_watch){.fd = ends[0], .on_event = app_launch_read_output, .owner = app};
+    int r = event_loop_watch(&supervisor->loop, &output->watch);
+    if (r < 0)
+        return r;
+    *ret_theirs = fd_take(&theirs);
+    return 0;
+}
+
+/* The program ------------------------------------------------------------------------------------------------ */
+
+struct program {
+    char path[PATH_MAX];
+    char script[PATH_MAX];
+    char *argv[3];
+};
+
+/* Beside our own program, as in a build tree, or where a package puts it. */
+static bool find_part(const struct supervisor *supervisor, const char *name, char path[PATH_MAX])
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", supervisor->directory, name) < PATH_MAX && access(path, F_OK) == 0)
+        return true;
+    return snprintf(path, PATH_MAX, "%s/%s", installed_directory, name) < PATH_MAX && access(path, F_OK) == 0;
+}
+
+static int choose_embedded(const struct supervisor *supervisor, struct program *program, char *why)
+{
+    if (!find_part(supervisor, "uroboros-app", program->path)) {
+        snprintf(why, CHILD_TEXT_BYTES, "python = embedded: uroboros-app is neither in %.200s nor in %s",
+                 supervisor->directory, installed_directory);
+        return -ENOENT;
+    }
+    program->argv[0] = program->path;
+    return 0;
+}
+
+static int choose_program(const struct supervisor *supervisor, struct program *program, char *why)
+{
+    const struct settings *settings = supervisor_launch_settings(supervisor);
+
+    if (strcmp(settings->python, "embedded") == 0)
+        return choose_embedded(supervisor, program, why);
+    if (!find_part(supervisor, "pybridge/app.py", program->script)) {
+        snprintf(why, CHILD_TEXT_BYTES, "pybridge/app.py is neither in %.200s nor in %s", supervisor->directory,
+                 installed_directory);
+        return -ENOENT;
+    }
+    snprintf(program->path, sizeof program->path, "%s", settings->python);
+    program->argv[0] = program->path;
+    program->argv[1] = program->script;
+    return 0;
+}
+
+static int spawn(struct supervisor *supervisor, struct app_child *app, const int output[2], char *why)
+{
+    const struct settings *settings = supervisor_launch_settings(supervisor);
+    const struct string_list *const changes[] = {&settings->file_environ, &settings->raw_env};
+    struct program program = {};
+
+    int r = choose_program(supervisor, &program, why);
+    if (r < 0)
+        return r;
+    OWNED_MEMORY char **variables = child_environment_create(environ, changes, 2);
+    if (variables == NULL)
+        return -ENOMEM;
+    const struct child_launch launch = {
+        .path = program.path,
+        .argv = program.argv,
+        .envp = variables,
+        .directory = settings->chdir,
+        .ids = &supervisor->ids,
+        .output = {output[0], output[1]},
+        .deny_io_uring = true,
+    };
+    return child_spawn(&app->child, &supervisor->loop, &launch, why);
+}
+
+/* The whole -------------------------------------------------------------------------------------------------- */
+
+static int make_shared(struct supervisor *supervisor, struct app_child *app)
+{
+    struct outbound_layout layout;
+    outbound_layout_compute(&supervisor->shape, &layout);
+    int r = arena_create(&app->outbound, "uroboros-outbound", layout.bytes, ARENA_SEAL_SIZE);
+    if (r < 0)
+        return r;
+    app->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return app->doorbell < 0 ? -errno : 0;
+}
+
+static void send_setup(struct supervisor *supervisor, struct app_child *app)
+{
+    const struct control_setup setup = {
+        .shape = supervisor->shape,
+        .index = app->index,
+        .generation = app->generation,
+        .cpu = -1,
+        .supervisor_pid = (uint32_t)getpid(),
+    };
+    const int fds[] = {supervisor_launch_settings_fd(supervisor), supervisor->logs.error, app->doorbell,
+                       app->outbound.fd};
+    child_send(&app->child, CONTROL_SETUP, &setup, sizeof setup, fds, 4);
+}
+
+static int launch_with_outputs(struct supervisor *supervisor, struct app_child *app, char *why)
+{
+    OWNED_FD standard_output = -1;
+    OWNED_FD standard_error = -1;
+
+    int r = open_output(supervisor, app, &app->output[0], &standard_output);
+    if (r == 0)
+        r = open_output(supervisor, app, &app->output[1], &standard_error);
+    if (r < 0)
+        return r;
+    const int output[2] = {standard_output, standard_error};
+    return spawn(supervisor, app, output, why);
+}
+
+int app_launch(struct supervisor *supervisor, struct app_child *app, char why[CHILD_TEXT_BYTES])
+{
+    why[0] = '\0';
+    app->doorbell = app->outbound.fd = app->output[0].watch.fd = app->output[1].watch.fd = -1;
+    int r = make_shared(supervisor, app);
+    if (r == 0)
+        r = launch_with_outputs(supervisor, app, why);
+    if (r < 0) {
+        if (why[0] == '\0')
+            snprintf(why, CHILD_TEXT_BYTES, "%s", strerror(-r));
+        app_launch_undo(supervisor, app);
+        return r;
+    }
+    send_setup(supervisor, app);
+    return 0;
+}
+
+void app_launch_undo(struct supervisor *supervisor, struct app_child *app)
+{
+    read_last_output(supervisor, &app->output[0]);
+    read_last_output(supervisor, &app->output[1]);
+    fd_drop(&app->doorbell);
+    arena_deinit(&app->outbound);
+}

@@ -1,0 +1,21 @@
+/*
+ * App launch: what an application process needs around it, made before it starts and gone after its end.
+ *
+ * Owns:    nothing; fills and empties the parts of a struct app_child.
+ * Threads: the supervisor's only one.
+ */
+#ifndef DAEMON_SUPERVISOR_APP_LAUNCH_H
+#define DAEMON_SUPERVISOR_APP_LAUNCH_H
+
+#include "daemon/supervisor/app_children.h"
+
+/* Arena, doorbell, outputs, process, and its SETUP message. On failure nothing is left, and `why` says the reason. */
+[[nodiscard]] int app_launch(struct supervisor *supervisor, struct app_child *app, char why[CHILD_TEXT_BYTES]);
+
+/* What its outputs still hold goes to the log, then all of it is closed. The process is buried already. */
+void app_launch_undo(struct supervisor *supervisor, struct app_child *app);
+
+/* The event loop's handler for an output. */
+void app_launch_read_output(struct event_watch *watch);
+
+#endif

@@ -1,0 +1,216 @@
+#include "daemon/supervisor/boot.h"
+
+#include "config/settings_transfer.h"
+#include "daemon/base/log.h"
+#include "daemon/base/owned.h"
+#include "daemon/base/process_title.h"
+#include "daemon/supervisor/daemonize.h"
+#include "daemon/supervisor/pid_file.h"
+#include "daemon/supervisor/server_shape.h"
+#include "daemon/supervisor/supervisor_state.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+__attribute__((format(printf, 1, 2))) static int fail(const char *format, ...)
+{
+    char text[LISTENERS_WHY_BYTES];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    log_critical("%s", text);
+    return -1;
+}
+
+/* A child's descriptors would land on 0 to 2 if they were free, and be taken for its standard streams. */
+static int open_standard_streams([[maybe_unused]] struct supervisor *supervisor)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd < 0)
+        return fail("cannot open /dev/null: %s", strerror(errno));
+    close(fd);
+    return 0;
+}
+
+static int find_directory(struct supervisor *supervisor)
+{
+    ssize_t length = readlink("/proc/self/exe", supervisor->directory, sizeof supervisor->directory - 1);
+    if (length < 0)
+        return fail("cannot read /proc/self/exe: %s; is /proc mounted?", strerror(errno));
+    supervisor->directory[length] = '\0';
+    char *slash = strrchr(supervisor->directory, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    return 0;
+}
+
+static int hear_service_manager(struct supervisor *supervisor)
+{
+    service_manager_init(&supervisor->manager);
+    return 0;
+}
+
+static int enter_directory(struct supervisor *supervisor)
+{
+    const char *directory = supervisor->settings.chdir;
+    umask((mode_t)supervisor->settings.umask);
+    if (directory != NULL && chdir(directory) < 0)
+        return fail("chdir = %s: %s", directory, strerror(errno));
+    return 0;
+}
+
+static int go_to_background(struct supervisor *supervisor)
+{
+    if (!supervisor->settings.daemon || supervisor->settings.check_config)
+        return 0;
+    int r = daemonize_begin(&supervisor->launcher);
+    return r < 0 ? fail("cannot go into the background: %s", strerror(-r)) : 0;
+}
+
+static int resolve_ids(struct supervisor *supervisor)
+{
+    const struct settings *settings = &supervisor->settings;
+    int r = sandbox_resolve_ids(settings->user, settings->group, settings->initgroups, &supervisor->ids);
+    if (r == -ENOENT)
+        return fail("user = %s: there is no such user", settings->user);
+    if (r == -ESRCH)
+        return fail("group = %s: there is no such group", settings->group);
+    if (r == -EPERM)
+        return fail("user and group: only root may become another user");
+    if (r < 0)
+        return fail("user and group: %s", strerror(-r));
+    if (geteuid() == 0 && supervisor->ids.uid == 0)
+        log_warning("running as root: name a user with `user`, so that the application is not root as well");
+    return 0;
+}
+
+static void raise_limit(int resource, const char *name)
+{
+    struct rlimit limit;
+    if (getrlimit(resource, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(resource, &limit) < 0)
+        log_warning("cannot raise the limit %s: %s", name, strerror(errno));
+}
+
+/* Children inherit them. The memory lock is for the rings, see the messages of the I/O process. */
+static int raise_limits([[maybe_unused]] struct supervisor *supervisor)
+{
+    raise_limit(RLIMIT_NOFILE, "RLIMIT_NOFILE");
+    raise_limit(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK");
+    return 0;
+}
+
+static int choose_shape(struct supervisor *supervisor)
+{
+    char why[CHILD_TEXT_BYTES];
+    if (server_shape_compute(&supervisor->settings, &supervisor->shape, why, sizeof why) < 0)
+        return fail("%s", why);
+    return 0;
+}
+
+static int open_listeners(struct supervisor *supervisor)
+{
+    char why[LISTENERS_WHY_BYTES];
+    const struct settings *settings = &supervisor->settings;
+    const struct listeners_request request = {
+        .bind = &settings->bind,
+        .backlog = settings->backlog < INT_MAX ? (int)settings->backlog : INT_MAX,
+        .rings = supervisor->shape.rings,
+        .reuse_port = settings->reuse_port,
+        .ids = &supervisor->ids,
+        .inherited_first = SERVICE_MANAGER_FIRST_FD,
+        .inherited_count = supervisor->manager.listen_count,
+    };
+    if (settings->check_config)
+        return 0;
+    return listeners_open(&supervisor->listeners, &request, why) < 0 ? fail("%s", why) : 0;
+}
+
+static int write_pid_file(struct supervisor *supervisor)
+{
+    const char *path = supervisor->settings.pidfile;
+    pid_t other = 0;
+    if (path == NULL || supervisor->settings.check_config)
+        return 0;
+    int r = pid_file_create(path, &other);
+    if (r == -EEXIST)
+        return fail("pidfile = %s: process %d runs already", path, (int)other);
+    if (r < 0)
+        return fail("pidfile = %s: %s", path, strerror(-r));
+    supervisor->pid_file_is_ours = true;
+    return 0;
+}
+
+/* "-" means the terminal that a daemon leaves, so logs are opened after it has left. */
+static int open_logs(struct supervisor *supervisor)
+{
+    char why[LOG_FILES_WHY_BYTES];
+    if (log_files_open(&supervisor->logs, &supervisor->settings, why) < 0)
+        return fail("%s", why);
+    return 0;
+}
+
+static int leave_terminal(struct supervisor *supervisor)
+{
+    if (supervisor->launcher >= 0 && daemonize_leave_terminal() < 0)
+        return fail("cannot leave the terminal: %s", strerror(errno));
+    return 0;
+}
+
+static int use_logs(struct supervisor *supervisor)
+{
+    log_init("supervisor", supervisor->settings.loglevel, supervisor->logs.error);
+    return 0;
+}
+
+static int publish_settings(struct supervisor *supervisor)
+{
+    int r = settings_serialize(&supervisor->settings, &supervisor->settings_fd);
+    return r < 0 ? fail("cannot hand the settings on: %s", strerror(-r)) : 0;
+}
+
+static int make_load_board(struct supervisor *supervisor)
+{
+    const size_t bytes = sizeof(uint32_t) * LAYOUT_RINGS_MAX * LAYOUT_APPS_MAX;
+    int r = arena_create(&supervisor->load_board, "uroboros-load", bytes, ARENA_SEAL_SIZE);
+    if (r == 0)
+        r = pairing_init(supervisor);
+    return r < 0 ? fail("cannot make shared memory: %s", strerror(-r)) : 0;
+}
+
+static int show_title(struct supervisor *supervisor)
+{
+    process_title_set("uroboros: supervisor [%s]", supervisor->settings.proc_name);
+    return 0;
+}
+
+/*
+ * The service manager's words name this process id, so they are read before a fork. Addresses are bound and the pid
+ * file is written while the terminal is still there to complain on. Files are opened by root, before anybody drops
+ * to a user.
+ */
+int boot(struct supervisor *supervisor)
+{
+    static int (*const steps[])(struct supervisor *) = {
+        open_standard_streams, find_directory, hear_service_manager, enter_directory, go_to_background,
+        resolve_ids,           raise_limits,   choose_shape,         open_listeners,  write_pid_file,
+        leave_terminal,        open_logs,      use_logs,             publish_settings, make_load_board,
+        show_title,
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+        if (steps[i](supervisor) < 0)
+            return -1;
+    return 0;
+}

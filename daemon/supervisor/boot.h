@@ -1,0 +1,15 @@
+/*
+ * Boot: everything between the settings and the first child, in one order with a reason for each place in it.
+ *
+ * Owns:    nothing; fills struct supervisor, and supervisor_run() empties it whether or not boot got to the end.
+ * Threads: before there is a second process.
+ */
+#ifndef DAEMON_SUPERVISOR_BOOT_H
+#define DAEMON_SUPERVISOR_BOOT_H
+
+struct supervisor;
+
+/* 0, or -1 after the reason was logged. */
+[[nodiscard]] int boot(struct supervisor *supervisor);
+
+#endif

@@ -1,0 +1,125 @@
+#include "daemon/supervisor/reload.h"
+
+#include "config/settings_loader.h"
+#include "config/settings_transfer.h"
+#include "daemon/base/log.h"
+#include "daemon/base/owned.h"
+#include "daemon/supervisor/server_shape.h"
+#include "daemon/supervisor/supervisor_state.h"
+
+#include <string.h>
+
+static void log_lines_of(const struct string_list *list, const char *format_before, const char *format_after)
+{
+    for (size_t i = 0; i < list->count; i++)
+        log_warning("%s%s%s", format_before, list->items[i], format_after);
+}
+
+static void report(const struct settings_outcome *outcome)
+{
+    log_lines_of(&outcome->warnings, "", "");
+    log_lines_of(&outcome->needs_restart, "the new value of ", " needs a restart, the old one stays");
+    for (size_t i = 0; i < outcome->changed.count; i++)
+        log_info("%s has a new value", outcome->changed.items[i]);
+}
+
+/* The number of indices was settled at start. */
+static uint32_t workers_that_fit(const struct supervisor *supervisor)
+{
+    uint32_t most = server_shape_workers_max(&supervisor->shape);
+    int64_t wanted = supervisor->fresh.workers;
+    if (wanted <= most)
+        return (uint32_t)wanted;
+    log_warning("workers = %lld needs a restart: %u fit until then", (long long)wanted, most);
+    return most;
+}
+
+/* Fills `fresh` and its descriptor, or logs why not. */
+static bool read_settings(struct supervisor *supervisor)
+{
+    struct settings_outcome outcome = {};
+    struct settings fresh = {};
+    int fd = -1;
+
+    enum settings_verdict verdict =
+        settings_reload(supervisor->argc, supervisor->argv, &supervisor->settings, &fresh, &outcome);
+    bool good = verdict == SETTINGS_RUN;
+    if (!good)
+        log_error("reload failed, nothing has changed: %s", outcome.message);
+    else
+        report(&outcome);
+    settings_outcome_deinit(&outcome);
+    if (!good)
+        return false;
+    int r = settings_serialize(&fresh, &fd);
+    if (r < 0) {
+        log_error("reload failed, nothing has changed: %s", strerror(-r));
+        settings_deinit(&fresh);
+        return false;
+    }
+    supervisor->fresh = fresh;
+    supervisor->fresh_fd = fd;
+    return true;
+}
+
+void reload_begin(struct supervisor *supervisor)
+{
+    if (supervisor->state == SUPERVISOR_RELOADING)
+        supervisor_reload_failed(supervisor, "another one was asked for");
+    service_manager_reloading(&supervisor->manager);
+    log_info("reloading the settings");
+    if (!read_settings(supervisor)) {
+        service_manager_ready(&supervisor->manager, "serving; the last reload failed");
+        return;
+    }
+    supervisor->epoch_before = supervisor->apps.epoch;
+    supervisor->wanted_before = supervisor->apps.wanted;
+    supervisor->apps.wanted = workers_that_fit(supervisor);
+    app_children_begin_epoch(supervisor);
+    supervisor_enter(supervisor, SUPERVISOR_RELOADING);
+}
+
+void reload_forget(struct supervisor *supervisor)
+{
+    fd_drop(&supervisor->fresh_fd);
+    settings_deinit(&supervisor->fresh);
+    memset(&supervisor->fresh, 0, sizeof supervisor->fresh);
+}
+
+void reload_commit(struct supervisor *supervisor)
+{
+    struct settings old = supervisor->settings;
+
+    supervisor->settings = supervisor->fresh;
+    memset(&supervisor->fresh, 0, sizeof supervisor->fresh);
+    fd_replace(&supervisor->settings_fd, fd_take(&supervisor->fresh_fd));
+    settings_deinit(&old);
+
+    log_set_level(supervisor->settings.loglevel);
+    io_children_send(supervisor, CONTROL_SETTINGS, &supervisor->settings_fd, 1);
+    reload_logs(supervisor);
+    app_children_commit_epoch(supervisor);
+    supervisor_enter(supervisor, SUPERVISOR_SERVING);
+    log_info("reloaded: %u new application processes serve, the old ones finish", supervisor->apps.wanted);
+}
+
+void supervisor_reload_failed(struct supervisor *supervisor, const char *why)
+{
+    log_error("reload failed, the old application processes stay: %s", why);
+    app_children_abandon_epoch(supervisor, supervisor->epoch_before);
+    supervisor->apps.wanted = supervisor->wanted_before;
+    reload_forget(supervisor);
+    supervisor_enter(supervisor, SUPERVISOR_SERVING);
+}
+
+void reload_logs(struct supervisor *supervisor)
+{
+    char why[LOG_FILES_WHY_BYTES];
+    if (log_files_reopen(&supervisor->logs, &supervisor->settings, why) < 0) {
+        log_error("the old log files stay: %s", why);
+        return;
+    }
+    const int fds[] = {supervisor->logs.error, supervisor->logs.access};
+    io_children_send(supervisor, CONTROL_LOG, fds, supervisor->logs.access >= 0 ? 2 : 1);
+    app_children_send(supervisor, CONTROL_LOG, fds, 1);
+}

@@ -1,0 +1,395 @@
+#include "daemon/supervisor/supervisor.h"
+
+#include "daemon/base/log.h"
+#include "daemon/base/owned.h"
+#include "daemon/supervisor/boot.h"
+#include "daemon/supervisor/daemonize.h"
+#include "daemon/supervisor/pid_file.h"
+#include "daemon/supervisor/reload.h"
+#include "daemon/supervisor/supervisor_state.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+
+enum { TICK_MS = 1'000, STOP_GRACE_MS = 1'000, LISTENERS_TEXT_BYTES = 1'024 };
+
+/* States ----------------------------------------------------------------------------------------------------- */
+
+#define STATE_BIT(state) (1u << (state))
+static const unsigned next_states[] = {
+    [SUPERVISOR_STARTING] =
+        STATE_BIT(SUPERVISOR_SERVING) | STATE_BIT(SUPERVISOR_DRAINING) | STATE_BIT(SUPERVISOR_STOPPING),
+    [SUPERVISOR_SERVING] =
+        STATE_BIT(SUPERVISOR_RELOADING) | STATE_BIT(SUPERVISOR_DRAINING) | STATE_BIT(SUPERVISOR_STOPPING),
+    [SUPERVISOR_RELOADING] = STATE_BIT(SUPERVISOR_SERVING),
+    [SUPERVISOR_DRAINING] = STATE_BIT(SUPERVISOR_STOPPING) | STATE_BIT(SUPERVISOR_ENDED),
+    [SUPERVISOR_STOPPING] = STATE_BIT(SUPERVISOR_ENDED),
+    [SUPERVISOR_ENDED] = 0,
+};
+
+static void say_ready(struct supervisor *supervisor)
+{
+    char text[LISTENERS_TEXT_BYTES];
+    listeners_describe(&supervisor->listeners, text, sizeof text);
+    log_info("ready: listening at %s (pid %d)", text, (int)getpid());
+    service_manager_ready(&supervisor->manager, "serving");
+    daemonize_report(&supervisor->launcher, 0);
+}
+
+static void enter_serving(struct supervisor *supervisor, enum supervisor_state before)
+{
+    if (before == SUPERVISOR_STARTING)
+        say_ready(supervisor);
+    else
+        service_manager_ready(&supervisor->manager, "serving");
+}
+
+/* Our copies of the listening sockets go first: then the I/O processes hold the last ones, and decide. */
+static void stop_listening(struct supervisor *supervisor)
+{
+    listeners_deinit(&supervisor->listeners);
+}
+
+static void enter_draining(struct supervisor *supervisor, [[maybe_unused]] enum supervisor_state before)
+{
+    uint64_t grace_ms = (uint64_t)supervisor->settings.graceful_timeout_ms;
+
+    log_info("stopping, once the requests under way are answered");
+    service_manager_stopping(&supervisor->manager, "finishing requests");
+    stop_listening(supervisor);
+    io_children_drain(supervisor);
+    if (grace_ms > 0)
+        event_loop_arm(&supervisor->loop, &supervisor->stop, event_loop_now_ms() + grace_ms);
+}
+
+static void enter_stopping(struct supervisor *supervisor, [[maybe_unused]] enum supervisor_state before)
+{
+    log_info("stopping");
+    service_manager_stopping(&supervisor->manager, "stopping");
+    stop_listening(supervisor);
+    io_children_send(supervisor, CONTROL_STOP, NULL, 0);
+    app_children_send(supervisor, CONTROL_STOP, NULL, 0);
+    event_loop_arm(&supervisor->loop, &supervisor->stop, event_loop_now_ms() + STOP_GRACE_MS);
+}
+
+static void enter_quietly([[maybe_unused]] struct supervisor *supervisor, [[maybe_unused]] enum supervisor_state before)
+{
+}
+
+void supervisor_enter(struct supervisor *supervisor, enum supervisor_state state)
+{
+    static void (*const enter[])(struct supervisor *, enum supervisor_state before) = {
+        [SUPERVISOR_STARTING] = enter_quietly,   [SUPERVISOR_SERVING] = enter_serving,
+        [SUPERVISOR_RELOADING] = enter_quietly,  [SUPERVISOR_DRAINING] = enter_draining,
+        [SUPERVISOR_STOPPING] = enter_stopping, [SUPERVISOR_ENDED] = enter_quietly,
+    };
+    enum supervisor_state before = supervisor->state;
+
+    assert((next_states[before] & STATE_BIT(state)) != 0);
+    supervisor->state = state;
+    enter[state](supervisor, before);
+}
+
+/* A reload that is under way ends first: there is one way out of it, not three. */
+static void end_with(struct supervisor *supervisor, enum supervisor_state state)
+{
+    if (supervisor->state == SUPERVISOR_RELOADING)
+        supervisor_reload_failed(supervisor, "the server stops");
+    supervisor_enter(supervisor, state);
+}
+
+void supervisor_give_up(struct supervisor *supervisor, int exit_code)
+{
+    if (supervisor->state >= SUPERVISOR_STOPPING)
+        return;
+    supervisor->exit_code = exit_code;
+    end_with(supervisor, SUPERVISOR_STOPPING);
+}
+
+static void on_stop_alarm(struct event_alarm *alarm)
+{
+    struct supervisor *supervisor = alarm->owner;
+    if (supervisor->state == SUPERVISOR_DRAINING) {
+        log_warning("graceful_timeout has passed, the rest is cut off");
+        supervisor_enter(supervisor, SUPERVISOR_STOPPING);
+        return;
+    }
+    io_children_kill(supervisor);
+    app_children_kill(supervisor);
+}
+
+/* What should be, against what is ------------------------------------------------------------------------------ */
+
+static void end_when_alone(struct supervisor *supervisor)
+{
+    if (io_children_alive(supervisor) == 0 && app_children_alive(supervisor) == 0)
+        supervisor_enter(supervisor, SUPERVISOR_ENDED);
+}
+
+static void settle_check(struct supervisor *supervisor)
+{
+    app_children_settle(supervisor);
+    if (supervisor->state != SUPERVISOR_STARTING || !app_children_complete(supervisor))
+        return;
+    log_info("the settings are good, and the application could be loaded");
+    supervisor_give_up(supervisor, 0);
+}
+
+static void settle_starting(struct supervisor *supervisor)
+{
+    if (supervisor->settings.check_config) {
+        settle_check(supervisor);
+        return;
+    }
+    io_children_settle(supervisor);
+    if (supervisor->state == SUPERVISOR_STARTING)
+        app_children_settle(supervisor);
+    bool complete = io_children_complete(supervisor) && app_children_complete(supervisor);
+    if (supervisor->state == SUPERVISOR_STARTING && complete)
+        supervisor_enter(supervisor, SUPERVISOR_SERVING);
+}
+
+static void settle_serving(struct supervisor *supervisor)
+{
+    io_children_settle(supervisor);
+    app_children_settle(supervisor);
+}
+
+static void settle_reloading(struct supervisor *supervisor)
+{
+    io_children_settle(supervisor);
+    app_children_settle(supervisor);
+    if (supervisor->state == SUPERVISOR_RELOADING && app_children_complete(supervisor))
+        reload_commit(supervisor);
+}
+
+/* While connections are being finished somebody has to answer on them, so a dead application is replaced even now. */
+static void settle_draining(struct supervisor *supervisor)
+{
+    if (io_children_alive(supervisor) > 0) {
+        app_children_settle(supervisor);
+        return;
+    }
+    app_children_retire_all(supervisor);
+    end_when_alone(supervisor);
+}
+
+static void settle(struct supervisor *supervisor)
+{
+    static void (*const settle_in[])(struct supervisor *) = {
+        [SUPERVISOR_STARTING] = settle_starting,   [SUPERVISOR_SERVING] = settle_serving,
+        [SUPERVISOR_RELOADING] = settle_reloading, [SUPERVISOR_DRAINING] = settle_draining,
+        [SUPERVISOR_STOPPING] = end_when_alone,
+    };
+    /* A state that was entered while settling may be settled at once: a start that failed with nobody alive. */
+    enum supervisor_state before;
+    do {
+        before = supervisor->state;
+        settle_in[before](supervisor);
+    } while (supervisor->state != before && supervisor->state != SUPERVISOR_ENDED);
+}
+
+/* Signals ---------------------------------------------------------------------------------------------------- */
+
+static void on_terminate(struct supervisor *supervisor)
+{
+    if (!supervisor_is_ending(supervisor))
+        end_with(supervisor, SUPERVISOR_DRAINING);
+}
+
+static void on_interrupt(struct supervisor *supervisor)
+{
+    if (supervisor->state < SUPERVISOR_STOPPING)
+        end_with(supervisor, SUPERVISOR_STOPPING);
+}
+
+static void on_hangup(struct supervisor *supervisor)
+{
+    if (supervisor->state == SUPERVISOR_SERVING || supervisor->state == SUPERVISOR_RELOADING)
+        reload_begin(supervisor);
+    else
+        log_warning("SIGHUP is ignored while the server is %s", supervisor_is_ending(supervisor) ? "stopping" : "starting");
+}
+
+static void on_more(struct supervisor *supervisor)
+{
+    app_children_change_wanted(supervisor, 1);
+}
+
+static void on_fewer(struct supervisor *supervisor)
+{
+    app_children_change_wanted(supervisor, -1);
+}
+
+static void on_reopen(struct supervisor *supervisor)
+{
+    reload_logs(supervisor);
+    log_info("log files opened again");
+}
+
+static void on_upgrade([[maybe_unused]] struct supervisor *supervisor)
+{
+    log_warning("SIGUSR2: exchanging the program while it runs is not available yet; SIGHUP exchanges the application");
+}
+
+static void on_window([[maybe_unused]] struct supervisor *supervisor)
+{
+    log_warning("SIGWINCH: stopping the application processes alone is not available yet");
+}
+
+static const struct {
+    int number;
+    void (*handle)(struct supervisor *supervisor);
+} signals[] = {
+    {SIGTERM, on_terminate}, {SIGINT, on_interrupt}, {SIGQUIT, on_interrupt}, {SIGHUP, on_hangup},  {SIGTTIN, on_more},
+    {SIGTTOU, on_fewer},     {SIGUSR1, on_reopen},   {SIGUSR2, on_upgrade},   {SIGWINCH, on_window},
+};
+enum { SIGNAL_COUNT = sizeof signals / sizeof signals[0] };
+
+static void on_signal(struct event_watch *watch)
+{
+    struct signalfd_siginfo info;
+    if (read(watch->fd, &info, sizeof info) != sizeof info)
+        return;
+    for (size_t i = 0; i < SIGNAL_COUNT; i++)
+        if (signals[i].number == (int)info.ssi_signo) {
+            log_debug("signal %s from pid %u", sigabbrev_np((int)info.ssi_signo), info.ssi_pid);
+            signals[i].handle(watch->owner);
+        }
+}
+
+static int watch_signals(struct supervisor *supervisor)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < SIGNAL_COUNT; i++)
+        sigaddset(&set, signals[i].number);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    supervisor->signals = (struct event_watch){.fd = fd, .on_event = on_signal, .owner = supervisor};
+    return event_loop_watch(&supervisor->loop, &supervisor->signals);
+}
+
+/* Life ------------------------------------------------------------------------------------------------------- */
+
+static void on_tick(struct event_alarm *alarm)
+{
+    struct supervisor *supervisor = alarm->owner;
+    uint64_t now_ms = event_loop_now_ms();
+    io_children_check(supervisor, now_ms);
+    app_children_check(supervisor, now_ms);
+    event_loop_arm(&supervisor->loop, alarm, now_ms + TICK_MS);
+}
+
+static void on_watchdog(struct event_alarm *alarm)
+{
+    struct supervisor *supervisor = alarm->owner;
+    service_manager_alive(&supervisor->manager);
+    event_loop_arm(&supervisor->loop, alarm, event_loop_now_ms() + supervisor->manager.watchdog_ms);
+}
+
+static void set_alarms(struct supervisor *supervisor)
+{
+    uint64_t now_ms = event_loop_now_ms();
+    supervisor->stop = (struct event_alarm){.on_alarm = on_stop_alarm, .owner = supervisor};
+    supervisor->tick = (struct event_alarm){.on_alarm = on_tick, .owner = supervisor};
+    supervisor->watchdog = (struct event_alarm){.on_alarm = on_watchdog, .owner = supervisor};
+    event_loop_arm(&supervisor->loop, &supervisor->tick, now_ms + TICK_MS);
+    if (supervisor->manager.watchdog_ms > 0)
+        event_loop_arm(&supervisor->loop, &supervisor->watchdog, now_ms);
+}
+
+static int begin(struct supervisor *supervisor)
+{
+    int r = event_loop_init(&supervisor->loop);
+    if (r == 0)
+        r = watch_signals(supervisor);
+    if (r < 0) {
+        log_critical("cannot wait for events: %s", strerror(-r));
+        return r;
+    }
+    set_alarms(supervisor);
+    io_children_init(supervisor);
+    app_children_init(supervisor);
+    log_info("uroboros %s starts %u I/O and %u application processes", UROBOROS_VERSION, supervisor->shape.rings,
+             supervisor->apps.wanted);
+    return 0;
+}
+
+static int serve(struct supervisor *supervisor)
+{
+    if (begin(supervisor) < 0)
+        return SUPERVISOR_EXIT_FAILURE;
+    settle(supervisor);
+    while (supervisor->state != SUPERVISOR_ENDED) {
+        int r = event_loop_turn(&supervisor->loop);
+        /* Without its loop the supervisor is of no use; its children follow it by their parent-death signal. */
+        if (r < 0) {
+            log_critical("cannot wait for events: %s", strerror(-r));
+            return SUPERVISOR_EXIT_FAILURE;
+        }
+        settle(supervisor);
+    }
+    log_info("stopped");
+    return supervisor->exit_code;
+}
+
+static void end(struct supervisor *supervisor, int exit_code)
+{
+    listeners_deinit(&supervisor->listeners);
+    if (supervisor->pid_file_is_ours)
+        pid_file_remove(supervisor->settings.pidfile);
+    daemonize_report(&supervisor->launcher, exit_code);
+    pairing_deinit(supervisor);
+    arena_deinit(&supervisor->load_board);
+    event_loop_unwatch(&supervisor->loop, &supervisor->signals);
+    fd_drop(&supervisor->signals.fd);
+    event_loop_deinit(&supervisor->loop);
+    service_manager_deinit(&supervisor->manager);
+    fd_drop(&supervisor->settings_fd);
+    settings_deinit(&supervisor->settings);
+    log_set_fd(STDERR_FILENO);
+    log_files_deinit(&supervisor->logs);
+}
+
+static void report_warnings(const struct settings_outcome *outcome)
+{
+    for (size_t i = 0; i < outcome->warnings.count; i++)
+        log_warning("%s", outcome->warnings.items[i]);
+}
+
+int supervisor_run(struct settings *settings, const struct settings_outcome *outcome, int argc, char **argv)
+{
+    struct supervisor *supervisor = calloc(1, sizeof *supervisor);
+    if (supervisor == NULL)
+        return SUPERVISOR_EXIT_FAILURE;
+    *supervisor = (struct supervisor){
+        .argc = argc,
+        .argv = argv,
+        .settings = *settings,
+        .settings_fd = -1,
+        .fresh_fd = -1,
+        .loop.epoll = -1,
+        .signals.fd = -1,
+        .logs = {.error = -1, .access = -1},
+        .manager.notify = -1,
+        .launcher = -1,
+        .load_board.fd = -1,
+    };
+    log_init("supervisor", settings->loglevel, STDERR_FILENO);
+    int exit_code = SUPERVISOR_EXIT_FAILURE;
+    if (boot(supervisor) == 0) {
+        report_warnings(outcome);
+        exit_code = serve(supervisor);
+    }
+    end(supervisor, exit_code);
+    free(supervisor);
+    return exit_code;
+}

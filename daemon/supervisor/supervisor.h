@@ -1,0 +1,17 @@
+/*
+ * Supervisor: owns the settings, the listening sockets, the births and deaths; never touches a byte of a client.
+ *
+ * Threads: one.
+ * Life:    supervisor_run() is the whole life of the server.
+ */
+#ifndef DAEMON_SUPERVISOR_SUPERVISOR_H
+#define DAEMON_SUPERVISOR_SUPERVISOR_H
+
+#include "config/settings_loader.h"
+
+/* Takes `settings`. The exit status: 0 after a stop that was asked for, 1 when the server could not start, 3 and 4 when
+ * the application could not (as Gunicorn's). The command line is read again at a reload. */
+[[nodiscard]] int supervisor_run(struct settings *settings, const struct settings_outcome *outcome, int argc,
+                                 char **argv);
+
+#endif

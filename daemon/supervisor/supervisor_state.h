@@ -1,0 +1,102 @@
+/*
+ * Supervisor state: the one struct of the supervisor process, for the files of this room only.
+ *
+ *   STARTING --> SERVING <--> RELOADING        DRAINING: the I/O processes finish, then the applications
+ *       |           |             |            STOPPING: everybody exits now, or is killed a second later
+ *       +-----------+-------------+----> DRAINING --> STOPPING --> ENDED
+ *       +-----------+-------------+---------------------^            ^
+ *                                            +-----------------------+  nobody is left
+ *
+ * Handlers of events change what they know of one child and return; after each event supervisor_settle() compares what
+ * should be with what is, and starts, retires and ends. So there is one place that decides, and no order of events
+ * that it has not seen.
+ */
+#ifndef DAEMON_SUPERVISOR_SUPERVISOR_STATE_H
+#define DAEMON_SUPERVISOR_SUPERVISOR_STATE_H
+
+#include "config/schema.h"
+#include "daemon/exchange/layout.h"
+#include "daemon/supervisor/app_children.h"
+#include "daemon/supervisor/event_loop.h"
+#include "daemon/supervisor/io_children.h"
+#include "daemon/supervisor/listeners.h"
+#include "daemon/supervisor/log_files.h"
+#include "daemon/supervisor/pairing.h"
+#include "daemon/supervisor/service_manager.h"
+
+#include <limits.h>
+
+#define SUPERVISOR_STATES(X) X(STARTING) X(SERVING) X(RELOADING) X(DRAINING) X(STOPPING) X(ENDED)
+
+enum supervisor_state {
+#define SUPERVISOR_STATE_ENUM(name) SUPERVISOR_##name,
+    SUPERVISOR_STATES(SUPERVISOR_STATE_ENUM)
+#undef SUPERVISOR_STATE_ENUM
+};
+
+enum supervisor_exit {
+    SUPERVISOR_EXIT_FAILURE = 1,
+    SUPERVISOR_EXIT_WORKER_BOOT = 3, /* an application process could not boot */
+    SUPERVISOR_EXIT_APP_LOAD = 4,    /* the application could not be loaded */
+};
+
+struct supervisor {
+    enum supervisor_state state;
+    int exit_code;
+    int argc;
+    char **argv;
+    char directory[PATH_MAX]; /* where the program lies, and its pybridge/ beside it */
+
+    struct settings settings; /* what is served with */
+    int settings_fd;          /* the same as the children read it */
+    struct settings fresh;    /* RELOADING: what the new application processes start with */
+    int fresh_fd;
+    uint32_t epoch_before;    /* and what to go back to if they fail */
+    uint32_t wanted_before;
+
+    struct event_loop loop;
+    struct event_watch signals;
+    struct event_alarm tick;
+    struct event_alarm watchdog;
+    struct event_alarm stop; /* the end of DRAINING, or of STOPPING */
+
+    struct exchange_shape shape;
+    struct listeners listeners;
+    struct log_files logs;
+    struct sandbox_ids ids;
+    struct service_manager manager;
+    int launcher; /* whom to report to after going into the background, or -1 */
+    bool pid_file_is_ours;
+
+    struct arena load_board; /* uint32_t[LAYOUT_RINGS_MAX][LAYOUT_APPS_MAX], written by the I/O processes */
+    struct io_children io;
+    struct app_children apps;
+    struct pairing pairing;
+};
+
+/* What the next application process is started with. */
+static inline const struct settings *supervisor_launch_settings(const struct supervisor *supervisor)
+{
+    return supervisor->state == SUPERVISOR_RELOADING ? &supervisor->fresh : &supervisor->settings;
+}
+
+static inline int supervisor_launch_settings_fd(const struct supervisor *supervisor)
+{
+    return supervisor->state == SUPERVISOR_RELOADING ? supervisor->fresh_fd : supervisor->settings_fd;
+}
+
+static inline bool supervisor_is_ending(const struct supervisor *supervisor)
+{
+    return supervisor->state >= SUPERVISOR_DRAINING;
+}
+
+/* The one place where the state changes. */
+void supervisor_enter(struct supervisor *supervisor, enum supervisor_state state);
+
+/* The new application processes are given up, the old ones go on. `why` for the log. */
+void supervisor_reload_failed(struct supervisor *supervisor, const char *why);
+
+/* The server cannot go on, or not start: everybody stops, and this is the exit status. */
+void supervisor_give_up(struct supervisor *supervisor, int exit_code);
+
+#endif
