@@ -59,7 +59,7 @@ static bool find_area(struct title_area *ret_area)
     if (read_stat(text) < 0)
         return false;
     const char *at = strrchr(text, ')');
-    for (int field = 2; at != NULL && field < 47; field++)
+    for (int field = 2; at != NULL && field < 48; field++)
         at = strchr(at + 1, ' ');
     if (at == NULL || sscanf(at, " %llu %llu %llu %llu", &bounds[0], &bounds[1], &bounds[2], &bounds[3]) != 4)
         return false;
