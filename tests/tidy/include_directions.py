@@ -37,7 +37,7 @@ FORBIDDEN = {"pybridge/": ("sys/socket.h", "netinet/in.h", "arpa/inet.h")}
 
 # proto/ is pure: what C itself gives, and the vector instructions.
 PURE = {
-    "assert.h", "immintrin.h", "inttypes.h", "limits.h", "stdbool.h", "stddef.h", "stdint.h", "string.h",
+    "assert.h", "errno.h", "immintrin.h", "inttypes.h", "limits.h", "stdbool.h", "stddef.h", "stdint.h", "string.h",
 }  # fmt: skip
 
 
