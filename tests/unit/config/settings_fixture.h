@@ -25,9 +25,9 @@ struct fixture {
 
 static inline void fixture_clear_environment(void)
 {
-    static const char *const variables[] = {"PORT",           "WEB_CONCURRENCY",   "FORWARDED_ALLOW_IPS", "SENDFILE",
-                                            "TMPDIR",         "GUNICORN_CMD_ARGS", "VIRTUAL_ENV",
-                                            "UROBOROS_WORKERS", "UROBOROS_BIND",     "UROBOROS"};
+    static const char *const variables[] = {
+        "PORT",        "WEB_CONCURRENCY",  "FORWARDED_ALLOW_IPS", "SENDFILE", "TMPDIR", "GUNICORN_CMD_ARGS",
+        "VIRTUAL_ENV", "UROBOROS_WORKERS", "UROBOROS_BIND",       "UROBOROS"};
 
     for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
         unsetenv(variables[i]);
