@@ -261,10 +261,9 @@ static void judge_death(struct supervisor *supervisor, const struct app_child *a
     if (!wanted || supervisor->state >= SUPERVISOR_STOPPING)
         return;
     if (supervisor->state == SUPERVISOR_STARTING && app->state == APP_STARTING) {
-        log_critical("%s, the server stops",
-                     start_failure_status(supervisor, status) == SUPERVISOR_EXIT_APP_LOAD
-                         ? "the application could not be loaded"
-                         : "an application process could not start");
+        log_critical("%s, the server stops", start_failure_status(supervisor, status) == SUPERVISOR_EXIT_APP_LOAD
+                                                 ? "the application could not be loaded"
+                                                 : "an application process could not start");
         supervisor_give_up(supervisor, start_failure_status(supervisor, status));
     } else if (supervisor->state == SUPERVISOR_RELOADING) {
         supervisor_reload_failed(supervisor, "a new application process did not become ready");
@@ -453,12 +452,11 @@ void app_children_change_wanted(struct supervisor *supervisor, int by)
     int64_t wanted = (int64_t)apps->wanted + by;
 
     if (wanted < 1 || wanted > most) {
-        log_warning("%u application processes are wanted already, which is the %s", apps->wanted,
-                    by > 0 ? "most that fit" : "least");
+        log_warning("workers = %u already, which is the %s", apps->wanted, by > 0 ? "most that fit" : "least");
         return;
     }
     apps->wanted = (uint32_t)wanted;
-    log_info("%u application processes are wanted", apps->wanted);
+    log_info("workers = %u from now on", apps->wanted);
 }
 
 void app_children_retire_all(struct supervisor *supervisor)

@@ -54,11 +54,11 @@ struct app_child {
 struct app_children {
     struct app_child *children[LAYOUT_APPS_MAX];
     uint32_t generations[LAYOUT_APPS_MAX];
-    uint32_t cursor;  /* the index to try next */
-    uint32_t wanted;  /* how many are to serve */
-    uint32_t epoch;   /* the settings generation that is wanted */
-    uint32_t epochs;  /* counted so far */
-    bool proven;      /* one of this epoch has been ready: the others are started all at once */
+    uint32_t cursor; /* the index to try next */
+    uint32_t wanted; /* how many are to serve */
+    uint32_t epoch;  /* the settings generation that is wanted */
+    uint32_t epochs; /* counted so far */
+    bool proven;     /* one of this epoch has been ready: the others are started all at once */
     struct backoff backoff;
     uint64_t spawn_at_ms; /* not before */
     struct event_alarm respawn;

@@ -204,9 +204,21 @@ static int show_title(struct supervisor *supervisor)
 int boot(struct supervisor *supervisor)
 {
     static int (*const steps[])(struct supervisor *) = {
-        open_standard_streams, find_directory, hear_service_manager, enter_directory, go_to_background,
-        resolve_ids,           raise_limits,   choose_shape,         open_listeners,  write_pid_file,
-        leave_terminal,        open_logs,      use_logs,             publish_settings, make_load_board,
+        open_standard_streams,
+        find_directory,
+        hear_service_manager,
+        enter_directory,
+        go_to_background,
+        resolve_ids,
+        raise_limits,
+        choose_shape,
+        open_listeners,
+        write_pid_file,
+        leave_terminal,
+        open_logs,
+        use_logs,
+        publish_settings,
+        make_load_board,
         show_title,
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)

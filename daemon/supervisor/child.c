@@ -94,12 +94,9 @@ static const struct {
     int (*run)(const struct birth *birth);
     const char *what;
 } birth_steps[] = {
-    {arrange_descriptors, "arrange its descriptors"},
-    {reset_signals, "reset its signals"},
-    {enter_directory, "enter its directory"},
-    {become_user, "become its user"},
-    {follow_supervisor, "follow the supervisor"},
-    {deny_io_uring, "install its system call filter"},
+    {arrange_descriptors, "arrange its descriptors"}, {reset_signals, "reset its signals"},
+    {enter_directory, "enter its directory"},         {become_user, "become its user"},
+    {follow_supervisor, "follow the supervisor"},     {deny_io_uring, "install its system call filter"},
 };
 
 /* The first directory on the way to `path` that this user may not pass, as a length of `path`; 0: none. */

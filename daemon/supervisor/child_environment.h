@@ -13,6 +13,6 @@
  * NULL for want of memory. The strings belong to their givers and must outlive the result.
  */
 [[nodiscard]] char **child_environment_create(char *const *base, const struct string_list *const *changes,
-                                        size_t change_count);
+                                              size_t change_count);
 
 #endif

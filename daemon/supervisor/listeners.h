@@ -22,8 +22,8 @@
 enum { LISTENER_TEXT_BYTES = BIND_ADDRESS_TEXT_BYTES + 16, LISTENERS_MAX = 64, LISTENERS_WHY_BYTES = 512 };
 
 struct listener {
-    struct control_listener hello; /* what an I/O process is told of it */
-    char text[LISTENER_TEXT_BYTES]; /* "http://127.0.0.1:8000", "unix:/run/app.sock" */
+    struct control_listener hello;      /* what an I/O process is told of it */
+    char text[LISTENER_TEXT_BYTES];     /* "http://127.0.0.1:8000", "unix:/run/app.sock" */
     char path[BIND_ADDRESS_PATH_BYTES]; /* of a unix socket's file that is ours to remove; "" without one */
     dev_t device;
     ino_t inode;

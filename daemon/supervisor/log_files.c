@@ -22,7 +22,8 @@ static int duplicate(int stream)
 /* `stream` stands for "-". The descriptor, or negative errno with the reason. */
 static int open_log(const char *name, const char *path, int stream, char *why)
 {
-    int fd = is_stream(path) ? duplicate(stream) : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+    int fd =
+        is_stream(path) ? duplicate(stream) : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
     int r = fd >= 0 ? fd : (is_stream(path) ? fd : -errno);
     if (r < 0)
         snprintf(why, LOG_FILES_WHY_BYTES, "cannot open %s = %.300s: %s", name, path, strerror(-r));

@@ -9,16 +9,12 @@
 
 #include <string.h>
 
-static void log_lines_of(const struct string_list *list, const char *format_before, const char *format_after)
-{
-    for (size_t i = 0; i < list->count; i++)
-        log_warning("%s%s%s", format_before, list->items[i], format_after);
-}
-
 static void report(const struct settings_outcome *outcome)
 {
-    log_lines_of(&outcome->warnings, "", "");
-    log_lines_of(&outcome->needs_restart, "the new value of ", " needs a restart, the old one stays");
+    for (size_t i = 0; i < outcome->warnings.count; i++)
+        log_warning("%s", outcome->warnings.items[i]);
+    for (size_t i = 0; i < outcome->needs_restart.count; i++)
+        log_warning("the new value of %s needs a restart, the old one stays", outcome->needs_restart.items[i]);
     for (size_t i = 0; i < outcome->changed.count; i++)
         log_info("%s has a new value", outcome->changed.items[i]);
 }

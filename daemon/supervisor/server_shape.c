@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 enum {
-    SPARE_APPS = 8,           /* beyond two generations: those that still drain, and more of them by SIGTTIN */
+    SPARE_APPS = 8,            /* beyond two generations: those that still drain, and more of them by SIGTTIN */
     QUEUED_BEYOND_PLACES = 64, /* DESIGN 3: requests that a pair may hold unbegun */
     REQUEST_ENTRIES_MIN = 256,
     REQUEST_ENTRIES_SPARE = 64, /* cancels and returned blocks want room too */
@@ -79,8 +79,9 @@ int server_shape_compute(const struct settings *settings, struct exchange_shape 
     }
     int r = exchange_shape_check(&shape);
     if (r < 0) {
-        snprintf(why, bytes, "rings, workers, request_slots, outbound_arena, recv_buffers and upload_buffers together "
-                             "ask for more shared memory than 4 GiB, or one of them is out of bounds");
+        snprintf(why, bytes,
+                 "rings, workers, request_slots, outbound_arena, recv_buffers and upload_buffers together "
+                 "ask for more shared memory than 4 GiB, or one of them is out of bounds");
         return r;
     }
     *ret_shape = shape;

@@ -87,8 +87,8 @@ static void notify(const struct service_manager *manager, const char *text)
 {
     if (manager->notify < 0)
         return;
-    ssize_t sent = sendto(manager->notify, text, strlen(text), MSG_NOSIGNAL,
-                          (const struct sockaddr *)&manager->address, manager->address_bytes);
+    ssize_t sent = sendto(manager->notify, text, strlen(text), MSG_NOSIGNAL, (const struct sockaddr *)&manager->address,
+                          manager->address_bytes);
     (void)sent;
 }
 

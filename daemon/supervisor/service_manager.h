@@ -19,8 +19,8 @@ struct service_manager {
     int notify; /* -1: nobody listens */
     struct sockaddr_un address;
     socklen_t address_bytes;
-    int listen_count;      /* inherited listening sockets, from SERVICE_MANAGER_FIRST_FD on */
-    uint64_t watchdog_ms;  /* how often to call service_manager_alive(); 0: never */
+    int listen_count;     /* inherited listening sockets, from SERVICE_MANAGER_FIRST_FD on */
+    uint64_t watchdog_ms; /* how often to call service_manager_alive(); 0: never */
 };
 
 void service_manager_init(struct service_manager *ret_manager);

@@ -82,8 +82,8 @@ static void enter_quietly([[maybe_unused]] struct supervisor *supervisor, [[mayb
 void supervisor_enter(struct supervisor *supervisor, enum supervisor_state state)
 {
     static void (*const enter[])(struct supervisor *, enum supervisor_state before) = {
-        [SUPERVISOR_STARTING] = enter_quietly,   [SUPERVISOR_SERVING] = enter_serving,
-        [SUPERVISOR_RELOADING] = enter_quietly,  [SUPERVISOR_DRAINING] = enter_draining,
+        [SUPERVISOR_STARTING] = enter_quietly,  [SUPERVISOR_SERVING] = enter_serving,
+        [SUPERVISOR_RELOADING] = enter_quietly, [SUPERVISOR_DRAINING] = enter_draining,
         [SUPERVISOR_STOPPING] = enter_stopping, [SUPERVISOR_ENDED] = enter_quietly,
     };
     enum supervisor_state before = supervisor->state;
@@ -211,7 +211,8 @@ static void on_hangup(struct supervisor *supervisor)
     if (supervisor->state == SUPERVISOR_SERVING || supervisor->state == SUPERVISOR_RELOADING)
         reload_begin(supervisor);
     else
-        log_warning("SIGHUP is ignored while the server is %s", supervisor_is_ending(supervisor) ? "stopping" : "starting");
+        log_warning("SIGHUP is ignored while the server is %s",
+                    supervisor_is_ending(supervisor) ? "stopping" : "starting");
 }
 
 static void on_more(struct supervisor *supervisor)
@@ -244,7 +245,7 @@ static const struct {
     int number;
     void (*handle)(struct supervisor *supervisor);
 } signals[] = {
-    {SIGTERM, on_terminate}, {SIGINT, on_interrupt}, {SIGQUIT, on_interrupt}, {SIGHUP, on_hangup},  {SIGTTIN, on_more},
+    {SIGTERM, on_terminate}, {SIGINT, on_interrupt}, {SIGQUIT, on_interrupt}, {SIGHUP, on_hangup},   {SIGTTIN, on_more},
     {SIGTTOU, on_fewer},     {SIGUSR1, on_reopen},   {SIGUSR2, on_upgrade},   {SIGWINCH, on_window},
 };
 enum { SIGNAL_COUNT = sizeof signals / sizeof signals[0] };

@@ -1,11 +1,14 @@
 /*
  * Supervisor state: the one struct of the supervisor process, for the files of this room only.
  *
- *   STARTING --> SERVING <--> RELOADING        DRAINING: the I/O processes finish, then the applications
- *       |           |             |            STOPPING: everybody exits now, or is killed a second later
- *       +-----------+-------------+----> DRAINING --> STOPPING --> ENDED
- *       +-----------+-------------+---------------------^            ^
- *                                            +-----------------------+  nobody is left
+ *   STARTING --> SERVING <--> RELOADING        a reload that a stop overtakes is given up first
+ *       |           |
+ *       +-----------+---> DRAINING ---> STOPPING ---> ENDED
+ *       +-----------+--------|-------------^            ^
+ *                            +--------------------------+   nobody is left
+ *
+ *   DRAINING   the I/O processes finish their requests and end, then the application processes do
+ *   STOPPING   everybody exits now, or is killed a second later
  *
  * Handlers of events change what they know of one child and return; after each event supervisor_settle() compares what
  * should be with what is, and starts, retires and ends. So there is one place that decides, and no order of events
@@ -51,7 +54,7 @@ struct supervisor {
     int settings_fd;          /* the same as the children read it */
     struct settings fresh;    /* RELOADING: what the new application processes start with */
     int fresh_fd;
-    uint32_t epoch_before;    /* and what to go back to if they fail */
+    uint32_t epoch_before; /* and what to go back to if they fail */
     uint32_t wanted_before;
 
     struct event_loop loop;
