@@ -53,8 +53,7 @@ struct driver {
     struct spsc_reader replies;
     int app_doorbell, ring_doorbell, control;
     pid_t app;
-    struct slot_record model; /* of the request; its fields follow */
-    struct slot_field fields[FIELDS_MAX];
+    struct slot_record *model; /* of each request, with its fields */
     uint32_t body_offset, body_length;
     uint32_t generations[256];
     uint32_t sent, answered, wanted;
@@ -142,9 +141,14 @@ static struct arena_span span_of(const struct driver *driver, struct bytes bytes
     return (struct arena_span){offset, (uint32_t)bytes.length};
 }
 
+static size_t record_bytes(uint32_t field_count)
+{
+    return sizeof(struct slot_record) + field_count * sizeof(struct slot_field);
+}
+
 static void fill_record(struct driver *driver, const struct http1_request *request)
 {
-    struct slot_record *record = &driver->model;
+    struct slot_record *record = driver->model;
     *record = (struct slot_record){
         .field_count = (uint16_t)request->field_count,
         .version = request->version_minor ? SLOT_HTTP_1_1 : SLOT_HTTP_1_0,
@@ -162,7 +166,7 @@ static void fill_record(struct driver *driver, const struct http1_request *reque
     for (uint32_t i = 0; i < request->field_count; i++) {
         const struct http_field *field = &request->fields[i];
         struct arena_span name = span_of(driver, field->name), value = span_of(driver, field->value);
-        driver->fields[i] =
+        record->fields[i] =
             (struct slot_field){name.offset, value.offset, value.length, (uint16_t)name.length, field->id};
     }
 }
@@ -186,10 +190,9 @@ static void send_request(struct driver *driver, uint32_t slot)
 {
     struct slot_record *record = layout_record(&driver->inbound, &driver->inbound_layout, slot);
     uint32_t generation = ++driver->generations[slot];
-    *record = driver->model;
+    memcpy(record, driver->model, record_bytes(driver->model->field_count));
     record->generation = generation;
     record->request_id = driver->sent;
-    memcpy(record->fields, driver->fields, driver->model.field_count * sizeof driver->fields[0]);
     slot_claim_set(&driver->pair->claims[slot], generation, SLOT_QUEUED);
     const struct message message = {
         .kind = MESSAGE_REQUEST,
@@ -301,7 +304,7 @@ int main(int argc, char **argv)
 {
     if (argc < 6)
         errx(2, "app_driver PROGRAM SCRIPT COUNT REQUEST_FILE [DAEMON OPTIONS] APPLICATION");
-    struct driver driver = {};
+    struct driver driver = {.model = calloc(1, record_bytes(FIELDS_MAX))};
     struct settings settings;
     struct settings_outcome outcome;
     if (settings_load(argc - 4, argv + 4, &settings, &outcome) != SETTINGS_RUN)
@@ -320,6 +323,7 @@ int main(int argc, char **argv)
     run(&driver, count);
     if (count > 0)
         fprintf(stderr, "%.3f us a request, %u requests\n", (now() - start) * 1e6 / count, count);
+    free(driver.model);
     settings_outcome_deinit(&outcome);
     settings_deinit(&settings);
     return finish(&driver);

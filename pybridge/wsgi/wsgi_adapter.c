@@ -26,7 +26,7 @@ static int make_parts(struct wsgi_adapter *adapter, bool multithread)
     adapter->empty_input = wsgi_input_create(adapter->input_type, process->exchange, NULL);
     if (adapter->empty_input == NULL)
         return -1;
-    return wsgi_environ_init(&adapter->environ, process, multithread);
+    return wsgi_environ_init(&adapter->env, process, multithread);
 }
 
 struct wsgi_adapter *wsgi_adapter_create(struct app_process *process, bool multithread)
@@ -48,7 +48,7 @@ void wsgi_adapter_destroy(struct wsgi_adapter *adapter)
 {
     if (adapter == NULL)
         return;
-    wsgi_environ_deinit(&adapter->environ);
+    wsgi_environ_deinit(&adapter->env);
     Py_XDECREF(adapter->empty_input);
     Py_XDECREF(adapter->close_name);
     Py_XDECREF(adapter->input_type);
@@ -303,9 +303,9 @@ static PyObject *make_input(struct wsgi_adapter *adapter, struct app_request *re
     return wsgi_input_create(adapter->input_type, adapter->process->exchange, request);
 }
 
-static void call_application(struct wsgi_response *response, PyObject *environ)
+static void call_application(struct wsgi_response *response, PyObject *env)
 {
-    PyObject *arguments[] = {NULL, environ, (PyObject *)response};
+    PyObject *arguments[] = {NULL, env, (PyObject *)response};
     PyObject *result = PyObject_Vectorcall(response->adapter->process->application, arguments + 1,
                                            2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     if (result == NULL) {
@@ -320,17 +320,16 @@ static void run(struct wsgi_response *response, struct app_request *request)
 {
     struct wsgi_adapter *adapter = response->adapter;
     PyObject *input = make_input(adapter, request);
-    PyObject *environ =
-        input != NULL ? wsgi_environ_build(&adapter->environ, request, input, response->early_hints) : NULL;
-    if (environ != NULL)
-        call_application(response, environ);
+    PyObject *env = input != NULL ? wsgi_environ_build(&adapter->env, request, input, response->early_hints) : NULL;
+    if (env != NULL)
+        call_application(response, env);
     else
         fail(response);
     /* Before the environ goes: its end may run code of the application, which must not reach the request. */
     if (input != NULL)
         wsgi_input_close(input);
     wsgi_response_end(response);
-    Py_XDECREF(environ);
+    Py_XDECREF(env);
     Py_XDECREF(input);
     if (PyErr_Occurred())
         app_log_exception(adapter->process, NULL, "an error was left behind by a request");

@@ -17,7 +17,7 @@ struct wsgi_adapter {
     PyTypeObject *input_type;
     PyObject *empty_input; /* of every request without a body */
     PyObject *close_name;  /* "close" */
-    struct wsgi_environ environ;
+    struct wsgi_environ env;
 };
 
 struct wsgi_thread;

@@ -47,19 +47,19 @@ static PyObject *interned_key(enum http_field_id id)
     return PyUnicode_InternFromString(key);
 }
 
-static int make_keys(struct wsgi_environ *environ)
+static int make_keys(struct wsgi_environ *env)
 {
     for (int i = 0; i < WSGI_KEY_COUNT; i++)
-        if ((environ->keys[i] = PyUnicode_InternFromString(KEY_NAMES[i])) == NULL)
+        if ((env->keys[i] = PyUnicode_InternFromString(KEY_NAMES[i])) == NULL)
             return -1;
     for (int i = 0; i < WSGI_WORD_COUNT; i++)
-        if ((environ->words[i] = PyUnicode_InternFromString(WORDS[i])) == NULL)
+        if ((env->words[i] = PyUnicode_InternFromString(WORDS[i])) == NULL)
             return -1;
     for (int id = HTTP_FIELD_OTHER + 1; id < HTTP_FIELD_COUNT; id++) {
         /* httpoxy, CVE-2016-5385: HTTP_PROXY is what clients of other servers take for a proxy's address. */
         if (id == HTTP_FIELD_PROXY)
             continue;
-        if ((environ->header_keys[id] = interned_key((enum http_field_id)id)) == NULL)
+        if ((env->header_keys[id] = interned_key((enum http_field_id)id)) == NULL)
             return -1;
     }
     return 0;
@@ -83,20 +83,20 @@ static int make_room(PyObject *template)
 }
 
 /* Every key that every request has stands in the template: to replace a value is cheaper than to add a key. */
-static int reserve_keys(struct wsgi_environ *environ)
+static int reserve_keys(struct wsgi_environ *env)
 {
     PyObject *empty = PyUnicode_FromStringAndSize(NULL, 0);
     int r = empty != NULL ? 0 : -1;
     for (int i = 0; r == 0 && i < WSGI_KEYS_OF_ALL; i++)
-        r = PyDict_SetItem(environ->template, environ->keys[i], empty);
+        r = PyDict_SetItem(env->template, env->keys[i], empty);
     Py_XDECREF(empty);
     return r;
 }
 
-static int set_constants(struct wsgi_environ *environ, bool multithread)
+static int set_constants(struct wsgi_environ *env, bool multithread)
 {
-    PyObject *const template = environ->template, **keys = environ->keys;
-    const bool multiprocess = environ->process->settings.workers > 1;
+    PyObject *const template = env->template, **keys = env->keys;
+    const bool multiprocess = env->process->settings.workers > 1;
     if (put(template, keys[WSGI_KEY_WSGI_VERSION], Py_BuildValue("(ii)", 1, 0)) < 0 ||
         put(template, keys[WSGI_KEY_WSGI_MULTITHREAD], PyBool_FromLong(multithread)) < 0 ||
         put(template, keys[WSGI_KEY_WSGI_MULTIPROCESS], PyBool_FromLong(multiprocess)) < 0 ||
@@ -108,35 +108,35 @@ static int set_constants(struct wsgi_environ *environ, bool multithread)
         put(template, keys[WSGI_KEY_SERVER_SOFTWARE], PyUnicode_FromString("uroboros/" UROBOROS_VERSION)) < 0 ||
         put(template, keys[WSGI_KEY_SERVER_PROTOCOL], PyUnicode_InternFromString("HTTP/1.1")) < 0)
         return -1;
-    if (PyDict_SetItem(template, keys[WSGI_KEY_WSGI_URL_SCHEME], environ->words[WSGI_WORD_HTTP]) < 0)
+    if (PyDict_SetItem(template, keys[WSGI_KEY_WSGI_URL_SCHEME], env->words[WSGI_WORD_HTTP]) < 0)
         return -1;
-    return PyDict_SetItem(template, keys[WSGI_KEY_SCRIPT_NAME], environ->script_name);
+    return PyDict_SetItem(template, keys[WSGI_KEY_SCRIPT_NAME], env->script_name);
 }
 
 /* The setting, else the process's environment, as Gunicorn does; "/" and "/app/" mean "" and "/app". */
-static int choose_script_name(struct wsgi_environ *environ)
+static int choose_script_name(struct wsgi_environ *env)
 {
-    const struct settings *settings = &environ->process->settings;
+    const struct settings *settings = &env->process->settings;
     const char *text = settings->root_path;
     if (text == NULL || *text == '\0')
         text = getenv("SCRIPT_NAME");
     struct bytes name = bytes_of_string(text != NULL ? text : "");
     while (name.length > 0 && name.data[name.length - 1] == '/')
         name.length--;
-    environ->script_name = text_latin1(name);
+    env->script_name = text_latin1(name);
     for (size_t i = 0; i < settings->forwarder_headers.count; i++)
         if (strcmp(settings->forwarder_headers.items[i], "SCRIPT_NAME") == 0)
-            environ->script_name_from_header = true;
-    return environ->script_name != NULL ? 0 : -1;
+            env->script_name_from_header = true;
+    return env->script_name != NULL ? 0 : -1;
 }
 
-int wsgi_environ_init(struct wsgi_environ *environ, const struct app_process *process, bool multithread)
+int wsgi_environ_init(struct wsgi_environ *env, const struct app_process *process, bool multithread)
 {
-    *environ = (struct wsgi_environ){.process = process};
-    if (make_keys(environ) < 0 || choose_script_name(environ) < 0 || (environ->template = PyDict_New()) == NULL ||
-        reserve_keys(environ) < 0 || set_constants(environ, multithread) < 0)
+    *env = (struct wsgi_environ){.process = process};
+    if (make_keys(env) < 0 || choose_script_name(env) < 0 || (env->template = PyDict_New()) == NULL ||
+        reserve_keys(env) < 0 || set_constants(env, multithread) < 0)
         return -1;
-    return make_room(environ->template);
+    return make_room(env->template);
 }
 
 static void clear_all(PyObject **objects, size_t count)
@@ -145,18 +145,18 @@ static void clear_all(PyObject **objects, size_t count)
         Py_CLEAR(objects[i]);
 }
 
-void wsgi_environ_deinit(struct wsgi_environ *environ)
+void wsgi_environ_deinit(struct wsgi_environ *env)
 {
-    clear_all(environ->keys, WSGI_KEY_COUNT);
-    clear_all(environ->words, WSGI_WORD_COUNT);
-    clear_all(environ->header_keys, HTTP_FIELD_COUNT);
-    clear_all(environ->ports, WSGI_PORTS);
-    Py_CLEAR(environ->template);
-    Py_CLEAR(environ->script_name);
-    Py_CLEAR(environ->method.text);
-    Py_CLEAR(environ->client.text);
-    Py_CLEAR(environ->server.text);
-    Py_CLEAR(environ->host.text);
+    clear_all(env->keys, WSGI_KEY_COUNT);
+    clear_all(env->words, WSGI_WORD_COUNT);
+    clear_all(env->header_keys, HTTP_FIELD_COUNT);
+    clear_all(env->ports, WSGI_PORTS);
+    Py_CLEAR(env->template);
+    Py_CLEAR(env->script_name);
+    Py_CLEAR(env->method.text);
+    Py_CLEAR(env->client.text);
+    Py_CLEAR(env->server.text);
+    Py_CLEAR(env->host.text);
 }
 
 /* ---- values that are remembered ---- */
@@ -184,15 +184,15 @@ static PyObject *spell_port(uint16_t port)
     return text_latin1(bytes_of(digits + at, sizeof digits - at));
 }
 
-static PyObject *port_text(struct wsgi_environ *environ, uint16_t port)
+static PyObject *port_text(struct wsgi_environ *env, uint16_t port)
 {
-    PyObject **place = &environ->ports[port % WSGI_PORTS];
-    if (*place == NULL || environ->port_numbers[port % WSGI_PORTS] != port) {
+    PyObject **place = &env->ports[port % WSGI_PORTS];
+    if (*place == NULL || env->port_numbers[port % WSGI_PORTS] != port) {
         PyObject *text = spell_port(port);
         if (text == NULL)
             return NULL;
         Py_XSETREF(*place, text);
-        environ->port_numbers[port % WSGI_PORTS] = port;
+        env->port_numbers[port % WSGI_PORTS] = port;
     }
     return Py_NewRef(*place);
 }
@@ -200,7 +200,7 @@ static PyObject *port_text(struct wsgi_environ *environ, uint16_t port)
 /* ---- one request ---- */
 
 struct build {
-    struct wsgi_environ *environ;
+    struct wsgi_environ *env;
     const struct app_request *request;
     const struct slot_record *record;
     PyObject *dict;
@@ -211,7 +211,7 @@ struct build {
 
 static struct bytes span_at(const struct build *build, uint32_t offset, uint32_t length)
 {
-    return app_request_span(build->environ->process->exchange, build->request, offset, length);
+    return app_request_span(build->env->process->exchange, build->request, offset, length);
 }
 
 static struct bytes span(const struct build *build, const struct arena_span *span)
@@ -221,12 +221,12 @@ static struct bytes span(const struct build *build, const struct arena_span *spa
 
 static int put_key(const struct build *build, enum wsgi_key key, PyObject *value)
 {
-    return put(build->dict, build->environ->keys[key], value);
+    return put(build->dict, build->env->keys[key], value);
 }
 
 static int put_word(const struct build *build, enum wsgi_key key, enum wsgi_word word)
 {
-    return PyDict_SetItem(build->dict, build->environ->keys[key], build->environ->words[word]);
+    return PyDict_SetItem(build->dict, build->env->keys[key], build->env->words[word]);
 }
 
 /* RFC 9110 5.3: repeats are one list. RFC 6265 5.4: of cookies the separator is another. */
@@ -244,10 +244,10 @@ static int join(const struct build *build, PyObject *key, enum http_field_id id,
 
 static int put_known(struct build *build, enum http_field_id id, struct bytes octets)
 {
-    PyObject *key = build->environ->header_keys[id];
+    PyObject *key = build->env->header_keys[id];
     if (key == NULL)
         return 0;
-    PyObject *value = id == HTTP_FIELD_HOST ? remembered(&build->environ->host, octets) : text_latin1(octets);
+    PyObject *value = id == HTTP_FIELD_HOST ? remembered(&build->env->host, octets) : text_latin1(octets);
     if (id == HTTP_FIELD_HOST)
         build->host = octets;
     uint64_t bit = 1ULL << (id % 64);
@@ -273,7 +273,7 @@ static PyObject *other_key(struct bytes name)
 /* The name, with its underscore, passed the I/O process because of forwarder_headers; here its peer is looked at. */
 static bool names_script(const struct build *build, struct bytes name)
 {
-    return build->environ->script_name_from_header && (build->record->flags & SLOT_TRUSTED) != 0 &&
+    return build->env->script_name_from_header && (build->record->flags & SLOT_TRUSTED) != 0 &&
            bytes_equal(name, BYTES_LITERAL("script_name"));
 }
 
@@ -294,7 +294,7 @@ static int put_other(struct build *build, struct bytes name, struct bytes octets
 static int put_fields(struct build *build)
 {
     const struct slot_record *record = build->record;
-    const uint32_t fields_max = app_exchange_setup(build->environ->process->exchange)->shape.fields_max;
+    const uint32_t fields_max = app_exchange_setup(build->env->process->exchange)->shape.fields_max;
     for (uint32_t i = 0; i < record->field_count && i < fields_max; i++) {
         const struct slot_field field = record->fields[i];
         struct bytes value = span_at(build, field.value_offset, field.value_length);
@@ -325,9 +325,9 @@ static int put_client(struct build *build)
     if (client.length == 0)
         return 0; /* a unix socket: the template says "" */
     uint16_t port = is_proxied ? record->proxy_client_port : record->client_port;
-    if (put_key(build, WSGI_KEY_REMOTE_ADDR, remembered(&build->environ->client, client)) < 0)
+    if (put_key(build, WSGI_KEY_REMOTE_ADDR, remembered(&build->env->client, client)) < 0)
         return -1;
-    return put_key(build, WSGI_KEY_REMOTE_PORT, port_text(build->environ, port));
+    return put_key(build, WSGI_KEY_REMOTE_PORT, port_text(build->env, port));
 }
 
 /* What the PROXY header said, under Gunicorn's names. */
@@ -342,7 +342,7 @@ static int put_proxy(struct build *build)
     if (put_key(build, WSGI_KEY_PROXY_PROTOCOL, PyUnicode_InternFromString(is_v6 ? "TCP6" : "TCP4")) < 0 ||
         put_key(build, WSGI_KEY_PROXY_ADDR, text_latin1(server)) < 0)
         return -1;
-    return put_key(build, WSGI_KEY_PROXY_PORT, port_text(build->environ, record->server_port));
+    return put_key(build, WSGI_KEY_PROXY_PORT, port_text(build->env, record->server_port));
 }
 
 /* "[::1]:80" and "name:80": the part before the port, and the port as far as there is one. */
@@ -378,9 +378,9 @@ static int put_server(struct build *build)
     if (record->flags & SLOT_UNIX)
         return put_server_of_unix(build);
     struct bytes server = address_text(record->server, sizeof record->server);
-    if (put_key(build, WSGI_KEY_SERVER_NAME, remembered(&build->environ->server, server)) < 0)
+    if (put_key(build, WSGI_KEY_SERVER_NAME, remembered(&build->env->server, server)) < 0)
         return -1;
-    return put_key(build, WSGI_KEY_SERVER_PORT, port_text(build->environ, record->server_port));
+    return put_key(build, WSGI_KEY_SERVER_PORT, port_text(build->env, record->server_port));
 }
 
 /* ---- the request line ---- */
@@ -455,8 +455,7 @@ static int put_request_line(struct build *build)
 {
     const struct slot_record *record = build->record;
     struct bytes query = span(build, &record->query);
-    if (put_key(build, WSGI_KEY_REQUEST_METHOD, remembered(&build->environ->method, span(build, &record->method))) <
-            0 ||
+    if (put_key(build, WSGI_KEY_REQUEST_METHOD, remembered(&build->env->method, span(build, &record->method))) < 0 ||
         put_key(build, WSGI_KEY_RAW_URI, text_latin1(span(build, &record->target))) < 0)
         return -1;
     if (query.length > 0 && put_key(build, WSGI_KEY_QUERY_STRING, text_latin1(query)) < 0)
@@ -468,7 +467,7 @@ static int put_request_line(struct build *build)
 
 static int fill(struct build *build, PyObject *input, PyObject *early_hints)
 {
-    PyObject **keys = build->environ->keys;
+    PyObject **keys = build->env->keys;
     if (PyDict_SetItem(build->dict, keys[WSGI_KEY_WSGI_INPUT], input) < 0 ||
         PyDict_SetItem(build->dict, keys[WSGI_KEY_WSGI_EARLY_HINTS], early_hints) < 0)
         return -1;
@@ -480,13 +479,13 @@ static int fill(struct build *build, PyObject *input, PyObject *early_hints)
     return put_path(build);
 }
 
-PyObject *wsgi_environ_build(struct wsgi_environ *environ, const struct app_request *request, PyObject *input,
+PyObject *wsgi_environ_build(struct wsgi_environ *env, const struct app_request *request, PyObject *input,
                              PyObject *early_hints)
 {
-    struct build build = {.environ = environ, .request = request, .record = request->record};
-    if (!text_latin1_octets(environ->script_name, &build.script_name))
+    struct build build = {.env = env, .request = request, .record = request->record};
+    if (!text_latin1_octets(env->script_name, &build.script_name))
         build.script_name = bytes_of(NULL, 0);
-    build.dict = PyDict_Copy(environ->template);
+    build.dict = PyDict_Copy(env->template);
     if (build.dict != NULL && fill(&build, input, early_hints) < 0)
         Py_CLEAR(build.dict);
     return build.dict;

@@ -73,11 +73,11 @@ struct wsgi_environ {
 };
 
 /* -1 with a Python error; deinit is due all the same. */
-[[nodiscard]] int wsgi_environ_init(struct wsgi_environ *environ, const struct app_process *process, bool multithread);
-void wsgi_environ_deinit(struct wsgi_environ *environ);
+[[nodiscard]] int wsgi_environ_init(struct wsgi_environ *env, const struct app_process *process, bool multithread);
+void wsgi_environ_deinit(struct wsgi_environ *env);
 
 /* A new dict, or NULL with a Python error: ValueError when SCRIPT_NAME does not prefix the path. */
-PyObject *wsgi_environ_build(struct wsgi_environ *environ, const struct app_request *request, PyObject *input,
+PyObject *wsgi_environ_build(struct wsgi_environ *env, const struct app_request *request, PyObject *input,
                              PyObject *early_hints);
 
 #endif
