@@ -20,20 +20,16 @@ def count_pytest(text: str) -> tuple[int, int, int]:
 
 
 def count_unit(text: str) -> tuple[int, int, int]:
-    """ctest runs programs; cmocka says how many tests each holds; a model without cmocka is one test."""
-    passed = failed = skipped = 0
-    for program in re.split(r"^test \d+$", text, flags=re.MULTILINE)[1:]:
-        number = re.search(r"^\d+: Test command", program, re.MULTILINE)
-        if not number:
-            continue
-        good = sum(int(n) for n in re.findall(r"\[  PASSED  \] (\d+) test", program))
-        bad = sum(int(n) for n in re.findall(r"\[  FAILED  \] (\d+) test", program))
-        skipped += sum(int(n) for n in re.findall(r"\[  SKIPPED \] (\d+) test", program))
-        passed += good
-        failed += bad
-    results = re.findall(r"^\s*\d+/\d+ Test\s+#\d+: (\S+) \.*\**\s*(\S+)", text, re.MULTILINE)
-    passed += sum(1 for name, result in results if name.endswith("_model") and result == "Passed")
-    return passed, max(failed, sum(1 for _, result in results if result != "Passed")), skipped
+    """ctest runs programs; cmocka says how many tests each holds; a program without cmocka is one test."""
+    counts = {"PASSED": 0, "FAILED": 0, "SKIPPED": 0}
+    counted = set()
+    for program, word, number in re.findall(r"^(\d+): \[ +(PASSED|FAILED|SKIPPED) +\] (\d+) test", text, re.MULTILINE):
+        counts[word] += int(number)
+        counted.add(program)
+    results = re.findall(r"^ *\d+/\d+ Test +#(\d+): \S+ \.*(.*?) +\d+\.\d+ sec", text, re.MULTILINE)
+    bad = [program for program, result in results if "Passed" not in result]
+    whole = [program for program, _ in results if program not in counted and program not in bad]
+    return counts["PASSED"] + len(whole), max(counts["FAILED"], len(bad)), counts["SKIPPED"]
 
 
 def count_lines(text: str) -> tuple[int, int, int]:
