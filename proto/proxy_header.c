@@ -104,7 +104,8 @@ static enum proxy_progress parse_v1_line(struct proxy_header *header, struct byt
 
 static enum proxy_progress feed_v1(struct proxy_header *header, struct bytes input, size_t *ret_consumed)
 {
-    size_t length = input.length < PROXY_V1_BYTES_MAX ? input.length : PROXY_V1_BYTES_MAX;
+    /* CR can stand in the last place but one at most; behind that nothing is looked at, so that no cut matters. */
+    size_t length = input.length < PROXY_V1_BYTES_MAX ? input.length : PROXY_V1_BYTES_MAX - 1;
     const uint8_t *cr = memchr(input.data, '\r', length);
     size_t line_length = cr ? (size_t)(cr - input.data) : length;
     if (memchr(input.data, '\n', line_length) != NULL)

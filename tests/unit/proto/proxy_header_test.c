@@ -134,6 +134,8 @@ static void version_1_line_has_at_most_107_octets(void **state)
     /* Refused at the limit, not at a line end that may never come. */
     assert_refused(PROXY_V1, bytes_of(line, PROXY_V1_BYTES_MAX - 1));
     assert_waits(PROXY_V1, bytes_of(line, PROXY_V1_BYTES_MAX - 2));
+    line[PROXY_V1_BYTES_MAX - 1] = '\n';
+    assert_refused(PROXY_V1, bytes_of(line, PROXY_V1_BYTES_MAX));
 }
 
 /* Builds a version 2 header in `output`; returns its length. */
