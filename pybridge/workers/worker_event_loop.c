@@ -14,6 +14,8 @@ static const char CAPSULE_NAME[] = "uroboros.event_loop_worker";
 
 enum loop_callback { CALLBACK_DOORBELL, CALLBACK_CONTROL, CALLBACK_TURN, CALLBACK_TICK, CALLBACK_COUNT };
 
+enum worker_phase { WORKER_STARTING, WORKER_SERVING, WORKER_WINDING_UP };
+
 struct event_loop_worker {
     struct app_process *process;
     struct app_exchange *exchange;
@@ -25,10 +27,12 @@ struct event_loop_worker {
     uint32_t places;
     uint32_t requests_left; /* that the present turn may begin */
     uint64_t turn_ends_ns;
+    enum worker_phase phase;
     bool in_turn;
     bool turn_is_due;  /* call_soon() knows already */
     bool is_exhausted; /* this turn gave up before the queue did */
     bool lacks_places; /* requests may wait for a place */
+    bool stop_is_limited;
 };
 
 static uint64_t now_ns(void)
@@ -61,10 +65,25 @@ static void stop_loop(const struct event_loop_worker *worker)
         asgi_core_report(&worker->core, "the event loop could not be stopped");
 }
 
-static void stop_if_over(const struct event_loop_worker *worker)
+/* A stop waits for nobody: the loop is stopped again a moment later, wherever it is then. */
+static void limit_stop(struct event_loop_worker *worker)
 {
-    if (app_exchange_stopping(worker->exchange) ||
-        (app_exchange_draining(worker->exchange) && app_exchange_open_requests(worker->exchange) == 0))
+    if (!app_exchange_stopping(worker->exchange) || worker->stop_is_limited)
+        return;
+    worker->stop_is_limited = true;
+    PyObject *stop = PyObject_GetAttrString(worker->core.loop, "stop");
+    if (stop == NULL || call_loop(worker, "call_later", "(iO)", STOP_SECONDS, stop) < 0)
+        asgi_core_report(&worker->core, "a timer could not be set");
+    Py_XDECREF(stop);
+}
+
+static void stop_if_over(struct event_loop_worker *worker)
+{
+    bool is_over = app_exchange_stopping(worker->exchange) ||
+                   (app_exchange_draining(worker->exchange) && app_exchange_open_requests(worker->exchange) == 0);
+    if (worker->phase == WORKER_WINDING_UP)
+        limit_stop(worker);
+    else if (is_over)
         stop_loop(worker);
 }
 
@@ -116,9 +135,8 @@ static void work(struct event_loop_worker *worker)
         schedule_turn(worker);
 }
 
-static void turn(struct event_loop_worker *worker)
+static void serve_turn(struct event_loop_worker *worker)
 {
-    app_exchange_heartbeat(worker->exchange);
     app_exchange_disarm(worker->exchange);
     bool outermost = asgi_core_batch_begin(&worker->core);
     worker->in_turn = true;
@@ -127,6 +145,13 @@ static void turn(struct event_loop_worker *worker)
     work(worker);
     worker->in_turn = false;
     asgi_core_batch_end(&worker->core, outermost);
+}
+
+static void turn(struct event_loop_worker *worker)
+{
+    app_exchange_heartbeat(worker->exchange);
+    if (worker->phase == WORKER_SERVING)
+        serve_turn(worker);
     stop_if_over(worker);
 }
 
@@ -303,6 +328,7 @@ static int serve(struct event_loop_worker *worker)
     if (watch(worker, app_exchange_fd(worker->exchange), CALLBACK_DOORBELL) < 0 ||
         app_process_ready(worker->process) < 0)
         return -1;
+    worker->phase = WORKER_SERVING;
     return call_loop(worker, "run_forever", "()");
 }
 
@@ -364,21 +390,12 @@ static int cancel_tasks(const struct event_loop_worker *worker)
     return r;
 }
 
-/* A stop waits for nobody: the loop is stopped again a moment later, wherever it is then. */
-static void limit_stop(const struct event_loop_worker *worker)
-{
-    PyObject *stop = PyObject_GetAttrString(worker->core.loop, "stop");
-    if (stop == NULL || call_loop(worker, "call_later", "(iO)", STOP_SECONDS, stop) < 0)
-        PyErr_Clear();
-    Py_XDECREF(stop);
-}
-
 static void wind_up(struct event_loop_worker *worker)
 {
+    worker->phase = WORKER_WINDING_UP;
     if (call_loop(worker, "remove_reader", "(i)", app_exchange_fd(worker->exchange)) < 0)
         forget_error(worker, "the event loop could not be wound up");
-    if (app_exchange_stopping(worker->exchange))
-        limit_stop(worker);
+    limit_stop(worker);
     asgi_lifespan_stop(worker->lifespan);
     if (cancel_tasks(worker) < 0)
         forget_error(worker, "tasks of the application could not be cancelled");
