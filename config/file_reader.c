@@ -323,10 +323,14 @@ static int meet_unknown(struct reader *reader, const struct assignment *assignme
     return warning == NULL ? -ENOMEM : string_list_add(reader->arena, reader->warnings, warning);
 }
 
-/* `config` in a file would name the file itself, and in a Python file it is a likely name for something else. */
-static bool is_ignored(const struct setting *setting)
+/* `config` would name the file itself; in a Python file it is a likely name for something else, and passed over. */
+static int take_assignment(struct reader *reader, const struct assignment *assignment)
 {
-    return strcmp(setting->name, "config") == 0;
+    if (strcmp(assignment->setting->name, "config") != 0)
+        return assignment_add(reader->arena, reader->list, assignment);
+    if (reader->file->kind != SETTINGS_FILE_TOML)
+        return 0;
+    return place_complain(&assignment->place, reader->message, "a settings file cannot name another one");
 }
 
 /* V: name, line, kind, items. The item of a callable is its line. */
@@ -348,7 +352,7 @@ static int take_value(struct reader *reader, const struct record *record)
         return -EBADMSG;
     if (assignment.setting == NULL)
         return meet_unknown(reader, &assignment);
-    return is_ignored(assignment.setting) ? 0 : assignment_add(reader->arena, reader->list, &assignment);
+    return take_assignment(reader, &assignment);
 }
 
 static int take_variable(struct reader *reader, const struct record *record)

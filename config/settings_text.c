@@ -206,6 +206,14 @@ static void write_file_row(FILE *output, const struct setting *setting, const st
     fputc('\n', output);
 }
 
+/* A file says neither where it is itself nor what only a call can want. */
+static bool belongs_in_file(const struct setting *setting)
+{
+    return setting->group != NULL && setting->field != SETTING_NO_FIELD && setting->type != SETTING_HOOK &&
+           strcmp(setting->name, "config") != 0 && strcmp(setting->name, "check_config") != 0 &&
+           strcmp(setting->name, "print_config") != 0;
+}
+
 void settings_print_default_file(FILE *output, const struct settings *defaults)
 {
     const char *group = "";
@@ -215,7 +223,7 @@ void settings_print_default_file(FILE *output, const struct settings *defaults)
           output);
     for (size_t i = 0; i < setting_count(); i++) {
         const struct setting *setting = setting_at(i);
-        if (setting->group == NULL || setting->field == SETTING_NO_FIELD || setting->type == SETTING_HOOK)
+        if (!belongs_in_file(setting))
             continue;
         if (strcmp(group, setting->group) != 0)
             fprintf(output, "\n\n# ---- %s ----\n", setting->group);
@@ -270,11 +278,12 @@ static void write_users(FILE *output, const struct setting *setting)
 
 static void write_reference_row(FILE *output, const struct setting *setting, const struct settings *defaults)
 {
-    fprintf(output, "\n### %s\n\n%s\n\n", setting->name, setting->help);
+    fprintf(output, "\n### %s\n\n%s\n", setting->name, setting->help);
     if (setting->status != SETTING_EFFECTIVE)
-        fprintf(output, "**%s%s.**\n\n", status_text(setting), setting->reason);
+        fprintf(output, "\n**%s%s.**\n", status_text(setting), setting->reason);
     if (setting->field == SETTING_NO_FIELD)
         return;
+    fputc('\n', output);
     if (setting->type != SETTING_HOOK) {
         fputs("- Allowed: ", output);
         setting_write_allowed(setting, output);

@@ -59,6 +59,8 @@ static void an_unknown_toml_key_is_an_error_with_its_neighbour(void **state)
     fixture_fail(*state, "-c a.toml",
                  "uroboros: %s/a.toml, line 3: unknown setting \"http2_max_frame_sizes\"; the "
                  "nearest is \"http2_max_frame_size\"");
+    fixture_write("a.toml", "config = 'b.toml'\n");
+    fixture_fail(*state, "-c a.toml", "uroboros: %s/a.toml, line 1: a settings file cannot name another one");
     fixture_write("a.toml", "qqqqqqqqq = 1\n");
     fixture_fail(*state, "-c a.toml", "uroboros: %s/a.toml, line 1: unknown setting \"qqqqqqqqq\"");
 }
