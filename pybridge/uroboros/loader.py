@@ -5,7 +5,7 @@ import importlib
 import inspect
 import os
 import sys
-import traceback
+from traceback import format_exception_only
 
 DEFAULT_NAMES = ("application", "app")
 
@@ -45,11 +45,26 @@ def import_module(name):
         missing = error.name or ""
         if name == missing or name.startswith(missing + "."):
             raise LoadError(not_found(name, missing)) from None
-        raise LoadError(f"{name!r} needs a module {missing!r}, which {sys.executable} does not find") from error
+        text = f"{name!r} needs a module {missing!r}, which {sys.executable} does not find"
+        raise LoadError(text) from application_part(error)
     except SystemExit as error:
-        raise LoadError(f"{name!r} ended the process while it was imported: SystemExit({error.code!r})") from error
+        text = f"{name!r} ended the process while it was imported: SystemExit({error.code!r})"
+        raise LoadError(text) from application_part(error)
     except BaseException as error:
-        raise LoadError(f"{name!r} failed while it was imported: {last_line(error)}") from error
+        text = f"{name!r} failed while it was imported: {last_line(error)}"
+        raise LoadError(text) from application_part(error)
+
+
+def application_part(error):
+    """The error without the frames above the application's own."""
+    traceback = error.__traceback__
+    while traceback and (is_ours(traceback) or "importlib" in traceback.tb_frame.f_code.co_filename):
+        traceback = traceback.tb_next
+    return error.with_traceback(traceback)
+
+
+def is_ours(traceback):
+    return traceback.tb_frame.f_code.co_filename == __file__
 
 
 def not_found(name, missing):
@@ -60,7 +75,7 @@ def not_found(name, missing):
 
 
 def last_line(error):
-    return traceback.format_exception_only(error)[-1].strip()
+    return format_exception_only(error)[-1].strip()
 
 
 def default_of(module):
@@ -99,7 +114,7 @@ def attribute(module, node, expression):
     try:
         return getattr(owner, name)
     except AttributeError:
-        raise LoadError(f"{module.__name__!r} has no {expression!r}: {name!r} is not there") from None
+        raise LoadError(f"{module.__name__!r} has no attribute {expression!r}") from None
 
 
 def call(function, expression, *positional, **named):
@@ -108,7 +123,7 @@ def call(function, expression, *positional, **named):
     try:
         return function(*positional, **named)
     except BaseException as error:
-        raise LoadError(f"the factory {expression!r} failed: {last_line(error)}") from error
+        raise LoadError(f"the factory {expression!r} failed: {last_line(error)}") from application_part(error)
 
 
 def is_asgi(application):
