@@ -120,7 +120,8 @@ static void task_ended(struct asgi_lifespan_run *lifespan)
     if (PyErr_Occurred() && !PyErr_ExceptionMatches(lifespan->core->cancelled_error))
         app_log_exception(lifespan->core->process, NULL, "the ASGI application raised during its lifespan");
     PyErr_Clear();
-    answer(lifespan, ASGI_LIFESPAN_OVER);
+    if (lifespan->phase != ASGI_LIFESPAN_FAILED)
+        answer(lifespan, ASGI_LIFESPAN_OVER);
 }
 
 static PyObject *lifespan_ended(PyObject *self, PyObject *task)
@@ -220,7 +221,8 @@ int asgi_lifespan_start(struct asgi_lifespan_run *lifespan, struct asgi_scope *s
         lifespan->phase = ASGI_LIFESPAN_DECLINED;
     else if (run_startup(lifespan, scope) < 0)
         return -1;
-    if (lifespan->phase == ASGI_LIFESPAN_STARTED)
+    /* OVER: it completed its start and then returned, wanting to hear no more. */
+    if (lifespan->phase == ASGI_LIFESPAN_STARTED || lifespan->phase == ASGI_LIFESPAN_OVER)
         Py_XSETREF(scope->state, Py_NewRef(lifespan->state));
     return (int)lifespan->phase;
 }

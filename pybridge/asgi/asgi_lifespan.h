@@ -32,8 +32,8 @@ struct asgi_lifespan_run;
 [[nodiscard]] struct asgi_lifespan_run *asgi_lifespan_create(struct asgi_core *core);
 
 /*
- * Runs the loop until the application has started, and gives its state to `scope`. FAILED has been logged. STARTING:
- * the loop was stopped before the answer came. -1 with a Python error.
+ * Runs the loop until the application has started, and gives its state to `scope`. Returns an asgi_lifespan_state:
+ * FAILED has been logged, STARTING means that the loop was stopped before the answer came. -1 with a Python error.
  */
 [[nodiscard]] int asgi_lifespan_start(struct asgi_lifespan_run *lifespan, struct asgi_scope *scope);
 

@@ -390,9 +390,18 @@ static int cancel_tasks(const struct event_loop_worker *worker)
     return r;
 }
 
+/* More than one stop() may be on its way, and in uvloop each that is left over would stop the next run of the loop. */
+static void swallow_stops(const struct event_loop_worker *worker)
+{
+    stop_loop(worker);
+    if (call_loop(worker, "run_forever", "()") < 0)
+        forget_error(worker, "the event loop could not be wound up");
+}
+
 static void wind_up(struct event_loop_worker *worker)
 {
     worker->phase = WORKER_WINDING_UP;
+    swallow_stops(worker);
     if (call_loop(worker, "remove_reader", "(i)", app_exchange_fd(worker->exchange)) < 0)
         forget_error(worker, "the event loop could not be wound up");
     limit_stop(worker);
