@@ -43,6 +43,7 @@ struct connection_protocol {
     void (*on_close)(struct connection *connection);
     /* Nothing is in flight any more: free the session. */
     void (*on_freed)(struct connection *connection);
+    void *context;
 };
 
 /* The sending half; part of a protocol's session, so that an idle connection has none. */
@@ -70,6 +71,7 @@ struct connection {
     struct timer_entry timer;
     uint64_t deadline_ms; /* the real one; the timer may be armed for an earlier time. 0: none */
     uint64_t timer_ms;
+    uint64_t idle_until_ms; /* the protocol's: when an idle connection ends; 0: never */
     int fd;
     uint32_t index;
     uint32_t generation;

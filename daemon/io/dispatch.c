@@ -223,7 +223,7 @@ static void exchange_free(struct dispatch *dispatch, struct http_exchange *excha
 /* No app process holds the exchange any more. */
 static void release(struct dispatch *dispatch, struct http_exchange *exchange)
 {
-    timer_wheel_disarm(&dispatch->core->wheel, &exchange->timer);
+    timer_wheel_disarm(&dispatch->core->exchange_wheel, &exchange->timer);
     exchange->state = EXCHANGE_DONE;
     if (exchange->owner == NULL)
         exchange_free(dispatch, exchange);
@@ -321,7 +321,8 @@ static uint64_t watch_interval(const struct dispatch *dispatch)
 
 static void watch(struct dispatch *dispatch, struct http_exchange *exchange)
 {
-    timer_wheel_arm(&dispatch->core->wheel, &exchange->timer, dispatch->core->now_ms + watch_interval(dispatch));
+    timer_wheel_arm(&dispatch->core->exchange_wheel, &exchange->timer,
+                    dispatch->core->now_ms + watch_interval(dispatch));
 }
 
 /* Hands the slot to the app. false: its queue is full. */

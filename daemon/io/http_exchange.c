@@ -137,7 +137,7 @@ void reply_discard(struct reply *reply)
 
 void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
 {
-    timer_wheel_disarm(&core->wheel, &exchange->timer);
+    timer_wheel_disarm(&core->exchange_wheel, &exchange->timer);
     while (exchange->first != NULL)
         pop_piece(core, exchange);
     while (exchange->replies != NULL) {

@@ -93,15 +93,21 @@ struct http_exchange {
     uint8_t *tail_memory;
 
     /* Response, kept by the session. */
+    uint16_t local_status;                /* an answer of our own instead of the application's; 0: none */
+    uint8_t close_reason;                 /* enum close_reason, for the log when it ends the connection */
     struct reply *replies, *replies_last; /* came before their turn */
     bool reply_due;                       /* it is this exchange's turn */
     bool head_sent;
     bool response_ended;
+    bool response_received; /* its end has come, perhaps before its turn */
+    bool broken;            /* what was sent is not the whole response */
     bool chunked;
     bool no_body;
     uint16_t status;
     int64_t body_left; /* of a response with a stated length; -1: not stated */
     uint64_t response_bytes;
+    const struct http_field *logged_fields; /* of the response, for a log format that asks for them */
+    uint32_t logged_field_count;
 
     /* Time. */
     struct timer_entry timer;

@@ -23,7 +23,8 @@
 
 struct io_core {
     struct ring *ring;
-    struct timer_wheel wheel;
+    struct timer_wheel wheel;          /* of connections */
+    struct timer_wheel exchange_wheel; /* of exchanges: an entry does not say what it is part of */
     struct buffer_pool buffers;
     struct output_pools outputs;
     struct metrics *metrics;

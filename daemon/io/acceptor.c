@@ -1,0 +1,151 @@
+#include "daemon/io/acceptor.h"
+
+#include "daemon/base/log.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { COMPLAINT_INTERVAL_MS = 60'000, EVICT_AT_ONCE = 8 };
+
+void acceptor_init(struct acceptor *acceptor, struct connections *connections,
+                   void (*on_accepted)(struct connection *connection, void *context), void *context)
+{
+    *acceptor = (struct acceptor){.connections = connections, .on_accepted = on_accepted, .context = context};
+}
+
+void acceptor_deinit(struct acceptor *acceptor)
+{
+    for (uint32_t i = 0; i < acceptor->count; i++)
+        close(acceptor->listeners[i].fd);
+    *acceptor = (struct acceptor){};
+}
+
+int acceptor_add(struct acceptor *acceptor, const struct control_listener *listener, int fd)
+{
+    if (acceptor->count == ACCEPTOR_LISTENERS_MAX) {
+        close(fd);
+        return -ENOSPC;
+    }
+    struct connection_listener *added = &acceptor->listeners[acceptor->count++];
+    *added = (struct connection_listener){
+        .fd = fd,
+        .is_unix = (listener->flags & CONTROL_LISTENER_UNIX) != 0,
+        .port = (uint16_t)listener->server_port,
+    };
+    memcpy(added->server, listener->server, sizeof added->server);
+    added->server[sizeof added->server - 1] = '\0';
+    return 0;
+}
+
+static ring_token token_of(uint32_t listener)
+{
+    return ring_token_make(RING_ACCEPT, 0, listener);
+}
+
+static bool full(const struct acceptor *acceptor)
+{
+    int64_t limit = acceptor->connections->core->settings.max_connections;
+    return limit > 0 && acceptor->connections->live >= (uint64_t)limit;
+}
+
+static void retry_later(struct acceptor *acceptor)
+{
+    if (acceptor->retry_ms == 0)
+        acceptor->retry_ms = acceptor->connections->core->now_ms + ACCEPT_RETRY_MS;
+}
+
+static void complain(struct acceptor *acceptor, const char *what)
+{
+    uint64_t now = acceptor->connections->core->now_ms;
+    if (acceptor->complained_ms != 0 && now - acceptor->complained_ms < COMPLAINT_INTERVAL_MS)
+        return;
+    acceptor->complained_ms = now;
+    log_warning("accepting is paused: %s; %u connections are open", what, acceptor->connections->live);
+}
+
+void acceptor_start(struct acceptor *acceptor)
+{
+    if (acceptor->stopped)
+        return;
+    if (full(acceptor) && connections_evict_idle(acceptor->connections, EVICT_AT_ONCE) == 0) {
+        complain(acceptor, "max_connections is reached and none is idle");
+        retry_later(acceptor);
+        return;
+    }
+    for (uint32_t i = 0; i < acceptor->count; i++) {
+        if (acceptor->listeners[i].armed)
+            continue;
+        acceptor->listeners[i].armed = true;
+        ring_accept(acceptor->connections->core->ring, acceptor->listeners[i].fd, token_of(i));
+    }
+}
+
+static void disarm(struct acceptor *acceptor)
+{
+    for (uint32_t i = 0; i < acceptor->count; i++)
+        if (acceptor->listeners[i].armed)
+            ring_cancel(acceptor->connections->core->ring, token_of(i));
+}
+
+void acceptor_stop(struct acceptor *acceptor)
+{
+    acceptor->stopped = true;
+    acceptor->retry_ms = 0;
+    disarm(acceptor);
+}
+
+static void accepted(struct acceptor *acceptor, const struct ring_event *event)
+{
+    const struct connection_listener *listener = &acceptor->listeners[ring_token_index(event->token)];
+    metrics_add(acceptor->connections->core->metrics, METRIC_CONNECTIONS_ACCEPTED, 1);
+    struct connection *connection = connection_create(acceptor->connections, event->result, listener);
+    if (connection == NULL) {
+        complain(acceptor, "there is no memory for another connection");
+        return;
+    }
+    acceptor->on_accepted(connection, acceptor->context);
+}
+
+/* RES-10: out of descriptors the accept ends with an error; arming it again at once would only spin. */
+static void failed(struct acceptor *acceptor, int error)
+{
+    if (error == -ECANCELED || error == -EINTR || error == -EAGAIN)
+        return;
+    if (error == -EMFILE || error == -ENFILE) {
+        metrics_add(acceptor->connections->core->metrics, METRIC_ACCEPT_EMFILE, 1);
+        complain(acceptor, "no file descriptor is left (LimitNOFILE= in a unit file, ulimit -n in a shell)");
+        connections_evict_idle(acceptor->connections, EVICT_AT_ONCE);
+    } else {
+        complain(acceptor, strerror(-error));
+    }
+    retry_later(acceptor);
+}
+
+uint64_t acceptor_turn(struct acceptor *acceptor)
+{
+    if (acceptor->retry_ms == 0)
+        return UINT64_MAX;
+    if (acceptor->connections->core->now_ms >= acceptor->retry_ms) {
+        acceptor->retry_ms = 0;
+        acceptor_start(acceptor);
+    }
+    return acceptor->retry_ms == 0 ? UINT64_MAX : acceptor->retry_ms;
+}
+
+void acceptor_on_accept(struct acceptor *acceptor, const struct ring_event *event)
+{
+    uint32_t index = ring_token_index(event->token);
+    if (index >= acceptor->count)
+        return;
+    if (!event->more)
+        acceptor->listeners[index].armed = false;
+    if (event->result >= 0)
+        accepted(acceptor, event);
+    else
+        failed(acceptor, event->result);
+    if (full(acceptor))
+        disarm(acceptor);
+    if (!acceptor->listeners[index].armed && acceptor->retry_ms == 0)
+        acceptor_start(acceptor);
+}

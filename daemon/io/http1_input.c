@@ -1,0 +1,480 @@
+#include "daemon/io/http1_session.h"
+
+#include "daemon/base/log.h"
+#include "daemon/io/http1_record.h"
+
+#include <assert.h>
+#include <errno.h>
+
+/* How one step of parsing ended. */
+enum step {
+    STEP_ON,      /* something was done: look again */
+    STEP_HUNGRY,  /* octets are missing */
+    STEP_BLOCKED, /* the next step waits for somebody else */
+};
+
+/* ---- segments --------------------------------------------------------------------------------------------------- */
+
+static uint8_t *segment_data(const struct http1_session *session, const struct body_piece *segment)
+{
+    return session->all->core->inbound.base + segment->offset;
+}
+
+static bool push_segment(struct http1_session *session, struct loan loan, const uint8_t *data, uint32_t length,
+                         bool front)
+{
+    struct io_core *core = session->all->core;
+    struct body_piece *segment = slab_borrow(&core->bodies);
+    if (segment == NULL) {
+        buffer_pool_drop(&core->buffers, &loan);
+        return false;
+    }
+    *segment = (struct body_piece){.loan = loan, .offset = buffer_pool_offset(&core->buffers, data), .length = length};
+    if (front) {
+        segment->next = session->input_first;
+        session->input_first = segment;
+        if (session->input_last == NULL)
+            session->input_last = segment;
+    } else {
+        if (session->input_last != NULL)
+            session->input_last->next = segment;
+        else
+            session->input_first = segment;
+        session->input_last = segment;
+    }
+    session->input_bytes += length;
+    return true;
+}
+
+void http1_input_append(struct http1_session *session, struct loan loan, uint8_t *data, uint32_t length)
+{
+    if (!push_segment(session, loan, data, length, false))
+        http1_session_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
+}
+
+static void take(struct http1_session *session, uint32_t length)
+{
+    struct io_core *core = session->all->core;
+    struct body_piece *segment = session->input_first;
+    assert(segment != NULL && length <= segment->length);
+    segment->offset += length;
+    segment->length -= length;
+    session->input_bytes -= length;
+    if (segment->length > 0)
+        return;
+    session->input_first = segment->next;
+    if (session->input_first == NULL)
+        session->input_last = NULL;
+    buffer_pool_drop(&core->buffers, &segment->loan);
+    slab_give_back(&core->bodies, segment);
+}
+
+void http1_input_clear(struct http1_session *session)
+{
+    while (session->input_first != NULL)
+        take(session, session->input_first->length);
+    buffer_pool_drop(&session->all->core->buffers, &session->partial_loan);
+    session->partial = NULL;
+    session->partial_bytes = 0;
+}
+
+static void starve(struct http1_session *session)
+{
+    struct http1_sessions *all = session->all;
+    if (session->starved)
+        return;
+    session->starved = true;
+    session->starved_next = NULL;
+    if (all->starved_last != NULL)
+        all->starved_last->starved_next = session;
+    else
+        all->starved_first = session;
+    all->starved_last = session;
+}
+
+/* ---- a head that is cut across buffers -------------------------------------------------------------------------- */
+
+static bool grow_partial(struct http1_session *session)
+{
+    struct buffer_pool *buffers = &session->all->core->buffers;
+    struct loan loan;
+    uint8_t *memory;
+    uint32_t capacity;
+    uint32_t wanted = session->partial == NULL ? (uint32_t)LAYOUT_SMALL_BLOCK_BYTES : session->partial_capacity + 1;
+    if (wanted > LAYOUT_LARGE_BLOCK_BYTES || buffer_pool_stage(buffers, wanted, &loan, &memory, &capacity) < 0)
+        return false;
+    if (session->partial != NULL)
+        memcpy(memory, session->partial, session->partial_bytes);
+    buffer_pool_drop(buffers, &session->partial_loan);
+    session->partial_loan = loan;
+    session->partial = memory;
+    session->partial_capacity = capacity;
+    return true;
+}
+
+/* Moves octets of the first segment behind the partial head. */
+static enum step fill_partial(struct http1_session *session)
+{
+    if (session->input_first == NULL)
+        return STEP_HUNGRY;
+    if ((session->partial == NULL || session->partial_bytes == session->partial_capacity) && !grow_partial(session)) {
+        starve(session);
+        return STEP_BLOCKED;
+    }
+    uint32_t room = session->partial_capacity - session->partial_bytes;
+    uint32_t length = session->input_first->length < room ? session->input_first->length : room;
+    memcpy(session->partial + session->partial_bytes, segment_data(session, session->input_first), length);
+    session->partial_bytes += length;
+    take(session, length);
+    return STEP_ON;
+}
+
+/* The head is done; what stood behind it in the staging block goes back to the front of the input. */
+static enum step end_partial(struct http1_session *session, uint32_t head_bytes)
+{
+    struct loan loan = session->partial_loan;
+    const uint8_t *rest = session->partial + head_bytes;
+    uint32_t rest_bytes = session->partial_bytes - head_bytes;
+    session->partial_loan = (struct loan){};
+    session->partial = NULL;
+    session->partial_bytes = 0;
+    if (rest_bytes == 0) {
+        buffer_pool_drop(&session->all->core->buffers, &loan);
+        return STEP_ON;
+    }
+    if (!push_segment(session, loan, rest, rest_bytes, true))
+        http1_session_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
+    return STEP_ON;
+}
+
+/* ---- from head to exchange -------------------------------------------------------------------------------------- */
+
+static bool is_safe_method(struct bytes method)
+{
+    return bytes_equal(method, BYTES_LITERAL("GET")) || bytes_equal(method, BYTES_LITERAL("HEAD")) ||
+           bytes_equal(method, BYTES_LITERAL("OPTIONS")) || bytes_equal(method, BYTES_LITERAL("TRACE"));
+}
+
+static void append_exchange(struct http1_session *session, struct http_exchange *exchange)
+{
+    exchange->owner = &http1_exchange_owner;
+    exchange->session = session;
+    if (session->last != NULL)
+        session->last->next = exchange;
+    else
+        session->first = exchange;
+    session->last = exchange;
+    session->count++;
+    session->unsafe_count += !exchange->is_safe;
+}
+
+static bool is_health_check(const struct http1_session *session)
+{
+    const char *path = session->all->core->settings.health_path;
+    return path != NULL && bytes_equal(session->parser.path, bytes_of_string(path));
+}
+
+/* RFC 9110 10.1.1: the client waits for a word before it sends its body. An application says it by reading; where we
+ * read for it we say it ourselves. */
+static void send_continue(struct http1_session *session, struct http_exchange *exchange)
+{
+    if (!exchange->wants_continue)
+        return;
+    exchange->wants_continue = false;
+    if (output_queue_copy(&session->out.queue, BYTES_LITERAL("HTTP/1.1 100 Continue\r\n\r\n")) == 0)
+        connection_flush(session->all->connections, session->connection);
+}
+
+static bool buffered(const struct http1_session *session, const struct http_exchange *exchange)
+{
+    const struct io_core *core = session->all->core;
+    return io_core_request_buffering(core) && exchange->body_bytes < (uint64_t)core->settings.request_buffer_max;
+}
+
+static bool its_turn(const struct http1_session *session, const struct http_exchange *exchange)
+{
+    return exchange == session->first || session->unsafe_count == 0;
+}
+
+void http1_input_submit(struct http1_session *session, struct http_exchange *exchange)
+{
+    if (exchange->state != EXCHANGE_BUFFERING || exchange->local_status != 0 || !its_turn(session, exchange))
+        return;
+    if (!exchange->body_ended && buffered(session, exchange)) {
+        send_continue(session, exchange);
+        return;
+    }
+    if (!dispatch_submit(session->all->dispatch, exchange)) {
+        exchange->local_status = 503;
+        exchange->close_reason = CLOSE_OVERLOAD;
+    }
+}
+
+static void describe(struct http1_session *session, struct http_exchange *exchange)
+{
+    const struct http1_request *request = &session->parser;
+    exchange->is_head = bytes_equal(request->method, BYTES_LITERAL("HEAD"));
+    exchange->is_safe = is_safe_method(request->method) && request->body_kind == HTTP1_BODY_NONE;
+    exchange->is_http_1_0 = request->version_minor == 0;
+    exchange->keep_alive = request->keep_alive && !session->all->core->draining;
+    exchange->te_trailers = request->te_trailers;
+    exchange->wants_continue = request->expect_continue && request->body_kind != HTTP1_BODY_NONE;
+    if (is_health_check(session))
+        exchange->local_status = dispatch_serving(session->all->dispatch) ? 200 : 503;
+}
+
+static void open_body(struct http1_session *session, struct http_exchange *exchange)
+{
+    const struct http1_request *request = &session->parser;
+    struct io_core *core = session->all->core;
+    http1_body_init(&session->body, request->body_kind, request->content_length);
+    bool none = request->body_kind == HTTP1_BODY_NONE ||
+                (request->body_kind == HTTP1_BODY_LENGTH && request->content_length == 0);
+    if (none) {
+        exchange->body_ended = true;
+        exchange->wants_continue = false;
+        return;
+    }
+    session->body_open = true;
+    session->body_exchange = exchange;
+    session->discarded = 0;
+    session->body_since = session->body_progress = core->now_ms;
+    session->body_mark_bytes = 0;
+    if (session->input_bytes > 0)
+        exchange->wants_continue = false; /* it did not wait */
+}
+
+/* The parser is done with a head of `loan`'s buffer. */
+static void on_head(struct http1_session *session, struct loan loan)
+{
+    struct io_core *core = session->all->core;
+    struct http_exchange *exchange = dispatch_exchange(session->all->dispatch);
+    if (exchange == NULL) {
+        http1_session_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
+        return;
+    }
+    metrics_add(core->metrics, METRIC_REQUESTS, 1);
+    session->connection->requests++;
+    session->head_since = 0;
+    const char *refusal = http1_record_fill(core, session->connection, &session->parser, exchange->record);
+    if (refusal != NULL) {
+        dispatch_let_go(session->all->dispatch, exchange, true);
+        http1_session_fault(session, 400, refusal, CLOSE_REQUEST_REJECTED);
+        return;
+    }
+    buffer_pool_hold(&core->buffers, loan);
+    exchange->head_loan = loan;
+    describe(session, exchange);
+    append_exchange(session, exchange);
+    if (!exchange->keep_alive)
+        session->last_request = true;
+}
+
+static void reject(struct http1_session *session)
+{
+    metrics_add(session->all->core->metrics, METRIC_REQUESTS_REJECTED, 1);
+    http1_session_fault(session, session->parser.status, session->parser.reason, CLOSE_REQUEST_REJECTED);
+}
+
+static void begin_parser(struct http1_session *session)
+{
+    const struct settings *settings = &session->all->core->settings;
+    http1_request_init(&session->parser, session->all->fields, (uint32_t)settings->limit_request_fields);
+}
+
+/* Feeds the parser from one run of octets; STEP_ON when a head was completed or refused. */
+static enum step feed_head(struct http1_session *session, struct loan loan, uint8_t *data, uint32_t length,
+                           size_t *ret_consumed)
+{
+    /* The field array is everybody's scratch: between two feeds of a partial head another session has used it, which
+     * is no harm because fields are cut only when the head is complete. */
+    enum http1_progress progress =
+        http1_request_feed(&session->parser, &session->all->core->head_limits, data, length, ret_consumed);
+    if (progress == HTTP1_NEED_MORE)
+        return STEP_HUNGRY;
+    if (progress == HTTP1_REJECTED)
+        reject(session);
+    else
+        on_head(session, loan);
+    return STEP_ON;
+}
+
+static void after_head(struct http1_session *session)
+{
+    if (session->fault.status != 0)
+        return;
+    struct http_exchange *exchange = session->last;
+    open_body(session, exchange);
+    /* With octets of the body at hand they go along in the same message. */
+    if (!session->body_open || session->input_first == NULL)
+        http1_input_submit(session, exchange);
+    begin_parser(session);
+}
+
+static enum step head_step_partial(struct http1_session *session)
+{
+    enum step filled = fill_partial(session);
+    if (filled != STEP_ON)
+        return filled;
+    size_t consumed = 0;
+    if (feed_head(session, session->partial_loan, session->partial, session->partial_bytes, &consumed) == STEP_HUNGRY)
+        return STEP_ON; /* the next segment, if there is one, goes behind it */
+    if (session->fault.status == 0)
+        end_partial(session, (uint32_t)consumed);
+    after_head(session);
+    return STEP_ON;
+}
+
+static enum step head_step(struct http1_session *session)
+{
+    if (session->partial != NULL)
+        return head_step_partial(session);
+    struct body_piece *segment = session->input_first;
+    if (segment == NULL)
+        return STEP_HUNGRY;
+    if (session->head_since == 0)
+        session->head_since = session->all->core->now_ms;
+    size_t consumed = 0;
+    enum step step = feed_head(session, segment->loan, segment_data(session, segment), segment->length, &consumed);
+    if (step == STEP_HUNGRY)
+        return fill_partial(session); /* so that a slow client pins a block and not a receive buffer an octet */
+    if (session->fault.status == 0)
+        take(session, (uint32_t)consumed);
+    after_head(session);
+    return STEP_ON;
+}
+
+/* ---- body ------------------------------------------------------------------------------------------------------- */
+
+static void body_ended(struct http1_session *session)
+{
+    struct http_exchange *exchange = session->body_exchange;
+    session->body_open = false;
+    session->body_exchange = NULL;
+    session->body_since = 0;
+    if (exchange == NULL)
+        return;
+    exchange->body_ended = true;
+    if (exchange->state == EXCHANGE_BUFFERING)
+        http1_input_submit(session, exchange);
+    else
+        dispatch_body(session->all->dispatch, exchange);
+}
+
+static void body_refused(struct http1_session *session)
+{
+    struct http_exchange *exchange = session->body_exchange;
+    metrics_add(session->all->core->metrics, METRIC_REQUESTS_REJECTED, 1);
+    session->body_open = false;
+    session->body_exchange = NULL;
+    session->last_request = true;
+    if (exchange == NULL)
+        return;
+    exchange->keep_alive = false;
+    exchange->body_failed = true;
+    exchange->local_status = session->body.status;
+    exchange->close_reason = CLOSE_REQUEST_REJECTED;
+    dispatch_body(session->all->dispatch, exchange);
+}
+
+static bool unwanted(const struct http_exchange *exchange)
+{
+    return exchange == NULL || exchange->local_status != 0;
+}
+
+/* Whether more body may be read for the exchange now. */
+static bool body_room(const struct http1_session *session)
+{
+    const struct http_exchange *exchange = session->body_exchange;
+    const struct io_core *core = session->all->core;
+    if (unwanted(exchange))
+        return true;
+    if (exchange->state != EXCHANGE_BUFFERING)
+        return exchange->unconsumed_bytes < HTTP1_READ_AHEAD_BYTES;
+    return exchange->body_bytes < (io_core_request_buffering(core) ? (uint64_t)core->settings.request_buffer_max
+                                                                   : (uint64_t)HTTP1_READ_AHEAD_BYTES);
+}
+
+static enum step deliver(struct http1_session *session, const uint8_t *data, size_t length)
+{
+    struct http_exchange *exchange = session->body_exchange;
+    if (unwanted(exchange)) {
+        session->discarded += (uint32_t)length;
+        return STEP_ON;
+    }
+    int r = http_exchange_body_append(session->all->core, exchange, session->input_first->loan, data, (uint32_t)length);
+    if (r < 0) {
+        exchange->local_status = 503;
+        exchange->close_reason = CLOSE_OVERLOAD;
+        exchange->keep_alive = false;
+        session->last_request = true;
+        session->body_open = false;
+        session->body_exchange = NULL;
+        return STEP_BLOCKED;
+    }
+    metrics_add(session->all->core->metrics, METRIC_REQUEST_BODY_BYTES, length);
+    return STEP_ON;
+}
+
+static enum step body_step(struct http1_session *session)
+{
+    struct body_piece *segment = session->input_first;
+    if (segment == NULL)
+        return STEP_HUNGRY;
+    if (!body_room(session))
+        return STEP_BLOCKED;
+    uint8_t *data = segment_data(session, segment);
+    size_t consumed = 0;
+    size_t offset = 0;
+    size_t decoded = 0;
+    enum http1_body_progress progress = http1_body_feed(&session->body, &session->all->core->body_limits, data,
+                                                        segment->length, &consumed, &offset, &decoded);
+    session->body_progress = session->all->core->now_ms;
+    if (progress == HTTP1_BODY_REJECTED) {
+        body_refused(session);
+        return STEP_BLOCKED;
+    }
+    if (decoded > 0 && deliver(session, data + offset, decoded) == STEP_BLOCKED)
+        return STEP_BLOCKED;
+    take(session, (uint32_t)consumed);
+    if (progress == HTTP1_BODY_END) {
+        body_ended(session);
+    } else if (!unwanted(session->body_exchange)) {
+        if (session->body_exchange->state == EXCHANGE_BUFFERING)
+            http1_input_submit(session, session->body_exchange);
+        else
+            dispatch_body(session->all->dispatch, session->body_exchange);
+    }
+    return STEP_ON;
+}
+
+/* ---- all of it -------------------------------------------------------------------------------------------------- */
+
+static bool may_begin(struct http1_session *session)
+{
+    if (session->last_request || session->count >= (uint32_t)session->all->core->settings.pipeline_max)
+        return false;
+    if (session->count > 0 && session->unsafe_count > 0)
+        return false;
+    if (dispatch_slot_free(session->all->dispatch))
+        return true;
+    starve(session);
+    return false;
+}
+
+static enum step step_once(struct http1_session *session)
+{
+    if (session->fault.status != 0)
+        return STEP_BLOCKED;
+    if (session->body_open)
+        return body_step(session);
+    if (session->input_first == NULL && session->partial == NULL)
+        return STEP_HUNGRY;
+    return may_begin(session) ? head_step(session) : STEP_BLOCKED;
+}
+
+void http1_input_advance(struct http1_session *session)
+{
+    while (step_once(session) == STEP_ON)
+        continue;
+}

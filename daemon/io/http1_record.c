@@ -1,0 +1,97 @@
+#include "daemon/io/http1_record.h"
+
+#include "daemon/io/client_identity.h"
+
+#include <ctype.h>
+
+static struct arena_span span_of(const struct io_core *core, struct bytes bytes)
+{
+    if (bytes.length == 0)
+        return (struct arena_span){};
+    return (struct arena_span){.offset = (uint32_t)(bytes.data - core->inbound.base), .length = (uint32_t)bytes.length};
+}
+
+/* forwarder_headers are written as an application sees them: SCRIPT_NAME for a field script_name. */
+static bool same_name(struct bytes lower, const char *upper)
+{
+    size_t i = 0;
+    for (; i < lower.length && upper[i] != '\0'; i++)
+        if (toupper(lower.data[i]) != toupper((unsigned char)upper[i]))
+            return false;
+    return i == lower.length && upper[i] == '\0';
+}
+
+static bool forwarder_may(const struct io_core *core, const struct slot_record *record, struct bytes name)
+{
+    if ((record->flags & SLOT_TRUSTED) == 0)
+        return false;
+    for (size_t i = 0; i < core->settings.forwarder_headers.count; i++)
+        if (same_name(name, core->settings.forwarder_headers.items[i]))
+            return true;
+    return false;
+}
+
+/* Whether the application may see the field. */
+static bool admitted(const struct io_core *core, const struct slot_record *record, const struct http_field *field)
+{
+    if (field->id == HTTP_FIELD_PROXY)
+        return false;
+    if (field->id != HTTP_FIELD_OTHER || memchr(field->name.data, '_', field->name.length) == NULL)
+        return true;
+    if (core->settings.header_map == HEADER_MAP_DANGEROUS || forwarder_may(core, record, field->name))
+        return true;
+    metrics_add(core->metrics, METRIC_UNDERSCORE_FIELDS_DROPPED, 1);
+    return false;
+}
+
+static void fill_fields(const struct io_core *core, const struct http1_request *request, struct slot_record *record)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < request->field_count; i++) {
+        const struct http_field *field = &request->fields[i];
+        if (!admitted(core, record, field))
+            continue;
+        struct arena_span value = span_of(core, field->value);
+        record->fields[count++] = (struct slot_field){
+            .name_offset = span_of(core, field->name).offset,
+            .name_length = (uint16_t)field->name.length,
+            .value_offset = value.offset,
+            .value_length = value.length,
+            .id = field->id,
+        };
+    }
+    record->field_count = (uint16_t)count;
+}
+
+static int64_t body_length(const struct http1_request *request)
+{
+    if (request->body_kind == HTTP1_BODY_CHUNKED)
+        return -1;
+    return request->body_kind == HTTP1_BODY_LENGTH ? (int64_t)request->content_length : 0;
+}
+
+static uint8_t body_flags(const struct http1_request *request)
+{
+    if (request->body_kind == HTTP1_BODY_CHUNKED)
+        return SLOT_CHUNKED | SLOT_BODY;
+    return request->body_kind == HTTP1_BODY_LENGTH ? SLOT_BODY : 0;
+}
+
+const char *http1_record_fill(const struct io_core *core, const struct connection *connection,
+                              const struct http1_request *request, struct slot_record *record)
+{
+    static uint64_t last_request_id;
+    record->version = request->version_minor == 0 ? SLOT_HTTP_1_0 : SLOT_HTTP_1_1;
+    record->flags = body_flags(request) | (request->te_trailers ? SLOT_TE_TRAILERS : 0);
+    record->content_length = body_length(request);
+    record->method = span_of(core, request->method);
+    record->target = span_of(core, request->target);
+    record->path = span_of(core, request->path);
+    record->query = span_of(core, request->query);
+    record->request_id = ++last_request_id;
+    const char *refusal = client_identity_fill(core, connection, request, record);
+    if (refusal != NULL)
+        return refusal;
+    fill_fields(core, request, record);
+    return NULL;
+}

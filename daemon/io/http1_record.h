@@ -1,0 +1,18 @@
+/*
+ * HTTP/1 record: from a parsed head to the slot record that an application reads.
+ *
+ * Offsets into the inbound arena, not copies. Fields that no application may see are left out here: `Proxy` (httpoxy),
+ * names with an underscore unless a trusted peer may send that one (header_map, forwarder_headers).
+ *
+ * Owns nothing. Threads: the loop.
+ */
+#ifndef DAEMON_IO_HTTP1_RECORD_H
+#define DAEMON_IO_HTTP1_RECORD_H
+
+#include "daemon/io/connection.h"
+
+/* NULL, or why the request is refused with 400. */
+[[nodiscard]] const char *http1_record_fill(const struct io_core *core, const struct connection *connection,
+                                            const struct http1_request *request, struct slot_record *record);
+
+#endif

@@ -1,0 +1,552 @@
+#include "daemon/io/io_process.h"
+
+#include "config/settings_transfer.h"
+#include "daemon/base/log.h"
+#include "daemon/base/process_title.h"
+#include "daemon/base/sandbox.h"
+#include "daemon/io/acceptor.h"
+#include "daemon/io/http1_session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EXIT_NO_RING = 5, TURN_MS_MAX = 1'000, EXCHANGES_PER_CHUNK = 64, SESSIONS_PER_CHUNK = 16 };
+
+enum io_state { IO_SETTING_UP, IO_SERVING, IO_DRAINING, IO_STOPPED };
+
+struct io_process {
+    enum io_state state;
+    struct io_core core;
+    struct dispatch dispatch;
+    struct connections connections;
+    struct http1_sessions http1;
+    struct acceptor acceptor;
+    struct arena metrics_memory;
+    int access_log_fd;
+    bool access_log_writing;
+    uint64_t access_log_drops_said;
+    struct log_limit access_log_limit;
+    struct ring_event events[RING_EVENTS_MAX];
+};
+
+/* ---- time ------------------------------------------------------------------------------------------------------- */
+
+static uint64_t clock_us(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1'000'000U + (uint64_t)now.tv_nsec / 1000U;
+}
+
+static void look_at_clock(struct io_core *core)
+{
+    core->now_us = clock_us(CLOCK_MONOTONIC);
+    core->now_ms = core->now_us / 1000;
+    core->wall_us = clock_us(CLOCK_REALTIME);
+    core->date = date_cache_at(&core->date_cache, (time_t)(core->wall_us / 1'000'000U));
+}
+
+/* ---- settings --------------------------------------------------------------------------------------------------- */
+
+static uint32_t bounded(int64_t value)
+{
+    return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
+}
+
+static void derive_limits(struct io_core *core)
+{
+    const struct settings *settings = &core->settings;
+    core->head_limits = (struct http1_limits){
+        .request_line_max = bounded(settings->limit_request_line),
+        .field_size_max = bounded(settings->limit_request_field_size),
+        .field_count_max = bounded(settings->limit_request_fields),
+        .head_bytes_max = LAYOUT_LARGE_BLOCK_BYTES,
+        .method_bytes_max = 32,
+        .body_bytes_max = (uint64_t)settings->limit_request_body,
+        .refuse_underscore_names = settings->header_map == HEADER_MAP_REFUSE,
+    };
+    core->body_limits = (struct http1_body_limits){
+        .body_bytes_max = (uint64_t)settings->limit_request_body,
+        .trailer_bytes_max = 16'384,
+        .trailer_count_max = 50,
+        .chunk_extension_max = 256,
+        .extensions_bytes_max = 16'384,
+    };
+}
+
+static int derive_addresses(struct io_core *core)
+{
+    size_t bad;
+    address_set_deinit(&core->forwarded_allow);
+    address_set_deinit(&core->proxy_allow);
+    int r = address_set_init(&core->forwarded_allow, &core->settings.forwarded_allow_ips, &bad);
+    return r < 0 ? r : address_set_init(&core->proxy_allow, &core->settings.proxy_allow_ips, &bad);
+}
+
+/* After a reload: what can change while requests run. Sizes that memory was laid out by stay. */
+static void apply_settings(struct io_process *io, int fd)
+{
+    struct settings fresh = {};
+    if (settings_deserialize(fd, &fresh) < 0) {
+        log_error("the new settings could not be read; the old ones stay");
+        return;
+    }
+    fresh.limit_request_fields = io->core.settings.limit_request_fields;
+    fresh.max_connections = io->core.settings.max_connections;
+    settings_deinit(&io->core.settings);
+    io->core.settings = fresh;
+    derive_limits(&io->core);
+    if (derive_addresses(&io->core) < 0)
+        log_error("out of memory for the lists of trusted addresses; nobody is trusted now");
+    log_set_level(fresh.loglevel);
+}
+
+/* ---- setting up ------------------------------------------------------------------------------------------------- */
+
+static int open_memory(struct io_process *io, const struct control_message *message)
+{
+    struct io_core *core = &io->core;
+    const struct exchange_shape *shape = &core->setup.shape;
+    inbound_layout_compute(shape, &core->layout);
+    int r = arena_create(&core->inbound, "uroboros-inbound", core->layout.bytes, ARENA_SEAL_WRITER);
+    if (r == 0)
+        r = arena_adopt(&io->metrics_memory, message->fds[2], true, sizeof(struct metrics), UINT32_MAX);
+    if (r == 0)
+        r = dispatch_init(&io->dispatch, core, message->fds[3]);
+    if (r < 0)
+        return r;
+    core->metrics = (struct metrics *)(void *)io->metrics_memory.base;
+    slab_init(&core->exchanges, sizeof(struct http_exchange), EXCHANGES_PER_CHUNK);
+    slab_init(&core->bodies, sizeof(struct body_piece), 256);
+    slab_init(&core->replies, sizeof(struct reply), 64);
+    slab_init(&core->sessions, sizeof(struct http1_session), SESSIONS_PER_CHUNK);
+    output_pools_init(&core->outputs);
+    return 0;
+}
+
+static int open_access_log(struct io_process *io, const struct control_message *message)
+{
+    const char *problem = NULL;
+    io->access_log_fd = -1;
+    if ((io->core.setup.flags & CONTROL_HAS_ACCESS_LOG) == 0 || message->fd_count < 5)
+        return 0;
+    io->access_log_fd = message->fds[4];
+    int r = access_log_create(io->core.settings.access_log_format, &io->core.access_log, &problem);
+    if (r < 0)
+        log_error("access_log_format: %s", problem != NULL ? problem : "out of memory");
+    return r;
+}
+
+static void pin(const struct control_setup *setup)
+{
+    cpu_set_t cpus;
+    if (setup->cpu < 0)
+        return;
+    CPU_ZERO(&cpus);
+    CPU_SET((unsigned)setup->cpu, &cpus);
+    if (sched_setaffinity(0, sizeof cpus, &cpus) < 0)
+        log_warning("could not pin I/O process %u to CPU %d", setup->index, setup->cpu);
+}
+
+static int open_ring(struct io_process *io)
+{
+    char why[512];
+    int r = ring_create(&io->core.ring);
+    if (r == 0)
+        r = buffer_pool_init(&io->core.buffers, io->core.ring, &io->core.inbound, &io->core.setup.shape);
+    if (r == 0)
+        return 0;
+    ring_explain(r, why, sizeof why);
+    log_critical("%s", why);
+    return r;
+}
+
+static void on_accepted(struct connection *connection, void *context)
+{
+    http1_session_accepted(context, connection);
+}
+
+static int set_up(struct io_process *io, struct control_message *message)
+{
+    struct io_core *core = &io->core;
+    const struct control_setup *setup = control_payload(message, sizeof *setup);
+    if (message->kind != CONTROL_SETUP || setup == NULL || message->fd_count < 4 ||
+        exchange_shape_check(&setup->shape) < 0 || setup->index >= setup->shape.rings)
+        return -EPROTO;
+    core->setup = *setup;
+    int r = settings_deserialize(message->fds[0], &core->settings);
+    if (r < 0)
+        return r;
+    char title[32];
+    snprintf(title, sizeof title, "io %u", setup->index);
+    log_init(title, core->settings.loglevel, message->fds[1]);
+    process_title_set("%s: io %u", core->settings.proc_name, setup->index);
+    pin(setup);
+    look_at_clock(core);
+    timer_wheel_init(&core->wheel, core->now_ms);
+    timer_wheel_init(&core->exchange_wheel, core->now_ms);
+    derive_limits(core);
+    r = derive_addresses(core);
+    if (r == 0)
+        r = open_memory(io, message);
+    if (r == 0)
+        r = open_access_log(io, message);
+    if (r == 0)
+        r = http1_sessions_init(&io->http1, core, &io->connections, &io->dispatch);
+    if (r == 0)
+        r = connections_init(&io->connections, core, &io->http1.protocol, bounded(core->settings.max_connections) + 64);
+    acceptor_init(&io->acceptor, &io->connections, on_accepted, &io->http1);
+    return r;
+}
+
+/* ---- control ---------------------------------------------------------------------------------------------------- */
+
+static void drain(struct io_process *io)
+{
+    if (io->state >= IO_DRAINING)
+        return;
+    io->state = IO_DRAINING;
+    io->core.draining = true;
+    acceptor_stop(&io->acceptor);
+    http1_sessions_drain(&io->http1);
+}
+
+static void reopen_logs(struct io_process *io, struct control_message *message)
+{
+    if (message->fd_count < 1)
+        return;
+    log_set_fd(message->fds[0]);
+    message->fds[0] = message->fd_count > 1 ? message->fds[1] : -1;
+    if (message->fd_count > 1 && io->core.access_log != NULL && !io->access_log_writing) {
+        close(io->access_log_fd);
+        io->access_log_fd = message->fds[0];
+    }
+    message->fd_count = 0;
+}
+
+static int start(struct io_process *io)
+{
+    const struct settings *settings = &io->core.settings;
+    int r = sandbox_drop_ids(settings->user, settings->group, settings->initgroups);
+    if (r == 0)
+        r = sandbox_follow_parent((pid_t)io->core.setup.supervisor_pid, SIGTERM);
+    if (r == 0)
+        r = sandbox_lock_io();
+    if (r == 0)
+        r = ring_enable(io->core.ring);
+    if (r < 0)
+        return r;
+    const struct control_ready ready = {};
+    ring_poll(io->core.ring, CONTROL_FD, POLLIN, true, ring_token_make(RING_CONTROL, 0, 0));
+    acceptor_start(&io->acceptor);
+    io->state = IO_SERVING;
+    return control_send(CONTROL_FD, CONTROL_READY, &ready, sizeof ready, NULL, 0);
+}
+
+static int on_peer(struct io_process *io, struct control_message *message)
+{
+    const struct control_peer *peer = control_payload(message, sizeof *peer);
+    if (peer == NULL)
+        return -EPROTO;
+    switch (message->kind) {
+    case CONTROL_PEER_UP:
+        return dispatch_app_up(&io->dispatch, peer, message);
+    case CONTROL_PEER_DRAIN:
+        dispatch_app_drain(&io->dispatch, peer->index, peer->generation);
+        return 0;
+    default:
+        dispatch_app_gone(&io->dispatch, peer->index, peer->generation,
+                          (peer->flags & CONTROL_GONE_TIMED_OUT) != 0 ? 504 : 502);
+        return 0;
+    }
+}
+
+static int on_listener(struct io_process *io, struct control_message *message)
+{
+    const struct control_listener *listener = control_payload(message, sizeof *listener);
+    if (listener == NULL || message->fd_count != 1)
+        return -EPROTO;
+    message->fd_count = 0;
+    return acceptor_add(&io->acceptor, listener, message->fds[0]);
+}
+
+static int handle(struct io_process *io, struct control_message *message)
+{
+    switch (message->kind) {
+    case CONTROL_LISTENER:
+        return on_listener(io, message);
+    case CONTROL_PEER_UP:
+    case CONTROL_PEER_GONE:
+    case CONTROL_PEER_DRAIN:
+        return on_peer(io, message);
+    case CONTROL_START:
+        return start(io);
+    case CONTROL_SETTINGS:
+        if (message->fd_count == 1) {
+            message->fd_count = 0;
+            apply_settings(io, message->fds[0]);
+        }
+        return 0;
+    case CONTROL_LOG:
+        reopen_logs(io, message);
+        return 0;
+    case CONTROL_DRAIN:
+        drain(io);
+        return 0;
+    case CONTROL_STOP:
+        io->state = IO_STOPPED;
+        return 0;
+    default:
+        return -EPROTO;
+    }
+}
+
+static void on_control(struct io_process *io)
+{
+    struct control_message message;
+    int r;
+    while (io->state != IO_STOPPED && (r = control_receive(CONTROL_FD, &message)) != -EAGAIN) {
+        if (r <= 0 && r != -EBADMSG) {
+            drain(io); /* the supervisor is gone: what was begun is finished, nothing new is taken */
+            return;
+        }
+        if (r != 1)
+            continue;
+        int outcome = handle(io, &message);
+        if (outcome < 0)
+            log_error("control message %u could not be carried out: error %d", message.kind, -outcome);
+        control_close_fds(&message);
+    }
+}
+
+/* ---- access log ------------------------------------------------------------------------------------------------- */
+
+static void write_access_log(struct io_process *io)
+{
+    struct bytes lines;
+    struct access_log *log = io->core.access_log;
+    if (log == NULL || io->access_log_writing || !access_log_take(log, &lines))
+        return;
+    io->access_log_writing = true;
+    ring_write(io->core.ring, io->access_log_fd, lines.data, lines.length, ring_token_make(RING_LOG_WRITE, 0, 0));
+}
+
+static void on_log_written(struct io_process *io, const struct ring_event *event)
+{
+    uint64_t suppressed;
+    io->access_log_writing = false;
+    access_log_written(io->core.access_log, event->result);
+    uint64_t drops = access_log_drops(io->core.access_log);
+    metrics_set(io->core.metrics, METRIC_ACCESS_LOG_DROPS, drops);
+    if (drops == io->access_log_drops_said ||
+        !log_limit_pass(&io->access_log_limit, io->core.now_ms, 10'000, &suppressed))
+        return;
+    log_warning("%llu access log lines were dropped: the log could not keep up",
+                (unsigned long long)(drops - io->access_log_drops_said));
+    io->access_log_drops_said = drops;
+}
+
+/* Before the process ends: what is still in memory, as far as the log takes it at once. */
+static void finish_access_log(struct io_process *io)
+{
+    struct bytes lines;
+    struct access_log *log = io->core.access_log;
+    while (log != NULL && !io->access_log_writing && access_log_take(log, &lines)) {
+        ssize_t written = write(io->access_log_fd, lines.data, lines.length);
+        access_log_written(log, written < 0 ? -EIO : written);
+    }
+}
+
+/* ---- the loop --------------------------------------------------------------------------------------------------- */
+
+static void on_event(struct io_process *io, const struct ring_event *event)
+{
+    enum ring_kind kind = ring_token_kind(event->token);
+    switch (kind) {
+    case RING_ACCEPT:
+        acceptor_on_accept(&io->acceptor, event);
+        return;
+    case RING_CONTROL:
+        on_control(io);
+        return;
+    case RING_LOG_WRITE:
+        on_log_written(io, event);
+        return;
+    case RING_RECEIVE:
+    case RING_SEND:
+    case RING_IDLE_POLL:
+    case RING_CLOSE:
+        break;
+    default:
+        return; /* a doorbell: every turn looks at all queues anyway */
+    }
+    struct connection *connection = connection_find(&io->connections, event->token);
+    assert(connection != NULL); /* a connection outlives all that is in flight for it */
+    if (kind == RING_RECEIVE)
+        connection_on_receive(&io->connections, connection, event);
+    else if (kind == RING_SEND)
+        connection_on_send(&io->connections, connection, event);
+    else if (kind == RING_IDLE_POLL)
+        connection_on_poll(&io->connections, connection, event);
+    else
+        connection_on_closed(&io->connections, connection);
+}
+
+static void on_connection_timer(struct timer_entry *entry, void *context)
+{
+    struct io_process *io = context;
+    connection_on_timer(&io->connections, TIMER_OWNER(entry, struct connection, timer));
+}
+
+static void on_exchange_timer(struct timer_entry *entry, void *context)
+{
+    struct io_process *io = context;
+    dispatch_on_timer(&io->dispatch, TIMER_OWNER(entry, struct http_exchange, timer));
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What time brings about. Returns when time has to be looked at next. */
+static uint64_t timers_turn(struct io_process *io)
+{
+    struct io_core *core = &io->core;
+    timer_wheel_advance(&core->wheel, core->now_ms, on_connection_timer, io);
+    timer_wheel_advance(&core->exchange_wheel, core->now_ms, on_exchange_timer, io);
+    return acceptor_turn(&io->acceptor);
+}
+
+static int64_t wait_ms(const struct io_process *io, uint64_t acceptor_ms)
+{
+    uint64_t next = sooner(timer_wheel_next_ms(&io->core.wheel), timer_wheel_next_ms(&io->core.exchange_wheel));
+    next = sooner(next, acceptor_ms);
+    if (next <= io->core.now_ms)
+        return 1;
+    uint64_t wait = next - io->core.now_ms;
+    return wait < TURN_MS_MAX ? (int64_t)wait : TURN_MS_MAX;
+}
+
+static void count_turn(struct io_process *io, int events)
+{
+    struct io_core *core = &io->core;
+    metrics_add(core->metrics, METRIC_LOOP_TURNS, 1);
+    metrics_add(core->metrics, METRIC_COMPLETIONS, (uint64_t)events);
+    metrics_set(core->metrics, METRIC_CQ_OVERFLOWS, ring_overflows(core->ring));
+    metrics_set(core->metrics, METRIC_RECV_BUFFERS_LENT, core->buffers.receive.lent + core->buffers.upload.lent);
+    metrics_set(core->metrics, METRIC_STAGING_LIVE, block_pool_lent(&core->buffers.staging));
+    metrics_set(core->metrics, METRIC_TIMERS_LIVE,
+                timer_wheel_count(&core->wheel) + timer_wheel_count(&core->exchange_wheel));
+}
+
+/* One turn: answers, time, what has to be sent; then submit, perhaps sleep, and handle what completed. */
+static int turn(struct io_process *io)
+{
+    look_at_clock(&io->core);
+    uint32_t replies = dispatch_pump(&io->dispatch);
+    uint64_t acceptor_ms = timers_turn(io);
+    http1_sessions_turn(&io->http1);
+    dispatch_turn(&io->dispatch);
+    connections_turn(&io->connections);
+    write_access_log(io);
+
+    bool sleeps = replies == 0 && dispatch_arm(&io->dispatch);
+    int count = ring_wait(io->core.ring, sleeps ? wait_ms(io, acceptor_ms) : 0, io->events, RING_EVENTS_MAX);
+    if (sleeps)
+        dispatch_disarm(&io->dispatch);
+    if (count < 0)
+        return count;
+    look_at_clock(&io->core);
+    for (int i = 0; i < count; i++)
+        on_event(io, &io->events[i]);
+    count_turn(io, count);
+    return 0;
+}
+
+static bool is_over(const struct io_process *io)
+{
+    return io->state == IO_STOPPED || (io->state == IO_DRAINING && io->connections.live == 0 &&
+                                       io->core.exchanges.live == 0 && !io->access_log_writing);
+}
+
+static int serve(struct io_process *io)
+{
+    while (!is_over(io)) {
+        int r = turn(io);
+        if (r < 0) {
+            log_critical("the ring failed: %s", strerror(-r));
+            return EXIT_FAILURE;
+        }
+    }
+    finish_access_log(io);
+    if ((io->core.setup.flags & CONTROL_LIVE_COUNTERS) != 0)
+        log_info("live: connections=%u exchanges=%u slots=%u buffers=%u staging=%u timers=%zu", io->connections.live,
+                 io->core.exchanges.live, io->core.setup.shape.slots - io->dispatch.free_slot_count,
+                 io->core.buffers.receive.lent + io->core.buffers.upload.lent,
+                 block_pool_lent(&io->core.buffers.staging),
+                 timer_wheel_count(&io->core.wheel) + timer_wheel_count(&io->core.exchange_wheel));
+    return EXIT_SUCCESS;
+}
+
+/* ---- main ------------------------------------------------------------------------------------------------------- */
+
+/* The control socket says when to stop. A signal that reaches the whole group (Ctrl-C) is the supervisor's affair. */
+static void ignore_signals(void)
+{
+    static const int IGNORED[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ};
+    for (size_t i = 0; i < sizeof IGNORED / sizeof IGNORED[0]; i++)
+        signal(IGNORED[i], SIG_IGN);
+}
+
+static int receive_setup(struct io_process *io)
+{
+    struct control_message message;
+    int r = control_receive(CONTROL_FD, &message);
+    if (r != 1)
+        return r == 0 ? -EPIPE : r;
+    return set_up(io, &message);
+}
+
+/* Messages up to START, one by one; then the loop takes over. */
+static int wait_for_start(struct io_process *io)
+{
+    struct control_message message;
+    while (io->state == IO_SETTING_UP) {
+        int r = control_receive(CONTROL_FD, &message);
+        if (r <= 0)
+            return r == 0 ? -EPIPE : r;
+        r = handle(io, &message);
+        control_close_fds(&message);
+        if (r < 0)
+            return r;
+    }
+    return fcntl(CONTROL_FD, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+int io_process_main(void)
+{
+    ignore_signals();
+    struct io_process *io = calloc(1, sizeof *io);
+    if (io == NULL)
+        return EXIT_FAILURE;
+    int r = receive_setup(io);
+    if (r == 0 && open_ring(io) < 0)
+        return EXIT_NO_RING;
+    if (r == 0)
+        r = control_send(CONTROL_FD, CONTROL_HELLO, NULL, 0, (int[]){arena_fd(&io->core.inbound)}, 1);
+    if (r == 0)
+        r = wait_for_start(io);
+    if (r < 0) {
+        log_critical("the I/O process could not start: %s", strerror(-r));
+        return EXIT_FAILURE;
+    }
+    return serve(io);
+}
