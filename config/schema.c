@@ -66,6 +66,7 @@ static const char comes_with_reloader[] = "it comes with the file watcher";
 static const char comes_with_control[] = "it comes with the control socket";
 static const char supervisor_without_python[] =
     "no Python runs in the supervisor; only hooks of app processes are called";
+static const char hook_without_caller[] = "app processes do not call it";
 static const char no_dirty_arbiters[] = "dirty arbiters are not part of this server; run a task queue beside it";
 static const char always_strict[] = "the parser is strict by design, because lenient ones allow request smuggling";
 
@@ -444,12 +445,13 @@ static const struct setting table[] = {
     {HOOK(post_fork), .help = "post_fork(server, worker): in an app process, before the application is loaded."},
     {HOOK(post_worker_init), .help = "post_worker_init(worker): in an app process, the application is loaded."},
     {HOOK(worker_int), .help = "worker_int(worker): in an app process that is told to stop at once."},
-    {HOOK(worker_abort),
+    {HOOK(worker_abort), LATER(hook_without_caller),
      .help = "worker_abort(worker): in an app process that `timeout` ends, at the next safe point."},
     {HOOK(pre_exec), LATER(supervisor_without_python),
      .help = "pre_exec(server): before the server executes itself anew."},
-    {HOOK(pre_request), .help = "pre_request(worker, request): before each request."},
-    {HOOK(post_request), .help = "post_request(worker, request, environ, response): after each request."},
+    {HOOK(pre_request), LATER(hook_without_caller), .help = "pre_request(worker, request): before each request."},
+    {HOOK(post_request), LATER(hook_without_caller),
+     .help = "post_request(worker, request, environ, response): after each request."},
     {HOOK(child_exit), LATER(supervisor_without_python),
      .help = "child_exit(server, worker): an app process has ended."},
     {HOOK(worker_exit), .help = "worker_exit(server, worker): in an app process, before it ends."},

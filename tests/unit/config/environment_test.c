@@ -86,8 +86,11 @@ static void a_slip_in_a_name_is_an_error_and_a_foreign_name_a_warning(void **sta
                  "uroboros: environment: unknown setting UROBOROS_WORKER; the nearest setting is \"workers\"");
     unsetenv("UROBOROS_WORKER");
     setenv("UROBOROS_SERVICE_HOST", "10.0.0.1", 1);
+    setenv("UROBOROS_LIVE_COUNTERS", "1", 1);
     fixture_run(*state, "a:b");
     unsetenv("UROBOROS_SERVICE_HOST");
+    unsetenv("UROBOROS_LIVE_COUNTERS");
+    assert_int_equal(((struct fixture *)*state)->outcome.warnings.count, 1);
     assert_true(fixture_warned(*state, "UROBOROS_SERVICE_HOST is not a setting; ignored"));
 }
 

@@ -167,6 +167,11 @@ static void contradictions_are_refused(void **state)
         fixture_fail(*state, rows[i][0], rows[i][1]);
 }
 
+static void port_zero_may_be_there_twice(void **state)
+{
+    assert_int_equal(fixture_run(*state, "m:app -b 127.0.0.1:0 -b 127.0.0.1:0")->bind.count, 2);
+}
+
 static void what_has_no_effect_is_said_only_when_it_is_changed(void **state)
 {
     struct fixture *fixture = *state;
@@ -324,6 +329,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(sync_with_threads_is_gthread, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(cpus_are_listed_one_by_one, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(contradictions_are_refused, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(port_zero_may_be_there_twice, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(what_has_no_effect_is_said_only_when_it_is_changed, fixture_set_up,
                                         fixture_tear_down),
         cmocka_unit_test_setup_teardown(what_is_left_out_is_refused_with_its_reason, fixture_set_up, fixture_tear_down),
