@@ -113,8 +113,17 @@ static int prepare_interpreter(const struct settings *settings)
     return done != NULL ? 0 : -1;
 }
 
-/* A LoadError says all in its text; the exception behind it, if there is one, is shown once. */
-static void report_load_error(const struct app_process *process)
+static int status_of(PyObject *load_error)
+{
+    PyObject *status = PyObject_GetAttrString(load_error, "status");
+    long number = status != NULL ? PyLong_AsLong(status) : -1;
+    Py_XDECREF(status);
+    PyErr_Clear();
+    return number >= 0 ? (int)number : APP_EXIT_LOAD_FAILED;
+}
+
+/* A LoadError says all in its text; the exception behind it, if there is one, is shown once. The exit status. */
+static int report_load_error(const struct app_process *process)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -129,10 +138,12 @@ static void report_load_error(const struct app_process *process)
         app_log_exception(process, NULL, "the exception was");
         Py_DECREF(cause);
     }
+    int status = status_of(value);
     Py_XDECREF(text);
     Py_DECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(traceback);
+    return status;
 }
 
 static int load_application(struct app_process *process)
@@ -212,10 +223,8 @@ static int load_and_serve(struct app_process *process)
 {
     if (make_hooks(process) < 0 || run_hook(process, "post_fork", process->settings.post_fork) < 0)
         return boot_failed(process, "the hooks of the settings file failed");
-    if (load_application(process) < 0) {
-        report_load_error(process);
-        return APP_EXIT_LOAD_FAILED;
-    }
+    if (load_application(process) < 0)
+        return report_load_error(process);
     int status = serve(process);
     run_leaving_hooks(process);
     return status;

@@ -11,7 +11,15 @@ DEFAULT_NAMES = ("application", "app")
 
 
 class LoadError(Exception):
-    """The application cannot be loaded; the text is for the operator."""
+    """The application cannot be loaded; the text is for the operator, the status what the process exits with."""
+
+    status = 4
+
+
+class ImportFailed(LoadError):
+    """Code of the application failed, or is not there: Gunicorn's 'worker failed to boot'."""
+
+    status = 3
 
 
 def load(spec, factory):
@@ -34,7 +42,7 @@ def check_module_name(spec, name):
         raise LoadError(f"{spec!r} names no module; MODULE:ATTRIBUTE is wanted")
     if "/" in name or name.endswith(".py"):
         module = name.removeprefix("./").removesuffix(".py").strip("/").replace("/", ".")
-        raise LoadError(f"{name!r} is a path; a module is wanted: {spec.replace(name, module, 1)!r}")
+        raise ImportFailed(f"{name!r} is a path; a module is wanted: {spec.replace(name, module, 1)!r}")
 
 
 def import_module(name):
@@ -44,15 +52,15 @@ def import_module(name):
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if name == missing or name.startswith(missing + "."):
-            raise LoadError(not_found(name, missing)) from None
+            raise ImportFailed(not_found(name, missing)) from None
         text = f"{name!r} needs a module {missing!r}, which {sys.executable} does not find"
-        raise LoadError(text) from application_part(error)
+        raise ImportFailed(text) from application_part(error)
     except SystemExit as error:
         text = f"{name!r} ended the process while it was imported: SystemExit({error.code!r})"
-        raise LoadError(text) from application_part(error)
+        raise ImportFailed(text) from application_part(error)
     except BaseException as error:
         text = f"{name!r} failed while it was imported: {last_line(error)}"
-        raise LoadError(text) from application_part(error)
+        raise ImportFailed(text) from application_part(error)
 
 
 def application_part(error):
@@ -70,8 +78,8 @@ def is_ours(traceback):
 def not_found(name, missing):
     where = os.getcwd()
     if os.path.isdir(missing.replace(".", os.sep)):
-        return f"there is no module {name!r}: {where} has a directory {missing!r}, but no such module is in it"
-    return f"there is no module {missing!r} in {where}, nor elsewhere on the path of {sys.executable}"
+        return f"No module named {name!r}: {where} has a directory {missing!r}, but no such module is in it"
+    return f"No module named {missing!r} in {where}, nor elsewhere on the path of {sys.executable}"
 
 
 def last_line(error):
@@ -123,7 +131,8 @@ def call(function, expression, *positional, **named):
     try:
         return function(*positional, **named)
     except BaseException as error:
-        raise LoadError(f"the factory {expression!r} failed: {last_line(error)}") from application_part(error)
+        text = f"the factory {expression!r} failed: {last_line(error)}"
+        raise ImportFailed(text) from application_part(error)
 
 
 def is_asgi(application):
