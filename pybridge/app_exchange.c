@@ -779,13 +779,14 @@ void app_exchange_control(struct app_exchange *exchange)
 
 /* ---- sleeping --------------------------------------------------------------------------------------------------- */
 
-bool app_exchange_arm(struct app_exchange *exchange)
+/* Who waits for a body or for room must not be kept awake by requests that are for others. */
+static bool arm(struct app_exchange *exchange, bool wants_requests)
 {
     app_exchange_flush(exchange);
     for (uint32_t i = 0; i < exchange->setup.shape.rings; i++)
         if (exchange->rings[i].memory != NULL)
             doorbell_sleeping(&exchange->rings[i].memory->pair->app_sleeping);
-    if (exchange->queue_first == NULL) {
+    if (exchange->queue_first == NULL || !wants_requests) {
         bool pending = false;
         for (uint32_t i = 0; i < exchange->setup.shape.rings; i++)
             pending |= exchange->rings[i].memory != NULL && spsc_reader_pending(&exchange->rings[i].requests);
@@ -794,6 +795,11 @@ bool app_exchange_arm(struct app_exchange *exchange)
     }
     app_exchange_disarm(exchange);
     return false;
+}
+
+bool app_exchange_arm(struct app_exchange *exchange)
+{
+    return arm(exchange, true);
 }
 
 void app_exchange_disarm(struct app_exchange *exchange)
@@ -896,7 +902,7 @@ bool app_exchange_prepare_wait(struct app_exchange *exchange, struct app_waiter 
     }
     waiter->leads = true;
     atomic_store_explicit(&exchange->leader_present, 1, memory_order_seq_cst);
-    return app_exchange_arm(exchange);
+    return arm(exchange, request == NULL && !wants_room);
 }
 
 static void sleep_leading(const struct app_exchange *exchange, int timeout_ms)
@@ -964,6 +970,17 @@ static void drain_doorbell(const struct app_exchange *exchange)
     (void)r; /* EAGAIN: the control socket or the time limit woke us */
 }
 
+/* Requests came to a thread that waited for something else: one that waits for requests takes them. */
+static void hand_on(struct app_exchange *exchange)
+{
+    for (struct app_waiter *waiter = exchange->waiters; waiter != NULL; waiter = waiter->next) {
+        if (waiter->request != NULL || waiter->wants_room || waiter->leads)
+            continue;
+        waiter_signal(waiter, WAITER_WOKEN);
+        return;
+    }
+}
+
 void app_exchange_finish_wait(struct app_exchange *exchange, struct app_waiter *waiter)
 {
     waiter_unlink(exchange, waiter);
@@ -978,6 +995,8 @@ void app_exchange_finish_wait(struct app_exchange *exchange, struct app_waiter *
         app_exchange_control(exchange);
     }
     app_exchange_pump(exchange);
+    if (exchange->queue_first != NULL && (waiter->request != NULL || waiter->wants_room))
+        hand_on(exchange);
 }
 
 /* ---- reading a request ------------------------------------------------------------------------------------------ */
