@@ -133,8 +133,8 @@ def read_toml(path, tables):
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        reason, _, place = str(error).partition(" (at line ")
-        line = place.partition(",")[0]
+        reason, _, place = str(error).partition(" (at ")
+        line = place.partition(",")[0].rpartition(" ")[2]  # "line 3, column 1)" or "end of document)"
         raise WrongFile(int(line) if line.isdigit() else text.count("\n") + 1, "not TOML: " + reason) from None
     lines = toml_lines(text)
     for name, value in flatten(content, tables):
