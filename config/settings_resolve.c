@@ -310,6 +310,19 @@ static int check_trust(struct resolver *resolver)
     return result < 0 ? result : check_addresses(resolver, "proxy_allow_ips", &resolver->settings->proxy_allow_ips);
 }
 
+/* Field names are compared without case; so they are compared in one case. */
+static int resolve_field_names(struct resolver *resolver)
+{
+    const struct string_list *lists[] = {&resolver->settings->secure_scheme_headers,
+                                         &resolver->settings->forwarder_headers};
+
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+        for (size_t j = 0; j < lists[i]->count; j++)
+            for (char *at = lists[i]->items[j]; *at != '\0' && *at != '='; at++)
+                *at = (char)toupper((unsigned char)*at);
+    return 0;
+}
+
 static int check_buffers(struct resolver *resolver)
 {
     const struct settings *settings = resolver->settings;

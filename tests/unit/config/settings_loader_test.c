@@ -134,6 +134,16 @@ static void cpus_are_listed_one_by_one(void **state)
                  "uroboros: command line: --cpu-affinity = \"1023\": CPU 1023 is not among the usable ones");
 }
 
+static void field_names_are_in_upper_case(void **state)
+{
+    struct settings *settings =
+        fixture_run(*state, "m:app --secure-scheme-headers x-proto=https,B=c --forwarder-headers script_name");
+
+    assert_string_equal(settings->secure_scheme_headers.items[0], "X-PROTO=https");
+    assert_string_equal(settings->secure_scheme_headers.items[1], "B=c");
+    assert_string_equal(settings->forwarder_headers.items[0], "SCRIPT_NAME");
+}
+
 static void contradictions_are_refused(void **state)
 {
     static const char *const rows[][2] = {
@@ -328,6 +338,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(words_for_numbers_are_resolved, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(sync_with_threads_is_gthread, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(cpus_are_listed_one_by_one, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(field_names_are_in_upper_case, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(contradictions_are_refused, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(port_zero_may_be_there_twice, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(what_has_no_effect_is_said_only_when_it_is_changed, fixture_set_up,
