@@ -89,7 +89,7 @@ static void set_short_name(const char *title)
     char name[COMM_BYTES];
     if (strncmp(title, prefix, sizeof prefix - 1) == 0)
         title += sizeof prefix - 1;
-    snprintf(name, sizeof name, "uro %.11s", title);
+    snprintf(name, sizeof name, "uro %.10s", title);
     prctl(PR_SET_NAME, name);
 }
 
