@@ -383,13 +383,9 @@ static int check_application(struct resolver *resolver)
 int settings_resolve(struct settings *settings, char *const *environment, struct resolve_complaint *ret_complaint)
 {
     static int (*const steps[])(struct resolver *) = {
-        resolve_directory, resolve_python,
-        resolve_numbers,   resolve_limits,
-        resolve_names,     resolve_affinity,
-        check_application, check_bind,
-        check_trust,       check_buffers,
-        check_environment, check_protocols,
-        check_texts,       resolve_upload_directory,
+        resolve_directory, resolve_python,    resolve_numbers, resolve_limits,      resolve_names,
+        resolve_affinity,  check_application, check_bind,      check_trust,         check_buffers,
+        check_environment, check_protocols,   check_texts,     resolve_field_names, resolve_upload_directory,
     };
     struct resolver resolver = {settings, environment, ret_complaint};
 
