@@ -1,0 +1,10 @@
+"""FastAPI, as people write it."""
+
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/")
+async def hello():
+    return {"message": "Hello, World!"}

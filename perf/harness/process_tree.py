@@ -1,0 +1,82 @@
+"""What a server costs: CPU time and memory of its process and all below it."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def _stat_fields(pid: int) -> list[str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text[text.rindex(")") + 2 :].split()
+
+
+def tree(root: int) -> list[int]:
+    """The process and its descendants that live now."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (fields := _stat_fields(int(entry))):
+            children.setdefault(int(fields[1]), []).append(int(entry))
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
+def cpu_seconds(root: int) -> float:
+    """User and system time of the tree, of its dead children that were waited for too."""
+    ticks = 0
+    for pid in tree(root):
+        if fields := _stat_fields(pid):
+            ticks += sum(int(value) for value in fields[11:15])
+    return ticks / TICK
+
+
+def _kib_of(pid: int, file: str, name: str) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return 0
+
+
+def pss_kib(root: int) -> int:
+    """Proportional set size: what the tree costs, shared pages counted once."""
+    return sum(_kib_of(pid, "smaps_rollup", "Pss") for pid in tree(root))
+
+
+def rss_by_name(root: int) -> dict[str, int]:
+    """Resident KiB of each process, by its title."""
+    result = {}
+    for pid in tree(root):
+        try:
+            title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        result[f"{pid} {title[:60]}"] = _kib_of(pid, "status", "VmRSS")
+    return result
+
+
+@dataclass
+class CpuSpan:
+    """CPU seconds between start and stop; `share` is of one CPU."""
+
+    root: int
+    seconds: float = 0.0
+    cpu: float = 0.0
+
+    def __enter__(self) -> "CpuSpan":
+        self.cpu = -cpu_seconds(self.root)
+        self.seconds = -time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu += cpu_seconds(self.root)
+        self.seconds += time.monotonic()
