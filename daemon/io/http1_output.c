@@ -184,6 +184,15 @@ static struct bytes server_name(const struct io_core *core)
     return core->settings.server_header == NULL ? (struct bytes){} : bytes_of_string(core->settings.server_header);
 }
 
+static void take_reason(struct http1_response *response)
+{
+    if (response->field_count == 0 || !bytes_equal(response->fields[0].name, FIELD_BLOCK_REASON))
+        return;
+    response->reason = response->fields[0].value;
+    response->fields++;
+    response->field_count--;
+}
+
 static int send_head(struct http1_session *session, struct http_exchange *exchange, const struct reply *reply)
 {
     struct io_core *core = session->all->core;
@@ -198,6 +207,7 @@ static int send_head(struct http1_session *session, struct http_exchange *exchan
         .date = core->date,
         .server = server_name(core),
     };
+    take_reason(&response);
     frame(exchange, reply, &response);
     if (asks_to_close(response.fields, response.field_count))
         exchange->keep_alive = false;

@@ -253,30 +253,32 @@ static enum loan_kind wanted_group(const struct http1_session *session)
     return long_body ? LOAN_UPLOAD : LOAN_RECEIVE;
 }
 
-/* The client said that nothing more comes; what is incomplete by now stays so. */
-static void settle_client_end(struct http1_session *session)
+/* The client said that nothing more comes: a body that is incomplete by now stays so. RFC 9112 8: such a request is
+ * answered at most with an error, never acted upon as if it were whole. */
+static void end_body_of_ended_client(struct http1_session *session)
 {
-    if (!session->client_ended)
-        return;
     struct http_exchange *exchange = session->body_exchange;
-    if (session->body_open && session->input_first == NULL) {
-        session->body_open = false;
-        session->body_exchange = NULL;
-        session->last_request = true;
-        if (exchange != NULL) {
-            /* RFC 9112 8: an incomplete request is answered at most with an error, never acted upon as if whole. */
-            exchange->body_failed = true;
-            exchange->keep_alive = false;
-            exchange->close_reason = CLOSE_CLIENT_EOF_EARLY;
-            if (!exchange->head_sent)
-                exchange->local_status = 400;
-            dispatch_body(session->all->dispatch, exchange);
-        }
-    }
-    if (session->count == 0 && session->fault.status == 0)
+    if (!session->client_ended || !session->body_open || session->input_first != NULL)
+        return;
+    session->body_open = false;
+    session->body_exchange = NULL;
+    session->last_request = true;
+    if (exchange == NULL)
+        return;
+    exchange->body_failed = true;
+    exchange->keep_alive = false;
+    exchange->close_reason = CLOSE_CLIENT_EOF_EARLY;
+    if (!exchange->head_sent)
+        exchange->local_status = 400;
+    dispatch_body(session->all->dispatch, exchange);
+}
+
+static void close_ended_client(struct http1_session *session)
+{
+    bool cut = session->partial != NULL || session->input_first != NULL;
+    if (session->client_ended && session->count == 0 && session->fault.status == 0)
         connection_close_when_sent(session->all->connections, session->connection,
-                                   session->partial != NULL || session->input_first != NULL ? CLOSE_CLIENT_EOF_EARLY
-                                                                                            : CLOSE_CLIENT_DONE);
+                                   cut ? CLOSE_CLIENT_EOF_EARLY : CLOSE_CLIENT_DONE);
 }
 
 static bool over(const struct connection *connection)
@@ -295,12 +297,13 @@ void http1_session_settle(struct http1_session *session)
     do {
         before = session->count;
         http1_input_advance(session);
+        end_body_of_ended_client(session);
         http1_output_advance(session);
     } while (!over(connection) && session->count != before);
     session->settling = false;
     note_writing(session);
     if (!over(connection))
-        settle_client_end(session);
+        close_ended_client(session);
     if (!over(connection) && session->discarded > HTTP1_DISCARD_BYTES)
         connection_close_when_sent(all->connections, connection, CLOSE_REQUESTED);
     if (over(connection)) {
