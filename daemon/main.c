@@ -54,13 +54,13 @@ static void free_arguments(int argc, char **arguments)
 
 int main(int argc, char **argv)
 {
+    process_title_make_room();
     if (argc == 2 && strcmp(argv[1], "@io") == 0)
         return io_process_main();
 
     char **arguments = copy_arguments(argc, argv);
     if (arguments == NULL)
         return EXIT_FAILURE;
-    process_title_make_room();
     int status = run_supervisor(argc, arguments);
     free_arguments(argc, arguments);
     return status;

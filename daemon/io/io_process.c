@@ -188,7 +188,7 @@ static int set_up(struct io_process *io, struct control_message *message)
     char title[32];
     snprintf(title, sizeof title, "io %u", setup->index);
     log_init(title, core->settings.loglevel, message->fds[1]);
-    process_title_set("%s: io %u", core->settings.proc_name, setup->index);
+    process_title_set("uroboros: io %u", setup->index);
     pin(setup);
     look_at_clock(core);
     timer_wheel_init(&core->wheel, core->now_ms);
