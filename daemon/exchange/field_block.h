@@ -10,6 +10,10 @@
 
 #include "proto/http_fields.h"
 
+/* The name of a first field that is none: its value is the reason phrase, when it is not the standard one. HTTP/1 only
+ * has a place for it. */
+#define FIELD_BLOCK_REASON BYTES_LITERAL(":reason")
+
 enum { FIELD_BLOCK_OVERHEAD = 8 };
 
 /* Appends one field at *used and advances it. false, with nothing written, when it does not fit in `capacity`. */

@@ -1,5 +1,7 @@
 #include "pybridge/wsgi/wsgi_response.h"
 
+#include "daemon/exchange/field_block.h"
+#include "proto/http1_response.h"
 #include "pybridge/app_log.h"
 #include "pybridge/app_wait.h"
 #include "pybridge/python_text.h"
@@ -42,8 +44,8 @@ static int check_open(const struct wsgi_response *response)
 
 /* ---- the head ---- */
 
-/* "404 Not Found": three digits, then nothing or a space. The phrase is the I/O process's to say. */
-static int parse_status(PyObject *object, uint16_t *ret_status)
+/* "404 Not Found": three digits, then nothing, or a space and the reason. */
+static int parse_status(PyObject *object, uint16_t *ret_status, struct bytes *ret_reason)
 {
     struct bytes text;
     if (!PyUnicode_Check(object)) {
@@ -63,6 +65,7 @@ static int parse_status(PyObject *object, uint16_t *ret_status)
         return -1;
     }
     *ret_status = (uint16_t)status;
+    *ret_reason = bytes_skip(text, text.length > 3 ? 4 : 3);
     return 0;
 }
 
@@ -144,6 +147,14 @@ static int add_headers(struct wsgi_response *response, struct app_response *head
     return r;
 }
 
+/* Ahead of the fields, and only when it is not what the I/O process would say by itself. */
+static int add_reason(struct wsgi_response *response, struct bytes reason)
+{
+    if (reason.length == 0 || bytes_equal(reason, bytes_of_string(http1_reason(response->status))))
+        return 0;
+    return add_field(response, &response->head, FIELD_BLOCK_REASON, reason);
+}
+
 static void drop_head(struct wsgi_response *response)
 {
     if (response->state != WSGI_STARTED)
@@ -155,10 +166,11 @@ static void drop_head(struct wsgi_response *response)
 static int start(struct wsgi_response *response, PyObject *status, PyObject *headers)
 {
     int64_t content_length = -1;
-    if (parse_status(status, &response->status) < 0 || begin_head(response, &response->head) < 0)
+    struct bytes reason;
+    if (parse_status(status, &response->status, &reason) < 0 || begin_head(response, &response->head) < 0)
         return -1;
     response->state = WSGI_STARTED;
-    if (add_headers(response, &response->head, headers, &content_length) < 0) {
+    if (add_reason(response, reason) < 0 || add_headers(response, &response->head, headers, &content_length) < 0) {
         drop_head(response);
         return -1;
     }
