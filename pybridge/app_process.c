@@ -165,10 +165,16 @@ static int load_application(struct app_process *process)
 
 /* ---- hooks of a Python settings file ---- */
 
+static bool wants_request_hooks(const struct settings *settings)
+{
+    return settings->pre_request != 0 || settings->post_request != 0;
+}
+
 static int make_hooks(struct app_process *process)
 {
     const struct settings *settings = &process->settings;
-    bool any = settings->post_fork || settings->post_worker_init || settings->worker_int || settings->worker_exit;
+    bool any = settings->post_fork || settings->post_worker_init || settings->worker_int || settings->worker_exit ||
+               wants_request_hooks(settings);
     if (settings->config == NULL || !any)
         return 0;
     process->hooks =
@@ -190,6 +196,17 @@ static int run_hook(const struct app_process *process, const char *name, int64_t
     return done != NULL ? 0 : -1;
 }
 
+static int wrap_application(struct app_process *process)
+{
+    if (process->hooks == NULL || process->is_asgi || !wants_request_hooks(&process->settings))
+        return 0;
+    PyObject *wrapped = PyObject_CallMethod(process->hooks, "around_requests", "O", process->application);
+    if (wrapped == NULL)
+        return -1;
+    Py_SETREF(process->application, wrapped);
+    return 0;
+}
+
 /* ---- life ---- */
 
 static int boot_failed(const struct app_process *process, const char *what)
@@ -205,6 +222,8 @@ static int serve(struct app_process *process)
         return boot_failed(process, "no worker class fits");
     if (run_hook(process, "post_worker_init", process->settings.post_worker_init) < 0)
         return boot_failed(process, "the hook post_worker_init failed");
+    if (wrap_application(process) < 0)
+        return boot_failed(process, "the hooks around requests cannot be set up");
     int status = process->worker_class->run(process);
     if (status < 0)
         return boot_failed(process, "the worker failed");
