@@ -261,6 +261,10 @@ static bool on_transfer_encoding(struct http1_request *request, struct bytes val
 
 static bool on_connection(struct http1_request *request, struct bytes value)
 {
+    if (bytes_equal_lower(value, BYTES_LITERAL("keep-alive"))) {
+        request->seen |= SEEN_KEEP_ALIVE; /* what nearly every browser and proxy says */
+        return true;
+    }
     if (http_list_has_token(value, BYTES_LITERAL("close")))
         request->seen |= SEEN_CLOSE;
     if (http_list_has_token(value, BYTES_LITERAL("keep-alive")))
@@ -309,32 +313,30 @@ static field_rule *const field_rules[HTTP_FIELD_COUNT] = {
 
 /* One field line ------------------------------------------------------------------------------------------------ */
 
-/* Puts the name in lower case where it stands; its length, which ends at the first octet that is no tchar. */
-static size_t lower_name(uint8_t *line, size_t length)
+/* Nearly every value has one space before it and nothing behind it. */
+static struct bytes trim_value(struct bytes value)
 {
-    size_t at = 0;
-    for (; at < length; at++) {
-        uint8_t lower = http_lower_tchar[line[at]];
-        if (lower == 0)
-            break;
-        line[at] = lower;
-    }
-    return at;
+    if (value.length > 1 && value.data[0] == ' ')
+        value = bytes_skip(value, 1);
+    bool trimmed = value.length > 0 && !http_octet_is(value.data[0], OCTET_BLANK) &&
+                   !http_octet_is(value.data[value.length - 1], OCTET_BLANK);
+    return trimmed ? value : http_trim(value);
 }
 
 /* RFC 9112 5: name ":" OWS value OWS. Controls were refused by the scan; a blank before the colon or the name is no
  * tchar, so space before the colon and folding are refused together with every other bad name (RFC 9112 5.1, 5.2). */
-static bool parse_field(struct http1_request *request, const struct http1_limits *limits, uint8_t *line, size_t length)
+static bool parse_field(struct http1_request *request, const struct http1_limits *limits, uint8_t *line, size_t length,
+                        size_t readable)
 {
     if (request->field_count == limits->field_count_max || request->field_count == request->fields_capacity)
         return refuse(request, 431, "too many fields");
-    size_t name_length = lower_name(line, length);
+    size_t name_length = http_name_lower(line, length, readable);
     if (name_length == 0 || name_length == length || line[name_length] != ':')
         return refuse(request, 400, "field name is not a token with a colon");
 
     struct http_field *field = &request->fields[request->field_count];
     field->name = bytes_of(line, name_length);
-    field->value = http_trim(bytes_of(line + name_length + 1, length - name_length - 1));
+    field->value = trim_value(bytes_of(line + name_length + 1, length - name_length - 1));
     field->id = (uint16_t)http_field_id_of(field->name);
     field->has_underscore = field->id == HTTP_FIELD_OTHER && memchr(line, '_', name_length) != NULL;
     if (field->has_underscore && limits->refuse_underscore_names)
@@ -420,11 +422,12 @@ static bool finish_head(struct http1_request *request, const struct http1_limits
     return true;
 }
 
-/* `length` octets from the line's start, without CRLF. */
-static bool on_line(struct http1_request *request, const struct http1_limits *limits, uint8_t *line, size_t length)
+/* A line of `length` octets without CRLF, at the front of `readable` ones. */
+static bool on_line(struct http1_request *request, const struct http1_limits *limits, uint8_t *line, size_t length,
+                    size_t readable)
 {
     if (request->phase == IN_FIELDS)
-        return length == 0 ? finish_head(request, limits) : parse_field(request, limits, line, length);
+        return length == 0 ? finish_head(request, limits) : parse_field(request, limits, line, length, readable);
     if (length > 0)
         return parse_request_line(request, bytes_of(line, length));
     if (request->blank_lines++ == BLANK_LINES_MAX)
@@ -462,6 +465,9 @@ static enum line_end check_line_end(struct http1_request *request, const struct 
                                     struct bytes input, size_t at)
 {
     static const uint8_t line_end[2] = {'\r', '\n'};
+    bool whole = input.length - at >= sizeof(line_end) && at + sizeof(line_end) <= limits->head_bytes_max;
+    if (whole && memcmp(input.data + at, line_end, sizeof(line_end)) == 0)
+        return LINE_END_FOUND;
     for (size_t i = 0; i < sizeof(line_end); i++, at++) {
         if (at == input.length)
             return LINE_END_CUT;
@@ -502,7 +508,7 @@ static void follow_input(struct http1_request *request, uint8_t *input)
         struct http_field *field = &request->fields[i];
         move_span(&field->name, from, input);
         move_span(&field->value, from, input);
-        (void)lower_name(input + (field->name.data - input), field->name.length);
+        (void)http_name_lower_plain(input + (field->name.data - input), field->name.length);
     }
 }
 
@@ -521,7 +527,8 @@ enum http1_progress http1_request_feed(struct http1_request *request, const stru
             return HTTP1_NEED_MORE;
         if (found == LINE_END_REFUSED)
             break;
-        if (!on_line(request, limits, input + request->line_start, end - request->line_start))
+        size_t start = request->line_start;
+        if (!on_line(request, limits, input + start, end - start, length - start))
             break;
         request->line_start = request->scanned = end + 2;
     }

@@ -19,12 +19,12 @@ enum http1_target_form { HTTP1_TARGET_ORIGIN, HTTP1_TARGET_ABSOLUTE, HTTP1_TARGE
 
 /* Bounds of one head; all in octets but field_count_max. Gunicorn's meaning of each; 0 is never "unlimited" here. */
 struct http1_limits {
-    uint32_t request_line_max;  /* 414; default 8190, the line without its CRLF */
-    uint32_t field_size_max;    /* 431; default 8190, one field line without its CRLF */
-    uint32_t field_count_max;   /* 431; default 100; bounded by the capacity of `fields` */
-    uint32_t head_bytes_max;    /* 431; default 65536: request line, fields and all line ends */
-    uint32_t method_bytes_max;  /* 501; default 32 */
-    uint64_t body_bytes_max;    /* 413 for a larger Content-Length; 0 means no bound */
+    uint32_t request_line_max;    /* 414; default 8190, the line without its CRLF */
+    uint32_t field_size_max;      /* 431; default 8190, one field line without its CRLF */
+    uint32_t field_count_max;     /* 431; default 100; bounded by the capacity of `fields` */
+    uint32_t head_bytes_max;      /* 431; default 65536: request line, fields and all line ends */
+    uint32_t method_bytes_max;    /* 501; default 32 */
+    uint64_t body_bytes_max;      /* 413 for a larger Content-Length; 0 means no bound */
     bool refuse_underscore_names; /* header_map = refuse: 400 for a name with an underscore. Else they are kept and
                                      flagged, the caller drops them */
 };
@@ -38,12 +38,13 @@ struct http1_request {
     struct bytes authority; /* absolute-form only, else empty */
     struct bytes host;      /* value of Host, or empty (HTTP/1.0 only) */
     enum http1_target_form target_form;
-    uint8_t version_minor;  /* 0 or 1 */
-    bool target_is_https;   /* absolute-form with the https scheme */
-    bool keep_alive;        /* RFC 9112 9.3 */
-    bool expect_continue;   /* Expect: 100-continue on HTTP/1.1 */
-    bool upgrade_websocket; /* Connection: upgrade with Upgrade: websocket; key, version, method are checked elsewhere */
-    bool te_trailers;       /* TE: trailers */
+    uint8_t version_minor; /* 0 or 1 */
+    bool target_is_https;  /* absolute-form with the https scheme */
+    bool keep_alive;       /* RFC 9112 9.3 */
+    bool expect_continue;  /* Expect: 100-continue on HTTP/1.1 */
+    bool
+        upgrade_websocket; /* Connection: upgrade with Upgrade: websocket; key, version, method are checked elsewhere */
+    bool te_trailers;      /* TE: trailers */
     enum http1_body_kind body_kind;
     uint64_t content_length; /* HTTP1_BODY_LENGTH only */
     uint32_t field_count;
@@ -55,12 +56,12 @@ struct http1_request {
     const char *reason;
 
     /* Where a partial head stands; private. */
-    uint8_t phase;         /* enum phase of http1_request.c */
-    uint8_t blank_lines;   /* empty lines before the request line */
-    uint16_t seen;         /* what the fields so far have said, flags of http1_request.c */
-    size_t scanned;        /* octets known to hold no line end */
+    uint8_t phase;       /* enum phase of http1_request.c */
+    uint8_t blank_lines; /* empty lines before the request line */
+    uint16_t seen;       /* what the fields so far have said, flags of http1_request.c */
+    size_t scanned;      /* octets known to hold no line end */
     size_t line_start;
-    const uint8_t *input;  /* of the last call: spans are moved along when the octets have moved */
+    const uint8_t *input; /* of the last call: spans are moved along when the octets have moved */
 };
 
 /* `fields` stays the caller's and must outlive the request. Call again to reuse the object for the next head. */

@@ -9,11 +9,16 @@
 
 #include "proto/http_fields.h"
 
-enum http1_response_body { HTTP1_RESPONSE_NO_BODY, HTTP1_RESPONSE_LENGTH, HTTP1_RESPONSE_CHUNKED, HTTP1_RESPONSE_UNTIL_CLOSE };
+enum http1_response_body {
+    HTTP1_RESPONSE_NO_BODY,
+    HTTP1_RESPONSE_LENGTH,
+    HTTP1_RESPONSE_CHUNKED,
+    HTTP1_RESPONSE_UNTIL_CLOSE
+};
 
 struct http1_response {
-    uint16_t status;       /* 100 to 999 */
-    struct bytes reason;   /* empty: the standard phrase */
+    uint16_t status;                 /* 100 to 999 */
+    struct bytes reason;             /* empty: the standard phrase */
     const struct http_field *fields; /* names may be of any case; id is ignored */
     uint32_t field_count;
     struct bytes date;     /* IMF-fixdate for Date, used when the fields have none; empty: none is added */
@@ -35,7 +40,8 @@ struct http1_response {
 [[nodiscard]] int http1_response_encode(const struct http1_response *response, uint8_t *output, size_t capacity,
                                         uint32_t *ret_bad_field);
 
-/* "SIZE CRLF" of one chunk, at most HTTP1_CHUNK_HEAD_MAX octets; the chunk ends with CRLF, the body with 0 CRLF CRLF. */
+/* "SIZE CRLF" of one chunk, at most HTTP1_CHUNK_HEAD_MAX octets; the chunk ends with CRLF, the body with 0 CRLF CRLF.
+ */
 enum { HTTP1_CHUNK_HEAD_MAX = 18 };
 size_t http1_chunk_head(uint64_t chunk_bytes, uint8_t output[HTTP1_CHUNK_HEAD_MAX]);
 
@@ -44,7 +50,7 @@ const char *http1_reason(uint16_t status);
 
 /* A whole small answer of the server's own (head and a text/plain body of one line), always Connection: close unless
  * `keep_alive`. Returns octets written or -ENOSPC. `extra` is a ready field line with CRLF, or NULL. */
-[[nodiscard]] int http1_response_plain(uint16_t status, const char *text, const char *extra, bool keep_alive, bool head_only,
-                                       struct bytes date, uint8_t *output, size_t capacity);
+[[nodiscard]] int http1_response_plain(uint16_t status, const char *text, const char *extra, bool keep_alive,
+                                       bool head_only, struct bytes date, uint8_t *output, size_t capacity);
 
 #endif

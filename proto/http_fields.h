@@ -10,62 +10,62 @@
 #include "proto/bytes.h"
 
 /* X(symbol, "lower-case-name"), in any order; HTTP_FIELD_OTHER is 0. */
-#define HTTP_FIELDS(X)                                                                                                \
-    X(ACCEPT, "accept")                                                                                                \
-    X(ACCEPT_ENCODING, "accept-encoding")                                                                              \
-    X(ACCEPT_LANGUAGE, "accept-language")                                                                              \
-    X(AUTHORIZATION, "authorization")                                                                                  \
-    X(CACHE_CONTROL, "cache-control")                                                                                  \
-    X(CONNECTION, "connection")                                                                                        \
-    X(CONTENT_ENCODING, "content-encoding")                                                                            \
-    X(CONTENT_LENGTH, "content-length")                                                                                \
-    X(CONTENT_TYPE, "content-type")                                                                                    \
-    X(COOKIE, "cookie")                                                                                                \
-    X(DATE, "date")                                                                                                    \
-    X(DNT, "dnt")                                                                                                      \
-    X(EARLY_DATA, "early-data")                                                                                        \
-    X(EXPECT, "expect")                                                                                                \
-    X(FORWARDED, "forwarded")                                                                                          \
-    X(HOST, "host")                                                                                                    \
-    X(HTTP2_SETTINGS, "http2-settings")                                                                                \
-    X(IF_MATCH, "if-match")                                                                                            \
-    X(IF_MODIFIED_SINCE, "if-modified-since")                                                                          \
-    X(IF_NONE_MATCH, "if-none-match")                                                                                  \
-    X(IF_RANGE, "if-range")                                                                                            \
-    X(IF_UNMODIFIED_SINCE, "if-unmodified-since")                                                                      \
-    X(KEEP_ALIVE, "keep-alive")                                                                                        \
-    X(ORIGIN, "origin")                                                                                                \
-    X(PRAGMA, "pragma")                                                                                                \
-    X(PRIORITY, "priority")                                                                                            \
-    X(PROXY, "proxy")                                                                                                  \
-    X(PROXY_CONNECTION, "proxy-connection")                                                                            \
-    X(RANGE, "range")                                                                                                  \
-    X(REFERER, "referer")                                                                                              \
-    X(SEC_CH_UA, "sec-ch-ua")                                                                                          \
-    X(SEC_CH_UA_MOBILE, "sec-ch-ua-mobile")                                                                            \
-    X(SEC_CH_UA_PLATFORM, "sec-ch-ua-platform")                                                                        \
-    X(SEC_FETCH_DEST, "sec-fetch-dest")                                                                                \
-    X(SEC_FETCH_MODE, "sec-fetch-mode")                                                                                \
-    X(SEC_FETCH_SITE, "sec-fetch-site")                                                                                \
-    X(SEC_FETCH_USER, "sec-fetch-user")                                                                                \
-    X(SEC_WEBSOCKET_EXTENSIONS, "sec-websocket-extensions")                                                            \
-    X(SEC_WEBSOCKET_KEY, "sec-websocket-key")                                                                          \
-    X(SEC_WEBSOCKET_PROTOCOL, "sec-websocket-protocol")                                                                \
-    X(SEC_WEBSOCKET_VERSION, "sec-websocket-version")                                                                  \
-    X(SERVER, "server")                                                                                                \
-    X(TE, "te")                                                                                                        \
-    X(TRAILER, "trailer")                                                                                              \
-    X(TRANSFER_ENCODING, "transfer-encoding")                                                                          \
-    X(UPGRADE, "upgrade")                                                                                              \
-    X(UPGRADE_INSECURE_REQUESTS, "upgrade-insecure-requests")                                                          \
-    X(USER_AGENT, "user-agent")                                                                                        \
-    X(VIA, "via")                                                                                                      \
-    X(X_FORWARDED_FOR, "x-forwarded-for")                                                                              \
-    X(X_FORWARDED_HOST, "x-forwarded-host")                                                                            \
-    X(X_FORWARDED_PORT, "x-forwarded-port")                                                                            \
-    X(X_FORWARDED_PROTO, "x-forwarded-proto")                                                                          \
-    X(X_REAL_IP, "x-real-ip")                                                                                          \
-    X(X_REQUEST_ID, "x-request-id")                                                                                    \
+#define HTTP_FIELDS(X)                                        \
+    X(ACCEPT, "accept")                                       \
+    X(ACCEPT_ENCODING, "accept-encoding")                     \
+    X(ACCEPT_LANGUAGE, "accept-language")                     \
+    X(AUTHORIZATION, "authorization")                         \
+    X(CACHE_CONTROL, "cache-control")                         \
+    X(CONNECTION, "connection")                               \
+    X(CONTENT_ENCODING, "content-encoding")                   \
+    X(CONTENT_LENGTH, "content-length")                       \
+    X(CONTENT_TYPE, "content-type")                           \
+    X(COOKIE, "cookie")                                       \
+    X(DATE, "date")                                           \
+    X(DNT, "dnt")                                             \
+    X(EARLY_DATA, "early-data")                               \
+    X(EXPECT, "expect")                                       \
+    X(FORWARDED, "forwarded")                                 \
+    X(HOST, "host")                                           \
+    X(HTTP2_SETTINGS, "http2-settings")                       \
+    X(IF_MATCH, "if-match")                                   \
+    X(IF_MODIFIED_SINCE, "if-modified-since")                 \
+    X(IF_NONE_MATCH, "if-none-match")                         \
+    X(IF_RANGE, "if-range")                                   \
+    X(IF_UNMODIFIED_SINCE, "if-unmodified-since")             \
+    X(KEEP_ALIVE, "keep-alive")                               \
+    X(ORIGIN, "origin")                                       \
+    X(PRAGMA, "pragma")                                       \
+    X(PRIORITY, "priority")                                   \
+    X(PROXY, "proxy")                                         \
+    X(PROXY_CONNECTION, "proxy-connection")                   \
+    X(RANGE, "range")                                         \
+    X(REFERER, "referer")                                     \
+    X(SEC_CH_UA, "sec-ch-ua")                                 \
+    X(SEC_CH_UA_MOBILE, "sec-ch-ua-mobile")                   \
+    X(SEC_CH_UA_PLATFORM, "sec-ch-ua-platform")               \
+    X(SEC_FETCH_DEST, "sec-fetch-dest")                       \
+    X(SEC_FETCH_MODE, "sec-fetch-mode")                       \
+    X(SEC_FETCH_SITE, "sec-fetch-site")                       \
+    X(SEC_FETCH_USER, "sec-fetch-user")                       \
+    X(SEC_WEBSOCKET_EXTENSIONS, "sec-websocket-extensions")   \
+    X(SEC_WEBSOCKET_KEY, "sec-websocket-key")                 \
+    X(SEC_WEBSOCKET_PROTOCOL, "sec-websocket-protocol")       \
+    X(SEC_WEBSOCKET_VERSION, "sec-websocket-version")         \
+    X(SERVER, "server")                                       \
+    X(TE, "te")                                               \
+    X(TRAILER, "trailer")                                     \
+    X(TRANSFER_ENCODING, "transfer-encoding")                 \
+    X(UPGRADE, "upgrade")                                     \
+    X(UPGRADE_INSECURE_REQUESTS, "upgrade-insecure-requests") \
+    X(USER_AGENT, "user-agent")                               \
+    X(VIA, "via")                                             \
+    X(X_FORWARDED_FOR, "x-forwarded-for")                     \
+    X(X_FORWARDED_HOST, "x-forwarded-host")                   \
+    X(X_FORWARDED_PORT, "x-forwarded-port")                   \
+    X(X_FORWARDED_PROTO, "x-forwarded-proto")                 \
+    X(X_REAL_IP, "x-real-ip")                                 \
+    X(X_REQUEST_ID, "x-request-id")                           \
     X(X_REQUESTED_WITH, "x-requested-with")
 
 enum http_field_id {
@@ -73,14 +73,14 @@ enum http_field_id {
 #define HTTP_FIELD_ENUM(symbol, name) HTTP_FIELD_##symbol,
     HTTP_FIELDS(HTTP_FIELD_ENUM)
 #undef HTTP_FIELD_ENUM
-    HTTP_FIELD_COUNT
+        HTTP_FIELD_COUNT
 };
 
 /* One field of a message; both spans point into the message's own bytes. `name` is in lower case. */
 struct http_field {
     struct bytes name;
     struct bytes value;
-    uint16_t id; /* enum http_field_id */
+    uint16_t id;         /* enum http_field_id */
     bool has_underscore; /* H1-32: such a name would pass for the dashed one in a CGI environment */
 };
 

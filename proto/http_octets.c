@@ -45,6 +45,18 @@ size_t http_control_find_plain(const uint8_t *data, size_t from, size_t length)
     return from;
 }
 
+size_t http_name_lower_plain(uint8_t *data, size_t length)
+{
+    size_t at = 0;
+    for (; at < length; at++) {
+        uint8_t lower = http_lower_tchar[data[at]];
+        if (lower == 0)
+            break;
+        data[at] = lower;
+    }
+    return at;
+}
+
 #if HTTP_OCTETS_X86
 
 /* One bit per octet that is a control. */
@@ -108,7 +120,51 @@ size_t http_control_find(const uint8_t *data, size_t from, size_t length)
     return http_control_find_avx2(data, from, length);
 }
 
+/* All ones in the octets from `first` to `last`: moved to the low end of the signed numbers, one comparison tells. */
+static inline __m128i in_range(__m128i octets, char first, char last)
+{
+    __m128i moved = _mm_add_epi8(octets, _mm_set1_epi8((char)(INT8_MIN - first)));
+    return _mm_cmplt_epi8(moved, _mm_set1_epi8((char)(INT8_MIN + last - first + 1)));
+}
+
+size_t http_name_lower_sse2(uint8_t *data, size_t length, size_t readable)
+{
+    const __m128i places = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m128i lower_bit = _mm_set1_epi8(0x20);
+    size_t at = 0;
+    while (at < length && readable - at >= 16) {
+        __m128i octets = _mm_loadu_si128((const __m128i *)(const void *)(data + at));
+        __m128i letters = in_range(_mm_or_si128(octets, lower_bit), 'a', 'z');
+        __m128i digits_and_dash = _mm_or_si128(in_range(octets, '0', '9'), _mm_cmpeq_epi8(octets, _mm_set1_epi8('-')));
+        /* Real names are letters, digits and dashes; the table knows the rest. */
+        unsigned common = (unsigned)_mm_movemask_epi8(_mm_or_si128(letters, digits_and_dash));
+        size_t count = (size_t)__builtin_ctz(~common);
+        if (count > length - at)
+            count = length - at;
+        __m128i counted = _mm_cmpgt_epi8(_mm_set1_epi8((char)count), places);
+        __m128i to_lower = _mm_and_si128(_mm_and_si128(letters, counted), lower_bit);
+        _mm_storeu_si128((__m128i *)(void *)(data + at), _mm_or_si128(octets, to_lower));
+        at += count;
+        if (count < 16)
+            break;
+    }
+    if (at < length && data[at] == ':')
+        return at;
+    return at + http_name_lower_plain(data + at, length - at);
+}
+
+size_t http_name_lower(uint8_t *data, size_t length, size_t readable)
+{
+    return http_name_lower_sse2(data, length, readable);
+}
+
 #else
+
+size_t http_name_lower(uint8_t *data, size_t length, size_t readable)
+{
+    (void)readable;
+    return http_name_lower_plain(data, length);
+}
 
 size_t http_control_find(const uint8_t *data, size_t from, size_t length)
 {

@@ -1,7 +1,7 @@
 /*
  * HTTP octets: what each of the 256 octets may be, as tables, and the scan for control octets.
  *
- * Private to proto/. The scan has three implementations that must agree; a test and a fuzzer compare them.
+ * Private to proto/. What has several implementations must agree octet for octet; a test and a fuzzer compare them.
  */
 #ifndef PROTO_HTTP_OCTETS_H
 #define PROTO_HTTP_OCTETS_H
@@ -41,11 +41,19 @@ static inline bool http_octet_is(uint8_t octet, unsigned classes)
  */
 size_t http_control_find(const uint8_t *data, size_t from, size_t length);
 
+/*
+ * Puts the octets that may stand in a token, from data[0] on, in lower case where they stand, and returns how many they
+ * are, at most `length`. `readable` octets, `length` or more, may be read and written back as they are.
+ */
+size_t http_name_lower(uint8_t *data, size_t length, size_t readable);
+
 size_t http_control_find_plain(const uint8_t *data, size_t from, size_t length);
+size_t http_name_lower_plain(uint8_t *data, size_t length);
 #if HTTP_OCTETS_X86
 size_t http_control_find_sse2(const uint8_t *data, size_t from, size_t length);
 size_t http_control_find_avx2(const uint8_t *data, size_t from, size_t length);
 bool http_control_has_avx2(void);
+size_t http_name_lower_sse2(uint8_t *data, size_t length, size_t readable);
 #endif
 
 #endif

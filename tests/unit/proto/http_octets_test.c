@@ -118,12 +118,40 @@ static void token_octets_are_those_of_rfc_9110_in_lower_case(void **state)
     }
 }
 
+/* Every octet at every place of names of every length, with more text behind them that must not change. */
+static void names_are_put_in_lower_case_alike_up_to_their_end(void **state)
+{
+    (void)state;
+    enum { ROOM = 80 };
+    struct guarded memory = guarded_create(ROOM), plain_memory = guarded_create(ROOM);
+    for (size_t readable = 1; readable <= ROOM; readable += readable < 40 ? 1 : 9) {
+        for (size_t at = 0; at < readable; at += 1 + readable / 20) {
+            for (unsigned octet = 0; octet < 256; octet++) {
+                uint8_t text[ROOM];
+                memset(text, octet % 2 ? 'Q' : 'z', readable);
+                text[at] = (uint8_t)octet;
+                size_t length = octet % 3 ? readable : at + (readable - at) / 2;
+                uint8_t *plain = guarded_place(&plain_memory, text, readable);
+                uint8_t *vector = guarded_place(&memory, text, readable);
+                size_t expected = http_name_lower_plain(plain, length);
+                assert_int_equal(expected, at < length && http_lower_tchar[octet] == 0 ? at : length);
+                assert_int_equal(http_name_lower(vector, length, readable), expected);
+                assert_memory_equal(vector, plain, readable);
+                assert_memory_equal(vector + expected, text + expected, readable - expected);
+            }
+        }
+    }
+    guarded_destroy(&memory);
+    guarded_destroy(&plain_memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_octet_is_found_or_passed_alike_at_every_place),
         cmocka_unit_test(nothing_before_the_start_is_found),
         cmocka_unit_test(the_first_of_several_is_found),
+        cmocka_unit_test(names_are_put_in_lower_case_alike_up_to_their_end),
         cmocka_unit_test(classes_are_those_of_the_grammar),
         cmocka_unit_test(token_octets_are_those_of_rfc_9110_in_lower_case),
     };
