@@ -81,11 +81,16 @@ static const char *kind_name(enum settings_file_kind kind)
     return names[kind];
 }
 
-/* The child keeps `answer_fd` under its number: closing on exec is undone for this one descriptor. */
+/*
+ * What a file prints goes to standard error, since --print-config promises TOML on the other. The child keeps
+ * `answer_fd` under its number: closing on exec is undone for this one descriptor.
+ */
 static int add_actions(posix_spawn_file_actions_t *actions, const struct settings_file *file, int answer_fd)
 {
     int result = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 
+    if (result == 0)
+        result = posix_spawn_file_actions_adddup2(actions, STDERR_FILENO, STDOUT_FILENO);
     if (result == 0)
         result = posix_spawn_file_actions_adddup2(actions, answer_fd, answer_fd);
     if (result == 0)
