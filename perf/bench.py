@@ -106,7 +106,7 @@ class Bench:
                     continue
                 try:
                     runs[name].append(run(name))
-                except (RuntimeError, OSError) as error:
+                except (RuntimeError, OSError, ValueError) as error:
                     failures[name] = str(error)
                     runs[name].clear()
                     print(f"  {name}: {error}", file=sys.stderr)

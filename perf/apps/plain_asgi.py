@@ -40,9 +40,8 @@ async def download(scope, receive, send):
     pieces = int(scope["query_string"])
     headers = [(b"content-length", str(pieces * len(PIECE)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for _ in range(pieces):
-        await send({"type": "http.response.body", "body": PIECE, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    for left in range(pieces - 1, -1, -1):
+        await send({"type": "http.response.body", "body": PIECE, "more_body": left > 0})
 
 
 async def upload(scope, receive, send):

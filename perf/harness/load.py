@@ -17,6 +17,7 @@ class Load:
     server: str
     rate: float
     cpu_us: float
+    server_cpu: float  # CPUs in use; well below the CPUs it has, with a closed loop, means a disturbed machine
     p50_us: float
     p99_us: float
     p999_us: float
@@ -72,6 +73,7 @@ def run_load(
         server=server.name,
         rate=result["rate"],
         cpu_us=span.cpu / max(result["answers"], 1) * 1e6,
+        server_cpu=span.cpu / span.seconds,
         p50_us=result["p50_us"],
         p99_us=result["p99_us"],
         p999_us=result["p999_us"],

@@ -58,7 +58,8 @@ class MemoryWatch:
         self.thread.join()
 
 
-def _read_head(connection: socket.socket) -> tuple[int, bytes]:
+def _read_head(connection: socket.socket) -> tuple[int | None, bytes]:
+    """The Content-Length, None for a chunked body, and what came of the body."""
     data = b""
     while b"\r\n\r\n" not in data:
         part = connection.recv(65536)
@@ -69,8 +70,7 @@ def _read_head(connection: socket.socket) -> tuple[int, bytes]:
     lines = head.decode("latin-1").lower().split("\r\n")
     if " 200" not in lines[0]:
         raise ConnectionError(lines[0])
-    length = next(int(line.split(":")[1]) for line in lines if line.startswith("content-length:"))
-    return length, rest
+    return next((int(line.split(":")[1]) for line in lines if line.startswith("content-length:")), None), rest
 
 
 def _expected_digest(pieces: int) -> str:
@@ -80,9 +80,23 @@ def _expected_digest(pieces: int) -> str:
     return digest.hexdigest()
 
 
+def _discard_chunked(connection: socket.socket, expected: int, rest: bytes) -> None:
+    """Reads to the last chunk, which cannot come before `expected` octets."""
+    count, tail = len(rest), rest[-7:]
+    while count < expected or not tail.endswith(b"\r\n0\r\n\r\n"):
+        part = connection.recv(1 << 20)
+        if not part:
+            raise ConnectionError(f"closed after {count} octets")
+        count += len(part)
+        tail = (tail + part)[-7:]
+
+
 def _download(connection: socket.socket, pieces: int, verify: bool) -> bool | None:
     connection.sendall(f"GET /download?{pieces} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     length, rest = _read_head(connection)
+    if length is None:
+        _discard_chunked(connection, pieces * len(PIECE), rest)
+        return None
     digest = hashlib.sha256(rest) if verify else None
     missing = length - len(rest)
     buffer = memoryview(bytearray(1 << 20))
