@@ -4,9 +4,10 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-enum { COMPLAINT_INTERVAL_MS = 60'000, EVICT_AT_ONCE = 8 };
+enum { COMPLAINT_INTERVAL_MS = 60'000, EVICT_AT_ONCE = 8, LAST_ACCEPTS_MAX = 1'024 };
 
 void acceptor_init(struct acceptor *acceptor, struct connections *connections,
                    void (*on_accepted)(struct connection *connection, void *context), void *context)
@@ -17,7 +18,8 @@ void acceptor_init(struct acceptor *acceptor, struct connections *connections,
 void acceptor_deinit(struct acceptor *acceptor)
 {
     for (uint32_t i = 0; i < acceptor->count; i++)
-        close(acceptor->listeners[i].fd);
+        if (acceptor->listeners[i].fd >= 0)
+            close(acceptor->listeners[i].fd);
     *acceptor = (struct acceptor){};
 }
 
@@ -30,6 +32,7 @@ int acceptor_add(struct acceptor *acceptor, const struct control_listener *liste
     struct connection_listener *added = &acceptor->listeners[acceptor->count++];
     *added = (struct connection_listener){
         .fd = fd,
+        .is_shared = (listener->flags & CONTROL_LISTENER_SHARED) != 0,
         .is_unix = (listener->flags & CONTROL_LISTENER_UNIX) != 0,
         .port = (uint16_t)listener->server_port,
     };
@@ -88,23 +91,57 @@ static void disarm(struct acceptor *acceptor)
             ring_cancel(acceptor->connections->core->ring, token_of(i));
 }
 
-void acceptor_stop(struct acceptor *acceptor)
+static void accepted(struct acceptor *acceptor, const struct connection_listener *listener, int fd)
 {
-    acceptor->stopped = true;
-    acceptor->retry_ms = 0;
-    disarm(acceptor);
-}
-
-static void accepted(struct acceptor *acceptor, const struct ring_event *event)
-{
-    const struct connection_listener *listener = &acceptor->listeners[ring_token_index(event->token)];
     metrics_add(acceptor->connections->core->metrics, METRIC_CONNECTIONS_ACCEPTED, 1);
-    struct connection *connection = connection_create(acceptor->connections, event->result, listener);
+    struct connection *connection = connection_create(acceptor->connections, fd, listener);
     if (connection == NULL) {
         complain(acceptor, "there is no memory for another connection");
         return;
     }
     acceptor->on_accepted(connection, acceptor->context);
+}
+
+/* Nobody else will take what waits in the kernel's queue of a socket that is ours alone; closing it would reset them.
+ * Bounded, for the queue fills up while it is emptied. */
+static void take_the_last(struct acceptor *acceptor, const struct connection_listener *listener)
+{
+    for (int i = 0; i < LAST_ACCEPTS_MAX && !full(acceptor); i++) {
+        int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
+            return;
+        accepted(acceptor, listener, fd);
+    }
+}
+
+/* The supervisor has closed its copy before: this is the last one, and clients are refused from now on. */
+static void close_listener(struct acceptor *acceptor, struct connection_listener *listener)
+{
+    if (listener->fd < 0)
+        return;
+    if (!listener->is_shared)
+        take_the_last(acceptor, listener);
+    close(listener->fd);
+    listener->fd = -1;
+}
+
+/* An armed one is closed once its accept has ended: until then the kernel holds the socket open. */
+void acceptor_stop(struct acceptor *acceptor)
+{
+    acceptor->stopped = true;
+    acceptor->retry_ms = 0;
+    disarm(acceptor);
+    for (uint32_t i = 0; i < acceptor->count; i++)
+        if (!acceptor->listeners[i].armed)
+            close_listener(acceptor, &acceptor->listeners[i]);
+}
+
+bool acceptor_is_closed(const struct acceptor *acceptor)
+{
+    for (uint32_t i = 0; i < acceptor->count; i++)
+        if (acceptor->listeners[i].fd >= 0)
+            return false;
+    return true;
 }
 
 /* RES-10: out of descriptors the accept ends with an error; arming it again at once would only spin. */
@@ -141,9 +178,14 @@ void acceptor_on_accept(struct acceptor *acceptor, const struct ring_event *even
     if (!event->more)
         acceptor->listeners[index].armed = false;
     if (event->result >= 0)
-        accepted(acceptor, event);
+        accepted(acceptor, &acceptor->listeners[index], event->result);
     else
         failed(acceptor, event->result);
+    if (acceptor->stopped) {
+        if (!event->more)
+            close_listener(acceptor, &acceptor->listeners[index]);
+        return;
+    }
     if (full(acceptor))
         disarm(acceptor);
     if (!acceptor->listeners[index].armed && acceptor->retry_ms == 0)

@@ -36,7 +36,10 @@ void acceptor_deinit(struct acceptor *acceptor);
 
 /* Arms what is not armed, unless there is no room. */
 void acceptor_start(struct acceptor *acceptor);
+
+/* Takes what waits already, then closes the sockets; acceptor_is_closed() once the kernel has let them go. */
 void acceptor_stop(struct acceptor *acceptor);
+bool acceptor_is_closed(const struct acceptor *acceptor);
 
 /* Tries again what was paused. When to call next, or UINT64_MAX. */
 uint64_t acceptor_turn(struct acceptor *acceptor);

@@ -56,6 +56,7 @@ struct connection_output {
 struct connection_listener {
     int fd;
     bool is_unix;
+    bool is_shared; /* others accept from it too */
     bool armed;
     uint16_t port;
     char server[SLOT_ADDRESS_BYTES];

@@ -475,7 +475,8 @@ static int turn(struct io_process *io)
 static bool is_over(const struct io_process *io)
 {
     return io->state == IO_STOPPED || (io->state == IO_DRAINING && io->connections.live == 0 &&
-                                       io->core.exchanges.live == 0 && !io->access_log_writing);
+                                       io->core.exchanges.live == 0 && acceptor_is_closed(&io->acceptor) &&
+                                       !io->access_log_writing);
 }
 
 static int serve(struct io_process *io)
