@@ -1,8 +1,8 @@
 """Reads one settings file for uroboros and writes what it says to a descriptor.
 
 Run by the file reader as `python -c THIS KIND NAME DESCRIPTOR TABLES`: KIND is toml, python or module, TABLES the names
-of settings whose value is a table, separated by commas. The file may print, hang or exit: the answer has a descriptor to
-itself, and the daemon has a clock.
+of settings whose value is a table, separated by commas. The file may print, hang or exit: the answer has a descriptor
+to itself, and the daemon has a clock.
 
 The answer is a run of records. A record is a letter, the count of its strings, and the strings, each behind its length;
 numbers are four bytes, little end first:
