@@ -260,7 +260,7 @@ def test_a_process_that_is_told_to_terminate_is_replaced_and_ends_what_it_has_be
     (old,) = server.app_processes()
     with Parallel() as clients:
         clients.start(server.get, "/sleep?1")
-        wait_for_event(server, "sleeping")
+        server.wait_for_log(r"\bsleeping$")
         os.kill(old, signal.SIGTERM)
         server.wait_for_exit_of(old)
     assert clients.results[0].body == b"slept\n"
