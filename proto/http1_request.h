@@ -1,8 +1,8 @@
 /*
  * HTTP/1 request head: request line and fields, RFC 9112, strict (security.md rows H1-01 to H1-39).
  *
- * Pure: bytes in, spans of the same bytes out. The head is parsed in place once it is complete; until then a call
- * only looks at the octets that are new, so a client that sends one octet at a time costs one look per octet.
+ * Pure: bytes in, spans of the same bytes out. Each line is parsed in place once it is complete; a call only looks at
+ * the octets that are new, so a client that sends one octet at a time costs one look per octet.
  * Field names are put in lower case in the input itself, which is why the input is writable.
  */
 #ifndef PROTO_HTTP1_REQUEST_H
@@ -38,13 +38,12 @@ struct http1_request {
     struct bytes authority; /* absolute-form only, else empty */
     struct bytes host;      /* value of Host, or empty (HTTP/1.0 only) */
     enum http1_target_form target_form;
-    uint8_t version_minor; /* 0 or 1 */
-    bool target_is_https;  /* absolute-form with the https scheme */
-    bool keep_alive;       /* RFC 9112 9.3 */
-    bool expect_continue;  /* Expect: 100-continue on HTTP/1.1 */
-    bool
-        upgrade_websocket; /* Connection: upgrade with Upgrade: websocket; key, version, method are checked elsewhere */
-    bool te_trailers;      /* TE: trailers */
+    uint8_t version_minor;  /* 0 or 1 */
+    bool target_is_https;   /* absolute-form with the https scheme */
+    bool keep_alive;        /* RFC 9112 9.3 */
+    bool expect_continue;   /* Expect: 100-continue on HTTP/1.1 */
+    bool upgrade_websocket; /* Connection: upgrade, Upgrade: websocket; method, key, version are checked elsewhere */
+    bool te_trailers;       /* TE: trailers */
     enum http1_body_kind body_kind;
     uint64_t content_length; /* HTTP1_BODY_LENGTH only */
     uint32_t field_count;
@@ -69,9 +68,10 @@ void http1_request_init(struct http1_request *request, struct http_field *fields
 
 /*
  * Parses the head that begins at input.data[0] of `length` octets. Call again with the same octets and more after
- * them (they may have moved) until the answer is not HTTP1_NEED_MORE. *ret_consumed is the length of the head with
- * its final empty line, and of up to eight empty lines before it (RFC 9112 2.2); untouched unless HTTP1_HEAD_READY.
- * A limit is answered as soon as it is passed, not at the end of the head.
+ * them (they may have moved, or be a copy made before an earlier call) until the answer is not HTTP1_NEED_MORE.
+ * *ret_consumed is the length of the head with its final empty line, and of up to eight empty lines before it (RFC
+ * 9112 2.2); untouched unless HTTP1_HEAD_READY. A limit is answered as soon as it is passed, not at the end of the
+ * head.
  */
 [[nodiscard]] enum http1_progress http1_request_feed(struct http1_request *request, const struct http1_limits *limits,
                                                      uint8_t *input, size_t length, size_t *ret_consumed);
