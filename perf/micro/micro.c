@@ -1,0 +1,203 @@
+/*
+ * Micro: one operation of the request path, done N times and nothing else.
+ *
+ *   perf_micro CASE N
+ *
+ * check.py runs it under callgrind with N and with 2N; the difference is the operation's price in instructions, the
+ * same on every run, which a clock on a shared machine never is.
+ */
+#include "daemon/exchange/doorbell.h"
+#include "daemon/exchange/field_block.h"
+#include "daemon/exchange/layout.h"
+#include "proto/http1_request.h"
+#include "proto/http1_response.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { FIELDS_MAX = 100, SLOTS = 64 };
+
+static const struct http1_limits LIMITS = {.request_line_max = 8'190,
+                                           .field_size_max = 8'190,
+                                           .field_count_max = FIELDS_MAX,
+                                           .head_bytes_max = 65'536,
+                                           .method_bytes_max = 32};
+
+static const char WRK_REQUEST[] = "GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n";
+
+/* What a browser sends to a site that knows it. */
+static const char BROWSER_REQUEST[] =
+    "GET /articles/2026/11/how-a-snake-eats-its-tail?utm_source=feed&page=2 HTTP/1.1\r\n"
+    "Host: www.example.com\r\n"
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+    "Accept-Language: en-US,en;q=0.5\r\n"
+    "Accept-Encoding: gzip, deflate, br, zstd\r\n"
+    "Referer: https://www.example.com/articles/\r\n"
+    "Connection: keep-alive\r\n"
+    "Cookie: session=eyJ1c2VyIjo0Mn0.ZzQ1Ng.dGhlIHNpZ25hdHVyZQ; theme=dark; consent=yes\r\n"
+    "Upgrade-Insecure-Requests: 1\r\n"
+    "Sec-Fetch-Dest: document\r\n"
+    "Sec-Fetch-Mode: navigate\r\n"
+    "Sec-Fetch-Site: same-origin\r\n"
+    "Priority: u=0, i\r\n"
+    "\r\n";
+
+/* ---- the parser ---- */
+
+/* The parser writes into its input (field names in lower case), so each round gets a fresh copy. */
+static void parse(const char *text, size_t length, uint32_t count)
+{
+    static uint8_t input[4'096];
+    static struct http_field fields[FIELDS_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        struct http1_request request;
+        size_t consumed;
+        memcpy(input, text, length);
+        http1_request_init(&request, fields, FIELDS_MAX);
+        enum http1_progress progress = http1_request_feed(&request, &LIMITS, input, length, &consumed);
+        assert(progress == HTTP1_HEAD_READY && consumed == length);
+    }
+}
+
+static void parse_wrk(uint32_t count)
+{
+    parse(WRK_REQUEST, sizeof WRK_REQUEST - 1, count);
+}
+
+static void parse_browser(uint32_t count)
+{
+    parse(BROWSER_REQUEST, sizeof BROWSER_REQUEST - 1, count);
+}
+
+/* ---- the response ---- */
+
+static void encode(uint32_t count)
+{
+    const struct http_field fields[] = {
+        {.name = BYTES_LITERAL("Content-Type"), .value = BYTES_LITERAL("text/html; charset=utf-8")},
+        {.name = BYTES_LITERAL("Content-Length"), .value = BYTES_LITERAL("13")},
+        {.name = BYTES_LITERAL("Cache-Control"), .value = BYTES_LITERAL("no-cache")},
+    };
+    const struct http1_response response = {.status = 200,
+                                            .fields = fields,
+                                            .field_count = 3,
+                                            .date = BYTES_LITERAL("Sun, 22 Nov 2026 17:00:00 GMT"),
+                                            .server = BYTES_LITERAL("uroboros"),
+                                            .version_minor = 1,
+                                            .keep_alive = true,
+                                            .body = HTTP1_RESPONSE_LENGTH,
+                                            .content_length = 13,
+                                            .add_content_length = true};
+    uint8_t output[1'024];
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t bad_field;
+        int length = http1_response_encode(&response, output, sizeof output, &bad_field);
+        assert(length > 0);
+    }
+}
+
+static void field_block(uint32_t count)
+{
+    uint8_t block[256];
+    struct http_field fields[4];
+    for (uint32_t i = 0; i < count; i++) {
+        size_t used = 0;
+        bool fits =
+            field_block_append(block, sizeof block, &used, BYTES_LITERAL("Content-Type"), BYTES_LITERAL("text/plain"));
+        fits &= field_block_append(block, sizeof block, &used, BYTES_LITERAL("Content-Length"), BYTES_LITERAL("13"));
+        int read = field_block_read(bytes_of(block, used), fields, 4);
+        assert(fits && read == 2);
+    }
+}
+
+/* ---- the exchange ---- */
+
+static const struct exchange_shape SHAPE = {.version = EXCHANGE_VERSION,
+                                            .rings = 1,
+                                            .apps = 1,
+                                            .slots = SLOTS,
+                                            .fields_max = FIELDS_MAX,
+                                            .request_entries = 256,
+                                            .reply_entries = 256,
+                                            .recv_buffers = 1,
+                                            .upload_buffers = 1,
+                                            .outbound_small = 64};
+
+struct exchange {
+    struct arena inbound, outbound, pair_memory;
+    struct pair_page *pair;
+    struct spsc_writer requests, replies;
+    struct spsc_reader request_reader, reply_reader;
+};
+
+static void exchange_init(struct exchange *exchange)
+{
+    struct inbound_layout in;
+    struct outbound_layout out;
+    inbound_layout_compute(&SHAPE, &in);
+    outbound_layout_compute(&SHAPE, &out);
+    int r = arena_create(&exchange->inbound, "inbound", in.bytes, ARENA_SEAL_WRITER) |
+            arena_create(&exchange->outbound, "outbound", out.bytes, ARENA_SEAL_SIZE) |
+            arena_create(&exchange->pair_memory, "pair", pair_page_bytes(&SHAPE), ARENA_SEAL_SIZE);
+    assert(r == 0);
+    exchange->pair = (struct pair_page *)(void *)exchange->pair_memory.base;
+    layout_request_writer(&SHAPE, &exchange->inbound, &exchange->outbound, 0, 0, 1, &exchange->requests);
+    layout_request_reader(&SHAPE, &exchange->inbound, &exchange->outbound, 0, 0, 1, &exchange->request_reader);
+    layout_reply_writer(&SHAPE, &exchange->inbound, &exchange->outbound, 0, 0, 1, &exchange->replies);
+    layout_reply_reader(&SHAPE, &exchange->inbound, &exchange->outbound, 0, 0, 1, &exchange->reply_reader);
+}
+
+/* One request over and one answer back, both sides' instructions, nobody asleep. */
+static void hop(struct exchange *exchange, uint32_t slot, uint32_t generation)
+{
+    _Atomic uint32_t *claim = &exchange->pair->claims[slot];
+    struct message message = {.kind = MESSAGE_REQUEST, .slot = slot, .generation = generation};
+    slot_claim_set(claim, generation, SLOT_QUEUED);
+    bool pushed = spsc_push(&exchange->requests, &message);
+    doorbell_ring(&exchange->pair->app_sleeping, -1);
+    int popped = spsc_pop(&exchange->request_reader, &message);
+    bool begun = slot_claim_take(claim, message.generation, SLOT_BEGUN);
+    message.kind = MESSAGE_RESPONSE;
+    message.flags = MESSAGE_END | MESSAGE_WAS_DONE;
+    pushed &= spsc_push(&exchange->replies, &message);
+    doorbell_ring(&exchange->pair->io_sleeping, -1);
+    popped += spsc_pop(&exchange->reply_reader, &message);
+    slot_claim_set(claim, generation, SLOT_FREE);
+    assert(pushed && begun && popped == 2);
+}
+
+static void exchange_hop(uint32_t count)
+{
+    struct exchange exchange;
+    exchange_init(&exchange);
+    for (uint32_t i = 0; i < count; i++)
+        hop(&exchange, i % SLOTS, i / SLOTS + 1);
+    arena_deinit(&exchange.inbound);
+    arena_deinit(&exchange.outbound);
+    arena_deinit(&exchange.pair_memory);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(uint32_t count);
+} CASES[] = {
+    {"parse_wrk", parse_wrk},     {"parse_browser", parse_browser}, {"response_encode", encode},
+    {"field_block", field_block}, {"exchange_hop", exchange_hop},
+};
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; argc == 3 && i < sizeof CASES / sizeof CASES[0]; i++) {
+        if (strcmp(argv[1], CASES[i].name) != 0)
+            continue;
+        CASES[i].run((uint32_t)strtoul(argv[2], NULL, 10));
+        return 0;
+    }
+    fprintf(stderr, "usage: perf_micro CASE N, with one of:");
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++)
+        fprintf(stderr, " %s", CASES[i].name);
+    fprintf(stderr, "\n");
+    return 2;
+}
