@@ -43,6 +43,12 @@ int buffer_pool_init(struct buffer_pool *pool, struct ring *ring, const struct a
     return r;
 }
 
+void buffer_pool_detach(struct buffer_pool *pool)
+{
+    pool->receive.ring = NULL;
+    pool->upload.ring = NULL;
+}
+
 void buffer_pool_deinit(struct buffer_pool *pool)
 {
     free(pool->receive.holders);
@@ -107,10 +113,12 @@ static void give_back(struct buffer_pool *pool, struct loan loan)
         return;
     }
     struct buffer_group *group = group_of(pool, loan.kind);
+    group->lent--;
+    if (group->ring == NULL)
+        return;
     ring_buffer_add(group->ring, group->count, group->memory + (size_t)loan.id * group->bytes, group->bytes,
                     (uint16_t)loan.id, group->added);
     group->added++;
-    group->lent--;
 }
 
 void buffer_pool_drop(struct buffer_pool *pool, struct loan *loan)

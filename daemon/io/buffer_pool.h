@@ -44,6 +44,8 @@ struct buffer_pool {
 
 [[nodiscard]] int buffer_pool_init(struct buffer_pool *pool, struct ring *ring, const struct arena *inbound,
                                    const struct exchange_shape *shape);
+/* The ring is about to go: what comes back from now on stays here. */
+void buffer_pool_detach(struct buffer_pool *pool);
 void buffer_pool_deinit(struct buffer_pool *pool);
 
 /* A receive completed into buffer `id` of `group`; the caller now holds it. NULL for a number the kernel never had. */

@@ -23,8 +23,26 @@ int connections_init(struct connections *connections, struct io_core *core, cons
     return 0;
 }
 
+/* Connections that are still there when the process stops at once; the ring is gone, so nothing is in flight. */
+static void drop_all(struct connections *connections)
+{
+    for (uint32_t i = 0; i < connections->allocated; i++) {
+        struct connection *connection = connections->by_index[i];
+        if (connection == NULL)
+            continue;
+        connection->send_in_flight = false;
+        connection->state = CONNECTION_CLOSING;
+        if (connection->session != NULL) {
+            connection->protocol->on_close(connection);
+            connection->protocol->on_freed(connection);
+        }
+        close(connection->fd);
+    }
+}
+
 void connections_deinit(struct connections *connections)
 {
+    drop_all(connections);
     slab_deinit(&connections->records);
     free(connections->by_index);
     free(connections->free_indices);

@@ -5,6 +5,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
+
+enum { PARTIAL_BYTES_FIRST = 256 };
 
 /* How one step of parsing ended. */
 enum step {
@@ -69,15 +72,6 @@ static void take(struct http1_session *session, uint32_t length)
     slab_give_back(&core->bodies, segment);
 }
 
-void http1_input_clear(struct http1_session *session)
-{
-    while (session->input_first != NULL)
-        take(session, session->input_first->length);
-    buffer_pool_drop(&session->all->core->buffers, &session->partial_loan);
-    session->partial = NULL;
-    session->partial_bytes = 0;
-}
-
 static void starve(struct http1_session *session)
 {
     struct http1_sessions *all = session->all;
@@ -92,24 +86,56 @@ static void starve(struct http1_session *session)
     all->starved_last = session;
 }
 
-/* ---- a head that is cut across buffers -------------------------------------------------------------------------- */
+/* ---- a head that is cut across buffers --------------------------------------------------------------------------
+ *
+ * It gathers in private memory, as large as what has come: a thousand clients that send an octet a minute cost their
+ * octets, and not a block of the arena each. When it is complete it moves into a staging block.
+ */
 
-static bool grow_partial(struct http1_session *session)
+static bool grow_partial(struct http1_session *session, uint32_t wanted)
 {
-    struct buffer_pool *buffers = &session->all->core->buffers;
-    struct loan loan;
-    uint8_t *memory;
-    uint32_t capacity;
-    uint32_t wanted = session->partial == NULL ? (uint32_t)LAYOUT_SMALL_BLOCK_BYTES : session->partial_capacity + 1;
-    if (wanted > LAYOUT_LARGE_BLOCK_BYTES || buffer_pool_stage(buffers, wanted, &loan, &memory, &capacity) < 0)
+    uint32_t capacity = session->partial_capacity == 0 ? PARTIAL_BYTES_FIRST : session->partial_capacity;
+    while (capacity < wanted)
+        capacity *= 2;
+    if (capacity > LAYOUT_LARGE_BLOCK_BYTES)
+        capacity = LAYOUT_LARGE_BLOCK_BYTES;
+    uint8_t *memory = realloc(session->partial, capacity);
+    if (memory == NULL)
         return false;
-    if (session->partial != NULL)
-        memcpy(memory, session->partial, session->partial_bytes);
-    buffer_pool_drop(buffers, &session->partial_loan);
-    session->partial_loan = loan;
     session->partial = memory;
     session->partial_capacity = capacity;
     return true;
+}
+
+/* The parser has cut some fields already; between two feeds the shared array is other sessions'. */
+static bool keep_fields(struct http1_session *session)
+{
+    if (session->partial_fields != NULL)
+        return true;
+    const size_t capacity = session->parser.fields_capacity;
+    session->partial_fields = calloc(capacity, sizeof *session->partial_fields);
+    if (session->partial_fields == NULL)
+        return false;
+    memcpy(session->partial_fields, session->parser.fields,
+           session->parser.field_count * sizeof *session->partial_fields);
+    session->parser.fields = session->partial_fields;
+    return true;
+}
+
+static void free_partial(struct http1_session *session)
+{
+    free(session->partial);
+    free(session->partial_fields);
+    session->partial = NULL;
+    session->partial_fields = NULL;
+    session->partial_bytes = session->partial_capacity = 0;
+}
+
+void http1_input_clear(struct http1_session *session)
+{
+    while (session->input_first != NULL)
+        take(session, session->input_first->length);
+    free_partial(session);
 }
 
 /* Moves octets of the first segment behind the partial head. */
@@ -117,33 +143,16 @@ static enum step fill_partial(struct http1_session *session)
 {
     if (session->input_first == NULL)
         return STEP_HUNGRY;
-    if ((session->partial == NULL || session->partial_bytes == session->partial_capacity) && !grow_partial(session)) {
-        starve(session);
-        return STEP_BLOCKED;
-    }
-    uint32_t room = session->partial_capacity - session->partial_bytes;
+    uint32_t room = LAYOUT_LARGE_BLOCK_BYTES - session->partial_bytes;
     uint32_t length = session->input_first->length < room ? session->input_first->length : room;
-    memcpy(session->partial + session->partial_bytes, segment_data(session, session->input_first), length);
-    session->partial_bytes += length;
-    take(session, length);
-    return STEP_ON;
-}
-
-/* The head is done; what stood behind it in the staging block goes back to the front of the input. */
-static enum step end_partial(struct http1_session *session, uint32_t head_bytes)
-{
-    struct loan loan = session->partial_loan;
-    const uint8_t *rest = session->partial + head_bytes;
-    uint32_t rest_bytes = session->partial_bytes - head_bytes;
-    session->partial_loan = (struct loan){};
-    session->partial = NULL;
-    session->partial_bytes = 0;
-    if (rest_bytes == 0) {
-        buffer_pool_drop(&session->all->core->buffers, &loan);
+    uint32_t wanted = session->partial_bytes + length;
+    if ((wanted > session->partial_capacity && !grow_partial(session, wanted)) || !keep_fields(session)) {
+        http1_session_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
         return STEP_ON;
     }
-    if (!push_segment(session, loan, rest, rest_bytes, true))
-        http1_session_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
+    memcpy(session->partial + session->partial_bytes, segment_data(session, session->input_first), length);
+    session->partial_bytes = wanted;
+    take(session, length);
     return STEP_ON;
 }
 
@@ -244,8 +253,8 @@ static void open_body(struct http1_session *session, struct http_exchange *excha
         exchange->wants_continue = false; /* it did not wait */
 }
 
-/* The parser is done with a head of `loan`'s buffer. */
-static void on_head(struct http1_session *session, struct loan loan)
+/* The parser is done with a head at `from`, which stands at `at` in the arena, in `loan`'s buffer. */
+static void on_head(struct http1_session *session, struct loan loan, const uint8_t *from, const uint8_t *at)
 {
     struct io_core *core = session->all->core;
     struct http_exchange *exchange = dispatch_exchange(session->all->dispatch);
@@ -256,7 +265,7 @@ static void on_head(struct http1_session *session, struct loan loan)
     metrics_add(core->metrics, METRIC_REQUESTS, 1);
     session->connection->requests++;
     session->head_since = 0;
-    const char *refusal = http1_record_fill(core, session->connection, &session->parser, exchange->record);
+    const char *refusal = http1_record_fill(core, session->connection, &session->parser, from, at, exchange->record);
     if (refusal != NULL) {
         dispatch_let_go(session->all->dispatch, exchange, true);
         http1_session_fault(session, 400, refusal, CLOSE_REQUEST_REJECTED);
@@ -282,23 +291,6 @@ static void begin_parser(struct http1_session *session)
     http1_request_init(&session->parser, session->all->fields, (uint32_t)settings->limit_request_fields);
 }
 
-/* Feeds the parser from one run of octets; STEP_ON when a head was completed or refused. */
-static enum step feed_head(struct http1_session *session, struct loan loan, uint8_t *data, uint32_t length,
-                           size_t *ret_consumed)
-{
-    /* The field array is everybody's scratch: between two feeds of a partial head another session has used it, which
-     * is no harm because fields are cut only when the head is complete. */
-    enum http1_progress progress =
-        http1_request_feed(&session->parser, &session->all->core->head_limits, data, length, ret_consumed);
-    if (progress == HTTP1_NEED_MORE)
-        return STEP_HUNGRY;
-    if (progress == HTTP1_REJECTED)
-        reject(session);
-    else
-        on_head(session, loan);
-    return STEP_ON;
-}
-
 static void after_head(struct http1_session *session)
 {
     if (session->fault.status != 0)
@@ -311,16 +303,41 @@ static void after_head(struct http1_session *session)
     begin_parser(session);
 }
 
+/* The head is complete in private memory: it, and what came behind it, move into the arena. */
+static void move_partial(struct http1_session *session, uint32_t head_bytes)
+{
+    struct buffer_pool *buffers = &session->all->core->buffers;
+    struct loan loan;
+    uint8_t *memory;
+    uint32_t capacity;
+    if (buffer_pool_stage(buffers, session->partial_bytes, &loan, &memory, &capacity) < 0) {
+        http1_session_fault(session, 503, "no staging block is free", CLOSE_OVERLOAD);
+        return;
+    }
+    memcpy(memory, session->partial, session->partial_bytes);
+    on_head(session, loan, session->partial, memory);
+    uint32_t rest = session->partial_bytes - head_bytes;
+    if (rest == 0)
+        buffer_pool_drop(buffers, &loan);
+    else if (!push_segment(session, loan, memory + head_bytes, rest, true))
+        http1_session_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
+}
+
 static enum step head_step_partial(struct http1_session *session)
 {
     enum step filled = fill_partial(session);
-    if (filled != STEP_ON)
+    if (filled != STEP_ON || session->fault.status != 0)
         return filled;
     size_t consumed = 0;
-    if (feed_head(session, session->partial_loan, session->partial, session->partial_bytes, &consumed) == STEP_HUNGRY)
+    enum http1_progress progress = http1_request_feed(&session->parser, &session->all->core->head_limits,
+                                                      session->partial, session->partial_bytes, &consumed);
+    if (progress == HTTP1_NEED_MORE)
         return STEP_ON; /* the next segment, if there is one, goes behind it */
-    if (session->fault.status == 0)
-        end_partial(session, (uint32_t)consumed);
+    if (progress == HTTP1_REJECTED)
+        reject(session);
+    else
+        move_partial(session, (uint32_t)consumed);
+    free_partial(session);
     after_head(session);
     return STEP_ON;
 }
@@ -334,10 +351,17 @@ static enum step head_step(struct http1_session *session)
         return STEP_HUNGRY;
     if (session->head_since == 0)
         session->head_since = session->all->core->now_ms;
+    uint8_t *data = segment_data(session, segment);
     size_t consumed = 0;
-    enum step step = feed_head(session, segment->loan, segment_data(session, segment), segment->length, &consumed);
-    if (step == STEP_HUNGRY)
-        return fill_partial(session); /* so that a slow client pins a block and not a receive buffer an octet */
+    enum http1_progress progress =
+        http1_request_feed(&session->parser, &session->all->core->head_limits, data, segment->length, &consumed);
+    if (progress == HTTP1_NEED_MORE)
+        return fill_partial(session); /* and the receive buffer goes back */
+    if (progress == HTTP1_REJECTED) {
+        reject(session);
+        return STEP_ON;
+    }
+    on_head(session, segment->loan, data, data);
     if (session->fault.status == 0)
         take(session, (uint32_t)consumed);
     after_head(session);

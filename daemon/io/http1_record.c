@@ -4,11 +4,18 @@
 
 #include <ctype.h>
 
-static struct arena_span span_of(const struct io_core *core, struct bytes bytes)
+/* Where the head was parsed, and the offset in the arena at which it stands. */
+struct head_place {
+    const uint8_t *from;
+    uint32_t offset;
+};
+
+static struct arena_span span_of(const struct head_place *place, struct bytes bytes)
 {
     if (bytes.length == 0)
         return (struct arena_span){};
-    return (struct arena_span){.offset = (uint32_t)(bytes.data - core->inbound.base), .length = (uint32_t)bytes.length};
+    return (struct arena_span){.offset = place->offset + (uint32_t)(bytes.data - place->from),
+                               .length = (uint32_t)bytes.length};
 }
 
 /* forwarder_headers are written as an application sees them: SCRIPT_NAME for a field script_name. */
@@ -44,16 +51,17 @@ static bool admitted(const struct io_core *core, const struct slot_record *recor
     return false;
 }
 
-static void fill_fields(const struct io_core *core, const struct http1_request *request, struct slot_record *record)
+static void fill_fields(const struct io_core *core, const struct http1_request *request, const struct head_place *place,
+                        struct slot_record *record)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < request->field_count; i++) {
         const struct http_field *field = &request->fields[i];
         if (!admitted(core, record, field))
             continue;
-        struct arena_span value = span_of(core, field->value);
+        struct arena_span value = span_of(place, field->value);
         record->fields[count++] = (struct slot_field){
-            .name_offset = span_of(core, field->name).offset,
+            .name_offset = span_of(place, field->name).offset,
             .name_length = (uint16_t)field->name.length,
             .value_offset = value.offset,
             .value_length = value.length,
@@ -78,20 +86,22 @@ static uint8_t body_flags(const struct http1_request *request)
 }
 
 const char *http1_record_fill(const struct io_core *core, const struct connection *connection,
-                              const struct http1_request *request, struct slot_record *record)
+                              const struct http1_request *request, const uint8_t *from, const uint8_t *at,
+                              struct slot_record *record)
 {
     static uint64_t last_request_id;
+    const struct head_place place = {.from = from, .offset = (uint32_t)(at - core->inbound.base)};
     record->version = request->version_minor == 0 ? SLOT_HTTP_1_0 : SLOT_HTTP_1_1;
     record->flags = body_flags(request) | (request->te_trailers ? SLOT_TE_TRAILERS : 0);
     record->content_length = body_length(request);
-    record->method = span_of(core, request->method);
-    record->target = span_of(core, request->target);
-    record->path = span_of(core, request->path);
-    record->query = span_of(core, request->query);
+    record->method = span_of(&place, request->method);
+    record->target = span_of(&place, request->target);
+    record->path = span_of(&place, request->path);
+    record->query = span_of(&place, request->query);
     record->request_id = ++last_request_id;
     const char *refusal = client_identity_fill(core, connection, request, record);
     if (refusal != NULL)
         return refusal;
-    fill_fields(core, request, record);
+    fill_fields(core, request, &place, record);
     return NULL;
 }

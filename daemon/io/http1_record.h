@@ -11,8 +11,10 @@
 
 #include "daemon/io/connection.h"
 
-/* NULL, or why the request is refused with 400. */
+/* The head was parsed at `from` and stands at `at` in the inbound arena. NULL, or why the request is refused with 400.
+ */
 [[nodiscard]] const char *http1_record_fill(const struct io_core *core, const struct connection *connection,
-                                            const struct http1_request *request, struct slot_record *record);
+                                            const struct http1_request *request, const uint8_t *from, const uint8_t *at,
+                                            struct slot_record *record);
 
 #endif

@@ -56,8 +56,8 @@ struct http1_session {
     /* Input. */
     struct body_piece *input_first, *input_last;
     uint32_t input_bytes;
-    struct loan partial_loan; /* a head that is cut across buffers is put together here */
-    uint8_t *partial;
+    uint8_t *partial; /* a head that is cut across buffers is put together here; NULL: there is none */
+    struct http_field *partial_fields;
     uint32_t partial_bytes, partial_capacity;
     struct http1_request parser;
     struct http1_body body;

@@ -474,9 +474,9 @@ static int turn(struct io_process *io)
 
 static bool is_over(const struct io_process *io)
 {
-    return io->state == IO_STOPPED || (io->state == IO_DRAINING && io->connections.live == 0 &&
-                                       io->core.exchanges.live == 0 && acceptor_is_closed(&io->acceptor) &&
-                                       !io->access_log_writing);
+    return io->state == IO_STOPPED ||
+           (io->state == IO_DRAINING && io->connections.live == 0 && io->core.exchanges.live == 0 &&
+            acceptor_is_closed(&io->acceptor) && !io->access_log_writing);
 }
 
 static int serve(struct io_process *io)
@@ -496,6 +496,31 @@ static int serve(struct io_process *io)
                  block_pool_lent(&io->core.buffers.staging),
                  timer_wheel_count(&io->core.wheel) + timer_wheel_count(&io->core.exchange_wheel));
     return EXIT_SUCCESS;
+}
+
+/* The ring goes first: after it the kernel writes nothing any more. */
+static void tear_down(struct io_process *io)
+{
+    struct io_core *core = &io->core;
+    buffer_pool_detach(&core->buffers);
+    ring_destroy(core->ring);
+    connections_deinit(&io->connections);
+    acceptor_deinit(&io->acceptor);
+    http1_sessions_deinit(&io->http1);
+    dispatch_deinit(&io->dispatch);
+    buffer_pool_deinit(&core->buffers);
+    output_pools_deinit(&core->outputs);
+    slab_deinit(&core->exchanges);
+    slab_deinit(&core->bodies);
+    slab_deinit(&core->replies);
+    slab_deinit(&core->sessions);
+    access_log_destroy(core->access_log);
+    address_set_deinit(&core->forwarded_allow);
+    address_set_deinit(&core->proxy_allow);
+    arena_deinit(&core->inbound);
+    arena_deinit(&io->metrics_memory);
+    settings_deinit(&core->settings);
+    free(io);
 }
 
 /* ---- main ------------------------------------------------------------------------------------------------------- */
@@ -540,15 +565,20 @@ int io_process_main(void)
     if (io == NULL)
         return EXIT_FAILURE;
     int r = receive_setup(io);
-    if (r == 0 && open_ring(io) < 0)
+    if (r == 0 && open_ring(io) < 0) {
+        tear_down(io);
         return EXIT_NO_RING;
+    }
     if (r == 0)
         r = control_send(CONTROL_FD, CONTROL_HELLO, NULL, 0, (int[]){arena_fd(&io->core.inbound)}, 1);
     if (r == 0)
         r = wait_for_start(io);
     if (r < 0) {
         log_critical("the I/O process could not start: %s", strerror(-r));
+        tear_down(io);
         return EXIT_FAILURE;
     }
-    return serve(io);
+    int status = serve(io);
+    tear_down(io);
+    return status;
 }

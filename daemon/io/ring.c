@@ -84,7 +84,8 @@ void ring_destroy(struct ring *ring)
 {
     if (ring == NULL)
         return;
-    io_uring_queue_exit(&ring->uring);
+    if (ring->created)
+        io_uring_queue_exit(&ring->uring);
     for (uint32_t i = 0; i < ring->buffer_groups; i++)
         munmap(ring->buffers[i].base, ring->buffers[i].bytes);
     free(ring);
