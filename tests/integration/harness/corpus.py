@@ -177,6 +177,9 @@ async def _after(case: dict, exchange: Exchange) -> None:
     if then == "close":
         await exchange.expect_end()
         return
+    # An early answer may overtake the rest of the request, which has to be out before the next one.
+    await exchange.sending
+    await asyncio.wait({exchange.sending})  # an answer may come before all of the case has been sent
     await exchange.send([(FOLLOW_UP_REQUEST, 0)])
     response = await exchange.response()
     if response is None and then == "any":
@@ -219,13 +222,13 @@ async def run_case(case: dict, pieces: list[tuple[bytes, float]], address: Addre
     exchange = Exchange(address, patience)
     await exchange.open()
     _expect_methods(exchange.reader, [*case.get("before", []), *case.get("responses", [])])
-    sending = asyncio.ensure_future(_send_all(case, pieces, exchange))
+    exchange.sending = asyncio.ensure_future(_send_all(case, pieces, exchange))
     try:
         await JUDGES[case["class"]](case, exchange)
     except BadResponse as error:
         raise Wrong(str(error)) from None
     finally:
-        sending.cancel()
+        exchange.sending.cancel()
         exchange.close()
 
 
