@@ -608,7 +608,8 @@ PyObject *asgi_cycle_call(struct asgi_cycle *cycle, PyObject *application)
     return result;
 }
 
-/* Gives the request back to the exchange; what was not completed is failed by that: a 500, or a broken response. */
+/* Gives the request back to the exchange. What was not completed is failed: a 500, or a broken response; where even
+ * that finds no room, being done without an end says enough. */
 static void close_cycle(struct asgi_cycle *cycle)
 {
     struct asgi_adapter *adapter = cycle->adapter;
@@ -618,6 +619,8 @@ static void close_cycle(struct asgi_cycle *cycle)
     cycle->request = NULL;
     cycle->owner = NULL;
     request->user = NULL;
+    if (!request->end_sent && request->fate == APP_REQUEST_ALIVE)
+        (void)!app_response_fail(adapter->core->exchange, request);
     app_request_done(adapter->core->exchange, request);
     wake_receivers(cycle, ASGI_WAKE_SOON);
     Py_CLEAR(cycle->receivers);

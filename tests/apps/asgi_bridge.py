@@ -8,6 +8,7 @@ import traceback
 EVENTS: list[str] = []
 GATES: dict[str, asyncio.Event] = {}
 KEPT: list = []
+KEPT_RECEIVE: list = []
 VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
 
 
@@ -245,9 +246,9 @@ async def callables_after_the_request(scope, receive, send):
 
 
 async def receive_kept_alone(scope, receive, send):
-    for kept in KEPT:
+    for kept in KEPT_RECEIVE:
         assert (await kept())["type"] == "http.disconnect"
-    KEPT[:] = [receive]
+    KEPT_RECEIVE[:] = [receive]
     await ok(send)
 
 

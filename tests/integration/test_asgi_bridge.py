@@ -1,6 +1,8 @@
 """send() and receive() as things of their own: awaited by tasks, cancelled, kept, called at the same time."""
 
 import re
+import signal
+import socket
 
 import pytest
 
@@ -28,10 +30,10 @@ def wait_for_note(server, wanted: str) -> None:
     eventually(lambda: wanted in note(server), what=f"note {wanted!r}")
 
 
-def raw(server, path: str, **options) -> bytes:
-    with server.connect() as client:
-        client.send(build_request(path, headers=[("Connection", "close")], **options))
-        return client.read_until_close()
+def leave(client) -> None:
+    """Gone for good: a mere close() could be a client that has said all it wants to say and still listens."""
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
 
 
 # --- what send() and receive() return ----------------------------------------------------------------------------
@@ -180,6 +182,7 @@ def test_an_error_that_a_framework_made_of_the_disconnect_is_not_logged(server):
     with server.connect() as client:
         client.send(build_request("/sends_to_nobody"))
         wait_for_note(server, "begins")
+        leave(client)
     wait_for_note(server, "RuntimeError: as frameworks wrap it")
     assert server.get("/create_task").text == "ok"
     assert not tracebacks(server, since)
@@ -189,6 +192,7 @@ def test_an_error_of_the_applications_own_is_logged_although_nobody_listens(serv
     with server.connect() as client:
         client.send(build_request("/raises_its_own_after_disconnect"))
         wait_for_note(server, "begins")
+        leave(client)
     server.wait_for_log("LookupError: no fault of the client")
 
 
@@ -197,6 +201,7 @@ def test_the_period_of_grace_ends_who_ignores_the_client(server):
     with server.connect() as client:
         client.send(build_request("/ignores_the_client"))
         wait_for_note(server, "begins")
+        leave(client)
     wait_for_note(server, "cancelled")
     assert server.get("/create_task").text == "ok"
     assert not tracebacks(server, since)
@@ -207,9 +212,11 @@ def test_no_grace_is_no_cancellation(serve):
     with server.connect() as client:
         client.send(build_request("/ignores_the_client"))
         wait_for_note(server, "begins")
+        leave(client)
     with server.connect() as client:
         client.send(build_request("/sends_to_nobody"))
         wait_for_note(server, "begins")
+        leave(client)
     wait_for_note(server, "RuntimeError: as frameworks wrap it")  # the second has heard, so the first has too
     assert "cancelled" not in note(server)
     server.expect_clean_stop = False
@@ -225,7 +232,7 @@ def test_a_stop_lets_open_requests_finish(serve, loop):
         client.send(b"POST /cancelled_receive_loses_nothing?end HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
         wait_for_note(server, "cancelled")
         assert server.get("/open_gate?end").text == "ok"
-        server.signal(15)
+        server.send_signal(signal.SIGTERM)
         server.wait_for_log(r"(?i)stopping|shutting|SIGTERM|graceful")
         client.send_more(b"piece")
         assert client.read_response().text == "piece"
