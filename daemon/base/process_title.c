@@ -18,24 +18,38 @@ struct title_area {
     size_t environment_bytes; /* directly behind the arguments */
 };
 
-static bool environment_moved;
+/* Where the environment went: kept, because setenv() and unsetenv() forget what they replace. */
+static struct {
+    char **variables;
+    char *strings;
+} moved;
 
-/* The arrays of a moved environment, reachable for as long as the process lives. */
+static size_t environment_bytes(size_t *ret_count)
+{
+    size_t bytes = 0, count = 0;
+    for (; environ[count] != NULL; count++)
+        bytes += strlen(environ[count]) + 1;
+    *ret_count = count;
+    return bytes;
+}
+
 void process_title_make_room(void)
 {
-    size_t count = 0;
-    while (environ[count] != NULL)
-        count++;
-    char **copy = calloc(count + 1, sizeof *copy);
-    if (copy == NULL)
+    size_t count;
+    size_t bytes = environment_bytes(&count);
+    OWNED_MEMORY char **variables = calloc(count + 1, sizeof *variables);
+    char *at = malloc(bytes + 1);
+    if (variables == NULL || at == NULL) {
+        free(at);
         return;
-    for (size_t i = 0; i < count; i++) {
-        copy[i] = strdup(environ[i]);
-        if (copy[i] == NULL)
-            return;
     }
-    environ = copy;
-    environment_moved = true;
+    moved.strings = at;
+    for (size_t i = 0; i < count; i++) {
+        variables[i] = at;
+        at = stpcpy(at, environ[i]) + 1;
+    }
+    moved.variables = environ = variables;
+    variables = NULL;
 }
 
 static ssize_t read_stat(char text[STAT_BYTES_MAX])
@@ -65,7 +79,7 @@ static bool find_area(struct title_area *ret_area)
         return false;
     if (bounds[0] == 0 || bounds[1] <= bounds[0])
         return false;
-    bool adjacent = environment_moved && bounds[2] == bounds[1] && bounds[3] > bounds[2];
+    bool adjacent = moved.variables != NULL && bounds[2] == bounds[1] && bounds[3] > bounds[2];
     *ret_area = (struct title_area){
         .base = (char *)(uintptr_t)bounds[0],
         .argument_bytes = (size_t)(bounds[1] - bounds[0]),
