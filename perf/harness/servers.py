@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = ROOT / "perf/apps"
 WORK = ROOT / "build/perf"
 VENV = WORK / "venv"
-BUILD = Path(os.environ.get("UROBOROS_BUILD", ROOT / "build/release"))
+BUILD = Path(os.environ.get("PERF_BUILD", ROOT / "build/release"))
 READY_SECONDS = 20
 STOP_SECONDS = 10
 
@@ -157,7 +157,7 @@ class Server:
         scratch.mkdir(parents=True, exist_ok=True)
         command = COMMANDS[self.name](Context(self.port, self.threads, self.workers, scratch), self.target)
         self.log = scratch / "output"
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV", "UROBOROS"))}
         begin = time.monotonic()
         with open(self.log, "wb") as output:
             self.process = subprocess.Popen(

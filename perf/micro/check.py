@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-BUILD = Path(os.environ.get("UROBOROS_BUILD", ROOT / "build/release"))
+BUILD = Path(os.environ.get("PERF_BUILD", ROOT / "build/release"))
 BASELINE = HERE / "baseline.json"
 VENV = ROOT / "build/perf/venv"
 RISE_MAX = 0.03
