@@ -38,6 +38,7 @@ int acceptor_add(struct acceptor *acceptor, const struct control_listener *liste
     };
     memcpy(added->server, listener->server, sizeof added->server);
     added->server[sizeof added->server - 1] = '\0';
+    added->is_wildcard = !added->is_unix && own_addresses_is_wildcard(added->server);
     return 0;
 }
 

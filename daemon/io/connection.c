@@ -1,6 +1,5 @@
 #include "daemon/io/connection.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -14,6 +13,7 @@ int connections_init(struct connections *connections, struct io_core *core, cons
 {
     *connections = (struct connections){.core = core, .protocol = protocol, .capacity = capacity};
     slab_init(&connections->records, sizeof(struct connection), RECORDS_PER_CHUNK);
+    slab_init(&connections->proxied, sizeof(struct connection_proxied), RECORDS_PER_CHUNK);
     connections->by_index = calloc(capacity, sizeof *connections->by_index);
     connections->free_indices = calloc(capacity, sizeof *connections->free_indices);
     if (connections->by_index == NULL || connections->free_indices == NULL) {
@@ -44,6 +44,7 @@ void connections_deinit(struct connections *connections)
 {
     drop_all(connections);
     slab_deinit(&connections->records);
+    slab_deinit(&connections->proxied);
     free(connections->by_index);
     free(connections->free_indices);
     *connections = (struct connections){};
@@ -85,6 +86,15 @@ static void learn_peer(struct connection *connection)
         connection->peer.any.sa_family = AF_UNIX;
 }
 
+/* A listener on all addresses does not say which of them the client used; the socket does. */
+static void learn_own(struct connections *connections, struct connection *connection)
+{
+    const struct connection_listener *listener = connection->listener;
+    connection->server = listener->server;
+    if (listener->is_wildcard)
+        connection->server = own_addresses_find(&connections->own_addresses, connection->fd, listener->server);
+}
+
 struct connection *connection_create(struct connections *connections, int fd,
                                      const struct connection_listener *listener)
 {
@@ -111,6 +121,7 @@ struct connection *connection_create(struct connections *connections, int fd,
     connections->by_index[index] = connection;
     connections->live++;
     learn_peer(connection);
+    learn_own(connections, connection);
     metrics_set(connections->core->metrics, METRIC_CONNECTIONS_ACTIVE, connections->live);
     return connection;
 }
@@ -151,6 +162,8 @@ static void destroy(struct connections *connections, struct connection *connecti
     metrics_count_close(connections->core->metrics, (enum close_reason)connection->close_reason);
     connections->by_index[connection->index] = NULL;
     connections->free_indices[connections->free_count++] = connection->index;
+    if (connection->proxied != NULL)
+        slab_give_back(&connections->proxied, connection->proxied);
     slab_give_back(&connections->records, connection);
     connections->live--;
     metrics_set(connections->core->metrics, METRIC_CONNECTIONS_ACTIVE, connections->live);
@@ -426,6 +439,13 @@ void connection_on_send(struct connections *connections, struct connection *conn
         linger(connections, connection);
 }
 
+struct connection_proxied *connection_set_proxied(struct connections *connections, struct connection *connection)
+{
+    if (connection->proxied == NULL)
+        connection->proxied = slab_borrow(&connections->proxied);
+    return connection->proxied;
+}
+
 /* ---- time ------------------------------------------------------------------------------------------------------- */
 
 /* Most deadlines only move away. The timer stays where it is and looks at the real deadline when it fires. */
@@ -485,22 +505,17 @@ void connections_turn(struct connections *connections)
         feed_starved(connections);
 }
 
-void connection_peer_text(const struct connection *connection, char *text, size_t capacity, uint16_t *ret_port)
+void connection_peer_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port)
 {
     text[0] = '\0';
     *ret_port = 0;
-    const void *address;
     if (connection->peer.any.sa_family == AF_INET) {
-        address = &connection->peer.ipv4.sin_addr;
+        ip_text_format4((const uint8_t *)&connection->peer.ipv4.sin_addr, text);
         *ret_port = ntohs(connection->peer.ipv4.sin_port);
     } else if (connection->peer.any.sa_family == AF_INET6) {
-        address = &connection->peer.ipv6.sin6_addr;
+        ip_text_format6(connection->peer.ipv6.sin6_addr.s6_addr, text);
         *ret_port = ntohs(connection->peer.ipv6.sin6_port);
-    } else {
-        return;
     }
-    if (inet_ntop(connection->peer.any.sa_family, address, text, (socklen_t)capacity) == NULL)
-        text[0] = '\0';
 }
 
 uint32_t connections_evict_idle(struct connections *connections, uint32_t count)

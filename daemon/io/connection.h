@@ -18,6 +18,7 @@
 #define DAEMON_IO_CONNECTION_H
 
 #include "daemon/io/io_core.h"
+#include "daemon/io/own_addresses.h"
 
 #include <netinet/in.h>
 
@@ -56,10 +57,19 @@ struct connection_output {
 struct connection_listener {
     int fd;
     bool is_unix;
+    bool is_wildcard;
     bool is_shared; /* others accept from it too */
     bool armed;
     uint16_t port;
     char server[SLOT_ADDRESS_BYTES];
+};
+
+/* What a PROXY header said: the ends of the connection that the client made. */
+struct connection_proxied {
+    char client[IP_TEXT_MAX];
+    char server[IP_TEXT_MAX];
+    uint16_t client_port;
+    uint16_t server_port;
 };
 
 struct connection {
@@ -67,7 +77,9 @@ struct connection {
     void *session;                 /* the protocol's; NULL while idle */
     struct connection_output *out; /* inside the session; NULL with it */
     const struct connection_listener *listener;
-    struct connection *dirty_next; /* has output to start sending */
+    const char *server;                 /* text of our own address, or the path of a unix socket */
+    struct connection_proxied *proxied; /* NULL: no PROXY header named a client */
+    struct connection *dirty_next;      /* has output to start sending */
     struct connection *starved_next;
     struct timer_entry timer;
     uint64_t deadline_ms; /* the real one; the timer may be armed for an earlier time. 0: none */
@@ -92,13 +104,13 @@ struct connection {
     bool starved : 1;
     bool eof : 1;
     bool close_when_sent : 1;
-    bool proxy_seen : 1;
     union {
         struct sockaddr any;
         struct sockaddr_in ipv4;
         struct sockaddr_in6 ipv6;
     } peer;
 };
+static_assert(sizeof(struct connection) <= 192, "an idle connection costs this and little more");
 
 /* All connections of an I/O process. */
 struct connections {
@@ -110,6 +122,8 @@ struct connections {
     uint32_t capacity;
     uint32_t allocated; /* indices that were ever used: by_index grows with them */
     struct slab records;
+    struct slab proxied; /* struct connection_proxied */
+    struct own_addresses own_addresses;
     struct connection *dirty_first;
     struct connection *starved_first, *starved_last;
     uint32_t live;
@@ -133,6 +147,10 @@ void connection_want(struct connections *connections, struct connection *connect
 
 /* There is something in the output queue: it is sent at the end of this turn. */
 void connection_flush(struct connections *connections, struct connection *connection);
+
+/* A PROXY header has named the client: to be filled in by the caller; freed with the connection. NULL without memory.
+ */
+struct connection_proxied *connection_set_proxied(struct connections *connections, struct connection *connection);
 
 /* 0: none. */
 void connection_set_deadline(struct connections *connections, struct connection *connection, uint64_t deadline_ms);
@@ -160,8 +178,8 @@ void connection_on_timer(struct connections *connections, struct connection *con
 /* Starts the sends of this turn; gives starved connections another try where buffers came back. */
 void connections_turn(struct connections *connections);
 
-/* Text of the client's address, "" for unix sockets; its port. `capacity` at least INET6_ADDRSTRLEN. */
-void connection_peer_text(const struct connection *connection, char *text, size_t capacity, uint16_t *ret_port);
+/* Text of the peer's address, "" for unix sockets; its port. */
+void connection_peer_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port);
 
 /* Oldest idle connections first: closes up to `count` of them to make room. Returns how many. */
 uint32_t connections_evict_idle(struct connections *connections, uint32_t count);

@@ -16,6 +16,7 @@
 #include "daemon/io/metrics.h"
 #include "daemon/io/output_queue.h"
 #include "daemon/io/ring.h"
+#include "daemon/io/secure_schemes.h"
 #include "daemon/io/slab.h"
 #include "daemon/io/timer_wheel.h"
 #include "proto/http1_body.h"
@@ -35,6 +36,7 @@ struct io_core {
     struct settings settings;
     struct address_set forwarded_allow;
     struct address_set proxy_allow;
+    struct secure_schemes secure_schemes;
     struct http1_limits head_limits;
     struct http1_body_limits body_limits;
 

@@ -82,13 +82,17 @@ static void derive_limits(struct io_core *core)
     };
 }
 
-static int derive_addresses(struct io_core *core)
+static int derive_trust(struct io_core *core)
 {
     size_t bad;
+    const struct settings *settings = &core->settings;
     address_set_deinit(&core->forwarded_allow);
     address_set_deinit(&core->proxy_allow);
-    int r = address_set_init(&core->forwarded_allow, &core->settings.forwarded_allow_ips, &bad);
-    return r < 0 ? r : address_set_init(&core->proxy_allow, &core->settings.proxy_allow_ips, &bad);
+    secure_schemes_deinit(&core->secure_schemes);
+    int r = secure_schemes_init(&core->secure_schemes, &settings->secure_scheme_headers);
+    if (r == 0)
+        r = address_set_init(&core->forwarded_allow, &settings->forwarded_allow_ips, &bad);
+    return r < 0 ? r : address_set_init(&core->proxy_allow, &settings->proxy_allow_ips, &bad);
 }
 
 /* After a reload: what can change while requests run. Sizes that memory was laid out by stay. */
@@ -104,7 +108,7 @@ static void apply_settings(struct io_process *io, int fd)
     settings_deinit(&io->core.settings);
     io->core.settings = fresh;
     derive_limits(&io->core);
-    if (derive_addresses(&io->core) < 0)
+    if (derive_trust(&io->core) < 0)
         log_error("out of memory for the lists of trusted addresses; nobody is trusted now");
     log_set_level(fresh.loglevel);
 }
@@ -194,7 +198,7 @@ static int set_up(struct io_process *io, struct control_message *message)
     timer_wheel_init(&core->wheel, core->now_ms);
     timer_wheel_init(&core->exchange_wheel, core->now_ms);
     derive_limits(core);
-    r = derive_addresses(core);
+    r = derive_trust(core);
     if (r == 0)
         r = open_memory(io, message);
     if (r == 0)
@@ -517,6 +521,7 @@ static void tear_down(struct io_process *io)
     access_log_destroy(core->access_log);
     address_set_deinit(&core->forwarded_allow);
     address_set_deinit(&core->proxy_allow);
+    secure_schemes_deinit(&core->secure_schemes);
     arena_deinit(&core->inbound);
     arena_deinit(&io->metrics_memory);
     settings_deinit(&core->settings);
