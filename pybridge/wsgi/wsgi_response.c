@@ -1,7 +1,6 @@
 #include "pybridge/wsgi/wsgi_response.h"
 
 #include "daemon/exchange/field_block.h"
-#include "proto/http1_response.h"
 #include "pybridge/app_log.h"
 #include "pybridge/app_wait.h"
 #include "pybridge/python_text.h"
@@ -11,7 +10,7 @@
 #include <errno.h>
 #include <structmember.h>
 
-enum { STATUS_EARLY_HINTS = 103, STATUS_NO_CONTENT = 204, STATUS_NOT_MODIFIED = 304 };
+enum { STATUS_EARLY_HINTS = 103, STATUS_OK = 200, STATUS_NO_CONTENT = 204, STATUS_NOT_MODIFIED = 304 };
 
 /* Objects that refer to the response for itself: its owner, and the two callables that are part of it. */
 enum { REFERENCES_OF_ITS_OWN = 3 };
@@ -147,10 +146,11 @@ static int add_headers(struct wsgi_response *response, struct app_response *head
     return r;
 }
 
-/* Ahead of the fields, and only when it is not what the I/O process would say by itself. */
+/* Ahead of the fields, but for the one that nearly every response has, and that the I/O process says by itself. */
 static int add_reason(struct wsgi_response *response, struct bytes reason)
 {
-    if (reason.length == 0 || bytes_equal(reason, bytes_of_string(http1_reason(response->status))))
+    bool is_usual = response->status == STATUS_OK && bytes_equal(reason, BYTES_LITERAL("OK"));
+    if (reason.length == 0 || is_usual)
         return 0;
     return add_field(response, &response->head, FIELD_BLOCK_REASON, reason);
 }
