@@ -446,6 +446,18 @@ void http1_session_accepted(struct http1_sessions *sessions, struct connection *
     set_idle_deadline(sessions, connection);
 }
 
+void http1_session_refuse(struct http1_sessions *sessions, struct connection *connection, uint16_t status,
+                          const char *reason, enum close_reason close)
+{
+    struct http1_session *session = session_create(sessions, connection);
+    if (session == NULL) {
+        connection_abort(sessions->connections, connection, close, false);
+        return;
+    }
+    http1_session_fault(session, status, reason, close);
+    http1_session_settle(session);
+}
+
 void http1_sessions_turn(struct http1_sessions *sessions)
 {
     if (sessions->starved_first == NULL || !dispatch_slot_free(sessions->dispatch))

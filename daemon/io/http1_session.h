@@ -96,6 +96,10 @@ void http1_sessions_turn(struct http1_sessions *sessions);
 /* A connection was accepted: nothing is armed yet. */
 void http1_session_accepted(struct http1_sessions *sessions, struct connection *connection);
 
+/* A connection without a session gets this answer and is closed, whatever it sends. */
+void http1_session_refuse(struct http1_sessions *sessions, struct connection *connection, uint16_t status,
+                          const char *reason, enum close_reason close);
+
 /* The server is stopping: idle connections go now, others after their responses. */
 void http1_sessions_drain(struct http1_sessions *sessions);
 

@@ -5,7 +5,7 @@
 #include "daemon/base/process_title.h"
 #include "daemon/base/sandbox.h"
 #include "daemon/io/acceptor.h"
-#include "daemon/io/http1_session.h"
+#include "daemon/io/proxy_intake.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -28,6 +28,7 @@ struct io_process {
     struct dispatch dispatch;
     struct connections connections;
     struct http1_sessions http1;
+    struct proxy_intake proxy;
     struct acceptor acceptor;
     struct arena metrics_memory;
     int access_log_fd;
@@ -175,7 +176,11 @@ static int open_ring(struct io_process *io)
 
 static void on_accepted(struct connection *connection, void *context)
 {
-    http1_session_accepted(context, connection);
+    struct io_process *io = context;
+    if (proxy_intake_wanted(&io->proxy))
+        proxy_intake_accepted(&io->proxy, connection);
+    else
+        http1_session_accepted(&io->http1, connection);
 }
 
 static int set_up(struct io_process *io, struct control_message *message)
@@ -207,7 +212,8 @@ static int set_up(struct io_process *io, struct control_message *message)
         r = http1_sessions_init(&io->http1, core, &io->connections, &io->dispatch);
     if (r == 0)
         r = connections_init(&io->connections, core, &io->http1.protocol, bounded(core->settings.max_connections) + 64);
-    acceptor_init(&io->acceptor, &io->connections, on_accepted, &io->http1);
+    proxy_intake_init(&io->proxy, &io->connections, &io->http1);
+    acceptor_init(&io->acceptor, &io->connections, on_accepted, io);
     return r;
 }
 
