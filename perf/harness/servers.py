@@ -157,7 +157,9 @@ class Server:
         scratch.mkdir(parents=True, exist_ok=True)
         command = COMMANDS[self.name](Context(self.port, self.threads, self.workers, scratch), self.target)
         self.log = scratch / "output"
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV", "UROBOROS"))}
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV", "UROBOROS"))
+        }
         begin = time.monotonic()
         with open(self.log, "wb") as output:
             self.process = subprocess.Popen(
