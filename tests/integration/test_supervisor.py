@@ -150,6 +150,7 @@ def test_fewer_processes_fail_no_request(serve):
             clients.start(server.get, "/sleep?0.5")
         server.wait_for_log(r"\bsleeping$", count=6)
         server.send_signal(signal.SIGTTOU)
+        server.wait_for_log("workers = 2 from now on")
         server.send_signal(signal.SIGTTOU)
         eventually(lambda: len(server.app_processes()) == 1)
     assert [result.body for result in clients.results] == [b"slept\n"] * 6
