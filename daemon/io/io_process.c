@@ -31,6 +31,7 @@ struct io_process {
     struct proxy_intake proxy;
     struct acceptor acceptor;
     struct arena metrics_memory;
+    int log_fd;
     int access_log_fd;
     bool access_log_writing;
     uint64_t access_log_drops_said;
@@ -196,7 +197,8 @@ static int set_up(struct io_process *io, struct control_message *message)
         return r;
     char title[32];
     snprintf(title, sizeof title, "io %u", setup->index);
-    log_init(title, core->settings.loglevel, message->fds[1]);
+    io->log_fd = message->fds[1];
+    log_init(title, core->settings.loglevel, io->log_fd);
     process_title_set("uroboros: io %u", setup->index);
     pin(setup);
     look_at_clock(core);
@@ -229,17 +231,15 @@ static void drain(struct io_process *io)
     http1_sessions_drain(&io->http1);
 }
 
-static void reopen_logs(struct io_process *io, struct control_message *message)
+/* Into the places of the old ones: a write that is under way keeps the old file, the next one finds the new. */
+static void reopen_logs(struct io_process *io, const struct control_message *message)
 {
     if (message->fd_count < 1)
         return;
-    log_set_fd(message->fds[0]);
-    message->fds[0] = message->fd_count > 1 ? message->fds[1] : -1;
-    if (message->fd_count > 1 && io->core.access_log != NULL && !io->access_log_writing) {
-        close(io->access_log_fd);
-        io->access_log_fd = message->fds[0];
-    }
-    message->fd_count = 0;
+    if (dup3(message->fds[0], io->log_fd, O_CLOEXEC) >= 0)
+        log_set_fd(io->log_fd);
+    if (message->fd_count > 1 && io->access_log_fd >= 0 && dup3(message->fds[1], io->access_log_fd, O_CLOEXEC) < 0)
+        log_error("the access log could not be opened again: %s", strerror(errno));
 }
 
 static int start(struct io_process *io)
