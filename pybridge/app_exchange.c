@@ -1145,7 +1145,9 @@ void app_response_drop(struct app_exchange *exchange, struct app_response *respo
 {
     if (response->memory == NULL)
         return;
-    block_pool_give_back(&exchange->blocks, response->block, NULL);
+    /* Of an orphan all blocks came back when its I/O process went: this one may be somebody else's by now. */
+    if (!open_of(response->request)->orphan)
+        block_pool_give_back(&exchange->blocks, response->block, NULL);
     *response = (struct app_response){};
 }
 
