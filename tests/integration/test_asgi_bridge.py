@@ -1,5 +1,6 @@
 """send() and receive() as things of their own: awaited by tasks, cancelled, kept, called at the same time."""
 
+import os
 import re
 import signal
 import socket
@@ -28,6 +29,25 @@ def note(server) -> list[str]:
 def wait_for_note(server, wanted: str) -> None:
     """Waits for it among what the application notes; what came before it is forgotten."""
     eventually(lambda: wanted in note(server), what=f"note {wanted!r}")
+
+
+class Noted:
+    """All that was noted so far; the application forgets what it was asked for."""
+
+    def __init__(self, server) -> None:
+        self.server = server
+        self.notes: list[str] = []
+
+    def count(self, wanted: str) -> int:
+        self.notes += note(self.server)
+        return self.notes.count(wanted)
+
+
+def get_or_none(server, path: str):
+    try:
+        return server.get(path)
+    except OSError:
+        return None
 
 
 def leave(client) -> None:
@@ -220,6 +240,28 @@ def test_no_grace_is_no_cancellation(serve):
     wait_for_note(server, "RuntimeError: as frameworks wrap it")  # the second has heard, so the first has too
     assert "cancelled" not in note(server)
     server.expect_clean_stop = False
+
+
+def test_an_application_survives_its_io_process(serve):
+    """Held heads, waiting sends and waiting receives of the dead process end; nobody else's responses suffer."""
+    server = serve("asgi_bridge:app", "--graceful-timeout", "5")
+    apps = server.app_processes()
+    (io,) = server.io_processes()
+    clients = [server.connect() for _ in range(9)]
+    for client, path in zip(clients, ["/head_is_held?dies", "/client_leaves_while_send_waits", "/sends_to_nobody"] * 3):
+        client.send(build_request(path))
+    noted = Noted(server)
+    eventually(lambda: noted.count("holds a head") == 3 and noted.count("begins") == 6)
+    os.kill(io, signal.SIGKILL)
+    server.wait_for_exit_of(io)
+    eventually(lambda: server.io_processes() not in ([], [io]))
+    assert eventually(lambda: get_or_none(server, "/open_gate?dies")).text == "ok"
+    eventually(lambda: noted.count("nobody there") == 3 and noted.count("ClientDisconnected") == 3)
+    assert server.app_processes() == apps
+    for number in range(50):
+        assert server.get("/large_head").status == 200
+    for client in clients:
+        client.close()
 
 
 # --- the end -----------------------------------------------------------------------------------------------------

@@ -159,6 +159,7 @@ def test_fewer_processes_fail_no_request(serve):
 def test_usr1_opens_the_logs_again_in_every_process(serve, tmp_path):
     error, access = tmp_path / "error.log", tmp_path / "access.log"
     server = serve("wsgi_cases:app", "--error-logfile", str(error), "--access-logfile", str(access), ready=False)
+    server.expect_clean_stop = False
     eventually(lambda: error.exists() and "ready: listening at" in error.read_text(), timeout=15)
     server.addresses.append(("127.0.0.1", int(re.search(r"http://127\.0\.0\.1:(\d+)", error.read_text())[1])))
     assert server.get("/hello").status == 200
@@ -166,12 +167,11 @@ def test_usr1_opens_the_logs_again_in_every_process(serve, tmp_path):
     access.rename(tmp_path / "access.1")
     server.send_signal(signal.SIGUSR1)
     eventually(lambda: error.exists() and "log files opened again" in error.read_text())
-    assert server.get("/hello?second").status == 200
-    eventually(lambda: "/hello?second" in access.read_text())
-    server.expect_clean_stop = False
+    # The I/O process may serve a request before it reads the message about the logs.
+    eventually(lambda: server.get("/hello?second").status == 200 and "/hello?second" in access.read_text())
     assert server.stop() == 0
     assert "live: " in error.read_text()
-    assert "/hello?second" not in (tmp_path / "access.1").read_text()
+    assert "live: " not in (tmp_path / "error.1").read_text()
 
 
 def test_signals_without_a_meaning_yet_say_so(serve):
