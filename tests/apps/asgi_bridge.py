@@ -325,6 +325,16 @@ async def client_leaves_while_send_waits(scope, receive, send):
         raise
 
 
+async def head_is_held(scope, receive, send):
+    await send(start())
+    EVENTS.append("holds a head")
+    await asyncio.wait_for(gate(scope).wait(), 30)
+    try:
+        await send(body(b"too late"))
+    except OSError:
+        EVENTS.append("nobody there")
+
+
 async def ignores_the_client(scope, receive, send):
     """Notices nothing of the client's leaving, until it is cancelled."""
     EVENTS.append("begins")
