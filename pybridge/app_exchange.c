@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -83,6 +84,7 @@ struct app_exchange {
     struct block_owner *owners;
     struct ring_link *rings;
     int control_fd;
+    int log_fd; /* the caller's; a reopened file takes its place */
     int doorbell_fd;
     struct app_exchange_hooks hooks;
     uint32_t next_ring;
@@ -193,7 +195,7 @@ int app_exchange_create(int control_fd, struct app_exchange **ret_exchange, int 
         return r;
     }
     *ret_settings_fd = message.fds[0];
-    *ret_log_fd = message.fds[1];
+    *ret_log_fd = exchange->log_fd = message.fds[1];
     *ret_exchange = exchange;
     return 0;
 }
@@ -741,6 +743,11 @@ static void handle_control(struct app_exchange *exchange, struct control_message
         if (peer != NULL && peer->index < exchange->setup.shape.rings &&
             exchange->rings[peer->index].generation == peer->generation)
             ring_down(exchange, peer->index);
+        break;
+    case CONTROL_LOG:
+        /* In the place of the old one: threads that write finish there, the next line finds the new file. */
+        if (message->fd_count > 0)
+            dup3(message->fds[0], exchange->log_fd, O_CLOEXEC);
         break;
     case CONTROL_DRAIN:
         exchange->draining = true;
