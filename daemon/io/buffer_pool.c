@@ -147,6 +147,9 @@ void buffer_pool_commit(struct buffer_pool *pool)
 
 bool buffer_pool_scarce(const struct buffer_pool *pool, enum loan_kind kind)
 {
+    const struct block_pool *staging = &pool->staging;
+    if (kind == LOAN_STAGING)
+        return staging->free_small_count < staging->small / 2 || staging->free_large_count < staging->large / 2;
     const struct buffer_group *group = kind == LOAN_RECEIVE ? &pool->receive : &pool->upload;
     return group->lent > group->count / 2;
 }

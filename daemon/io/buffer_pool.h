@@ -61,8 +61,8 @@ void buffer_pool_drop(struct buffer_pool *pool, struct loan *loan);
 /* Gives what came back this turn to the kernel. */
 void buffer_pool_commit(struct buffer_pool *pool);
 
-/* Whether so much of the group is lent that whoever can copy should. */
-bool buffer_pool_scarce(const struct buffer_pool *pool, enum loan_kind group);
+/* Whether so much of the group, or of the staging blocks, is lent that whoever can do without should. */
+bool buffer_pool_scarce(const struct buffer_pool *pool, enum loan_kind kind);
 
 /* Whether a receive would find a buffer in either group. */
 static inline bool buffer_pool_available(const struct buffer_pool *pool)

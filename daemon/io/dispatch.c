@@ -267,7 +267,7 @@ static void attach_piece(struct http_exchange *exchange, struct message *message
         message->body_length = piece->length;
     }
     bool last = piece == NULL || piece->next == NULL;
-    if (last && (exchange->body_ended || exchange->body_failed))
+    if (last && (http_exchange_body_whole(exchange) || exchange->body_failed))
         message->flags |= MESSAGE_END | (exchange->body_failed ? MESSAGE_FAILED : 0);
 }
 
@@ -288,7 +288,8 @@ static void retry_later(struct dispatch *dispatch, struct http_exchange *exchang
 static void send_body(struct dispatch *dispatch, struct http_exchange *exchange)
 {
     struct app_link *link = &dispatch->apps[exchange->app];
-    while (!exchange->end_sent && (exchange->unsent != NULL || exchange->body_ended || exchange->body_failed)) {
+    while (!exchange->end_sent &&
+           (exchange->unsent != NULL || http_exchange_body_whole(exchange) || exchange->body_failed)) {
         struct message message = message_for(exchange, MESSAGE_BODY);
         attach_piece(exchange, &message);
         if (!push(link, &message)) {
@@ -400,6 +401,10 @@ static void requeue(struct dispatch *dispatch, struct http_exchange *exchange)
 void dispatch_let_go(struct dispatch *dispatch, struct http_exchange *exchange, bool cancelled)
 {
     exchange->owner = NULL;
+    if (exchange->spooled.bytes > 0) {
+        http_exchange_body_forget(dispatch->core, exchange);
+        dispatch_body(dispatch, exchange);
+    }
     switch (exchange->state) {
     case EXCHANGE_WAITING:
         wait_remove(dispatch, exchange);

@@ -197,7 +197,9 @@ static void send_continue(struct http1_session *session, struct http_exchange *e
 static bool buffered(const struct http1_session *session, const struct http_exchange *exchange)
 {
     const struct io_core *core = session->all->core;
-    return io_core_request_buffering(core) && exchange->body_bytes < (uint64_t)core->settings.request_buffer_max;
+    if (!io_core_request_buffering(core))
+        return false;
+    return spool_is_open(&core->spool) || exchange->body_bytes < (uint64_t)core->settings.request_buffer_max;
 }
 
 static bool its_turn(const struct http1_session *session, const struct http_exchange *exchange)
@@ -225,11 +227,21 @@ static void describe(struct http1_session *session, struct http_exchange *exchan
     exchange->is_head = bytes_equal(request->method, BYTES_LITERAL("HEAD"));
     exchange->is_safe = is_safe_method(request->method) && request->body_kind == HTTP1_BODY_NONE;
     exchange->is_http_1_0 = request->version_minor == 0;
-    exchange->keep_alive = request->keep_alive && !session->all->core->draining;
+    exchange->keep_alive =
+        request->keep_alive && !session->all->core->draining && session->all->core->settings.keepalive_ms > 0;
     exchange->te_trailers = request->te_trailers;
     exchange->wants_continue = request->expect_continue && request->body_kind != HTTP1_BODY_NONE;
     if (is_health_check(session))
         exchange->local_status = dispatch_serving(session->all->dispatch) ? 200 : 503;
+}
+
+/* A body of that length could not be held even if nobody else had one. */
+static bool too_long_to_hold(const struct io_core *core, const struct http1_request *request)
+{
+    if (request->body_kind != HTTP1_BODY_LENGTH || !io_core_request_buffering(core) || !spool_is_open(&core->spool))
+        return false;
+    uint64_t room = (uint64_t)core->settings.request_buffer_max + spool_bytes_max(&core->spool);
+    return request->content_length > room;
 }
 
 static void open_body(struct http1_session *session, struct http_exchange *exchange)
@@ -251,6 +263,12 @@ static void open_body(struct http1_session *session, struct http_exchange *excha
     session->body_mark_bytes = 0;
     if (session->input_bytes > 0)
         exchange->wants_continue = false; /* it did not wait */
+    if (exchange->local_status == 0 && too_long_to_hold(core, request)) {
+        exchange->local_status = 413;
+        exchange->close_reason = CLOSE_REQUEST_REJECTED;
+        exchange->keep_alive = false;
+        session->last_request = true;
+    }
 }
 
 /* The parser is done with a head at `from`, which stands at `at` in the arena, in `loan`'s buffer. */
@@ -414,9 +432,51 @@ static bool body_room(const struct http1_session *session)
     if (unwanted(exchange))
         return true;
     if (exchange->state != EXCHANGE_BUFFERING)
-        return exchange->unconsumed_bytes < HTTP1_READ_AHEAD_BYTES;
-    return exchange->body_bytes < (io_core_request_buffering(core) ? (uint64_t)core->settings.request_buffer_max
-                                                                   : (uint64_t)HTTP1_READ_AHEAD_BYTES);
+        return exchange->spooled.bytes == 0 && exchange->unconsumed_bytes < HTTP1_READ_AHEAD_BYTES;
+    return io_core_request_buffering(core) ? buffered(session, exchange)
+                                           : exchange->body_bytes < HTTP1_READ_AHEAD_BYTES;
+}
+
+/* Whether the octets at hand wait in the file and not in memory: behind others that do, beyond request_buffer_max, or
+ * because memory is scarce. The end of a body stays, since the request goes on its way now. */
+static bool goes_to_file(const struct http1_session *session, const struct http_exchange *exchange, size_t length)
+{
+    const struct io_core *core = session->all->core;
+    if (exchange->spooled.bytes > 0)
+        return true;
+    bool held = exchange->state == EXCHANGE_BUFFERING && io_core_request_buffering(core) && spool_is_open(&core->spool);
+    bool last = session->body.kind == HTTP1_BODY_LENGTH && session->body.remaining == 0;
+    if (!held || last)
+        return false;
+    return exchange->body_bytes + length > (uint64_t)core->settings.request_buffer_max ||
+           buffer_pool_scarce(&core->buffers, session->input_first->loan.kind) ||
+           buffer_pool_scarce(&core->buffers, LOAN_STAGING);
+}
+
+static int keep(struct http1_session *session, struct http_exchange *exchange, const uint8_t *data, size_t length)
+{
+    struct io_core *core = session->all->core;
+    if (goes_to_file(session, exchange, length))
+        return http_exchange_body_spool(core, exchange, bytes_of(data, length));
+    return http_exchange_body_append(core, exchange, session->input_first->loan, data, (uint32_t)length);
+}
+
+/* The body cannot be kept: 413 when it alone is more than the file may hold, else the server is busy. */
+static void body_lost(struct http1_session *session, struct http_exchange *exchange, size_t length)
+{
+    const struct spool *spool = &session->all->core->spool;
+    bool too_long = spool_is_open(spool) && exchange->spooled.bytes + length > spool_bytes_max(spool);
+    session->last_request = true;
+    session->body_open = false;
+    session->body_exchange = NULL;
+    exchange->body_failed = true;
+    exchange->keep_alive = false;
+    exchange->close_reason = CLOSE_OVERLOAD;
+    if (exchange->head_sent)
+        exchange->broken = exchange->response_ended = true;
+    else
+        exchange->local_status = too_long && exchange->spooled.bytes > 0 ? 413 : 503;
+    dispatch_body(session->all->dispatch, exchange);
 }
 
 static enum step deliver(struct http1_session *session, const uint8_t *data, size_t length)
@@ -426,14 +486,8 @@ static enum step deliver(struct http1_session *session, const uint8_t *data, siz
         session->discarded += (uint32_t)length;
         return STEP_ON;
     }
-    int r = http_exchange_body_append(session->all->core, exchange, session->input_first->loan, data, (uint32_t)length);
-    if (r < 0) {
-        exchange->local_status = 503;
-        exchange->close_reason = CLOSE_OVERLOAD;
-        exchange->keep_alive = false;
-        session->last_request = true;
-        session->body_open = false;
-        session->body_exchange = NULL;
+    if (keep(session, exchange, data, length) < 0) {
+        body_lost(session, exchange, length);
         return STEP_BLOCKED;
     }
     metrics_add(session->all->core->metrics, METRIC_REQUEST_BODY_BYTES, length);
@@ -472,6 +526,29 @@ static enum step body_step(struct http1_session *session)
     return STEP_ON;
 }
 
+/* An application reads a body of which a part waits in the file: the next of it comes back into memory, less of it at
+ * a time while memory is scarce. */
+static void read_back(struct http1_session *session)
+{
+    struct http_exchange *exchange = session->first;
+    struct io_core *core = session->all->core;
+    if (exchange == NULL || exchange->spooled.bytes == 0 || !exchange->app_reads || exchange->state != EXCHANGE_QUEUED)
+        return;
+    uint64_t ahead = buffer_pool_scarce(&core->buffers, LOAN_STAGING) ? 1 : HTTP1_READ_AHEAD_BYTES;
+    int r = 0;
+    while (r == 0 && exchange->spooled.bytes > 0 && exchange->unconsumed_bytes < ahead)
+        r = http_exchange_body_unspool(core, exchange);
+    if (r == -ENOBUFS) {
+        starve(session);
+        session->all->block_wanted = true;
+    } else if (r < 0) {
+        log_error("a part of a request body could not be read back: %s", strerror(-r));
+        http_exchange_body_forget(core, exchange);
+        exchange->body_failed = true;
+    }
+    dispatch_body(session->all->dispatch, exchange);
+}
+
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
 static bool may_begin(struct http1_session *session)
@@ -499,6 +576,7 @@ static enum step step_once(struct http1_session *session)
 
 void http1_input_advance(struct http1_session *session)
 {
+    read_back(session);
     while (step_once(session) == STEP_ON)
         continue;
 }

@@ -395,6 +395,7 @@ static void on_credit(struct http_exchange *exchange, uint32_t octets)
 {
     struct http1_session *session = exchange->session;
     (void)octets;
+    exchange->app_reads = true;
     if (exchange->wants_continue && exchange == session->first && !exchange->head_sent) {
         exchange->wants_continue = false;
         if (output_queue_copy(&session->out.queue, BYTES_LITERAL("HTTP/1.1 100 Continue\r\n\r\n")) == 0)

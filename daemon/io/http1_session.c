@@ -460,10 +460,11 @@ void http1_session_refuse(struct http1_sessions *sessions, struct connection *co
 
 void http1_sessions_turn(struct http1_sessions *sessions)
 {
-    if (sessions->starved_first == NULL || !dispatch_slot_free(sessions->dispatch))
+    if (sessions->starved_first == NULL || !(sessions->block_wanted || dispatch_slot_free(sessions->dispatch)))
         return;
     struct http1_session *list = sessions->starved_first;
     sessions->starved_first = sessions->starved_last = NULL;
+    sessions->block_wanted = false;
     while (list != NULL) {
         struct http1_session *session = list;
         list = session->starved_next;

@@ -39,6 +39,7 @@ struct http1_sessions {
     struct http_field *response_fields;
     uint8_t *head_copy;                                 /* scratch: a response head, copied before it is looked at */
     struct http1_session *starved_first, *starved_last; /* wait for a slot or a staging block */
+    bool block_wanted;                                  /* one of them for a staging block */
 };
 
 /* An answer that we give ourselves. */

@@ -33,7 +33,6 @@ static void append_piece(struct http_exchange *exchange, struct body_piece *piec
     if (exchange->unsent == NULL)
         exchange->unsent = piece;
     exchange->unconsumed_bytes += piece->length;
-    exchange->body_bytes += piece->length;
 }
 
 /* Room for `length` octets behind the last ones gathered. */
@@ -71,7 +70,6 @@ static int append_copy(struct io_core *core, struct http_exchange *exchange, con
         last->loan.id == exchange->tail_loan.id && last->offset + last->length == offset) {
         last->length += length;
         exchange->unconsumed_bytes += length;
-        exchange->body_bytes += length;
         return 0;
     }
     struct body_piece *piece = slab_borrow(&core->bodies);
@@ -83,12 +81,11 @@ static int append_copy(struct io_core *core, struct http_exchange *exchange, con
     return 0;
 }
 
-int http_exchange_body_append(struct io_core *core, struct http_exchange *exchange, struct loan loan,
-                              const uint8_t *data, uint32_t length)
+static int append(struct io_core *core, struct http_exchange *exchange, struct loan loan, const uint8_t *data,
+                  uint32_t length)
 {
-    if (length == 0)
-        return 0;
-    if (length < SMALL_PIECE_BYTES || buffer_pool_scarce(&core->buffers, loan.kind)) {
+    bool copies = loan.kind != LOAN_STAGING && buffer_pool_scarce(&core->buffers, loan.kind);
+    if (length < SMALL_PIECE_BYTES || copies) {
         int r = append_copy(core, exchange, data, length);
         if (r == 0 || length < SMALL_PIECE_BYTES)
             return r;
@@ -100,6 +97,57 @@ int http_exchange_body_append(struct io_core *core, struct http_exchange *exchan
     *piece = (struct body_piece){.loan = loan, .offset = buffer_pool_offset(&core->buffers, data), .length = length};
     append_piece(exchange, piece);
     return 0;
+}
+
+int http_exchange_body_append(struct io_core *core, struct http_exchange *exchange, struct loan loan,
+                              const uint8_t *data, uint32_t length)
+{
+    int r = length > 0 ? append(core, exchange, loan, data, length) : 0;
+    if (r == 0)
+        exchange->body_bytes += length;
+    return r;
+}
+
+int http_exchange_body_spool(struct io_core *core, struct http_exchange *exchange, struct bytes data)
+{
+    int r = spool_append(&core->spool, &exchange->spooled, data);
+    if (r == 0)
+        exchange->body_bytes += data.length;
+    metrics_set(core->metrics, METRIC_SPOOL_BLOCKS, core->spool.live);
+    return r;
+}
+
+int http_exchange_body_unspool(struct io_core *core, struct http_exchange *exchange)
+{
+    const uint64_t left = exchange->spooled.bytes;
+    struct loan loan;
+    uint8_t *memory;
+    uint32_t capacity;
+    size_t length = 0;
+    int r = buffer_pool_stage(&core->buffers, left < SPOOL_BLOCK_BYTES ? (uint32_t)left : (uint32_t)SPOOL_BLOCK_BYTES,
+                              &loan, &memory, &capacity);
+    if (r < 0)
+        return r;
+    r = spool_take(&core->spool, &exchange->spooled, memory, capacity, &length);
+    metrics_set(core->metrics, METRIC_SPOOL_BLOCKS, core->spool.live);
+    struct body_piece *piece = r == 0 ? slab_borrow(&core->bodies) : NULL;
+    if (piece == NULL) {
+        buffer_pool_drop(&core->buffers, &loan);
+        return r < 0 ? r : -ENOMEM;
+    }
+    *piece = (struct body_piece){
+        .loan = loan, .offset = buffer_pool_offset(&core->buffers, memory), .length = (uint32_t)length};
+    append_piece(exchange, piece);
+    return 0;
+}
+
+void http_exchange_body_forget(struct io_core *core, struct http_exchange *exchange)
+{
+    if (exchange->spooled.bytes == 0)
+        return;
+    spool_release(&core->spool, &exchange->spooled);
+    metrics_set(core->metrics, METRIC_SPOOL_BLOCKS, core->spool.live);
+    exchange->body_failed = true;
 }
 
 static void pop_piece(struct io_core *core, struct http_exchange *exchange)
@@ -149,6 +197,7 @@ void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
     }
     buffer_pool_drop(&core->buffers, &exchange->tail_loan);
     buffer_pool_drop(&core->buffers, &exchange->head_loan);
+    http_exchange_body_forget(core, exchange);
     slab_give_back(&core->exchanges, exchange);
     metrics_set(core->metrics, METRIC_EXCHANGES_LIVE, core->exchanges.live);
 }

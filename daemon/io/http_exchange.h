@@ -82,11 +82,13 @@ struct http_exchange {
     /* Request body: pieces first..last are received; those before `unsent` are with the app, not consumed yet. */
     struct body_piece *first, *last, *unsent;
     uint64_t unconsumed_bytes;
-    uint64_t body_bytes;
-    bool body_ended;  /* all received */
-    bool body_failed; /* it will never end */
-    bool end_sent;    /* the app knows */
-    bool retry;       /* something could not be pushed, the queue to the app was full */
+    uint64_t body_bytes;        /* received, decoded */
+    struct spool_chain spooled; /* what comes behind the pieces waits in the file */
+    bool app_reads;             /* the application has asked for body */
+    bool body_ended;            /* all received */
+    bool body_failed;           /* it will never end */
+    bool end_sent;              /* the app knows */
+    bool retry;                 /* something could not be pushed, the queue to the app was full */
     bool cancel_due;
     struct loan tail_loan; /* the staging block that small pieces are gathered in */
     uint32_t tail_used, tail_capacity;
@@ -124,6 +126,22 @@ struct http_exchange *http_exchange_create(struct io_core *core, uint32_t slot);
  * pin a buffer for each. -ENOBUFS: no staging block is free. */
 [[nodiscard]] int http_exchange_body_append(struct io_core *core, struct http_exchange *exchange, struct loan loan,
                                             const uint8_t *data, uint32_t length);
+
+/* Appends received octets to the part that is in the file; from then on all have to go there until it is read back.
+ * What spool_append() says. */
+[[nodiscard]] int http_exchange_body_spool(struct io_core *core, struct http_exchange *exchange, struct bytes data);
+
+/* Moves up to 64 KiB from the file back into memory, as a piece. -ENOBUFS: no staging block is free. */
+[[nodiscard]] int http_exchange_body_unspool(struct io_core *core, struct http_exchange *exchange);
+
+/* The part that is in the file is given up: the application hears that the body was cut short. */
+void http_exchange_body_forget(struct io_core *core, struct http_exchange *exchange);
+
+/* Whether the last piece is the end of the body. */
+static inline bool http_exchange_body_whole(const struct http_exchange *exchange)
+{
+    return exchange->body_ended && exchange->spooled.bytes == 0;
+}
 
 /* The app consumed `octets`: drops the pieces. Returns what it really was (never more than was sent). */
 uint32_t http_exchange_body_consumed(struct io_core *core, struct http_exchange *exchange, uint32_t octets);

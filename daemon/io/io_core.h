@@ -18,6 +18,7 @@
 #include "daemon/io/ring.h"
 #include "daemon/io/secure_schemes.h"
 #include "daemon/io/slab.h"
+#include "daemon/io/spool.h"
 #include "daemon/io/timer_wheel.h"
 #include "proto/http1_body.h"
 #include "proto/http1_request.h"
@@ -28,6 +29,7 @@ struct io_core {
     struct timer_wheel exchange_wheel; /* of exchanges: an entry does not say what it is part of */
     struct buffer_pool buffers;
     struct output_pools outputs;
+    struct spool spool; /* parts of request bodies; not open: there is no file for them */
     struct metrics *metrics;
     struct access_log *access_log; /* NULL: off */
     struct date_cache date_cache;

@@ -242,10 +242,23 @@ static void reopen_logs(struct io_process *io, const struct control_message *mes
         log_error("the access log could not be opened again: %s", strerror(errno));
 }
 
+/* Without it request bodies beyond request_buffer_max are streamed, and a slow client keeps a thread: worse, but it
+ * serves. A container may have no directory to write to. */
+static void open_spool(struct io_core *core)
+{
+    const char *directory = core->settings.tmp_upload_dir;
+    int r = spool_init(&core->spool, directory, (uint64_t)core->settings.request_spool_max);
+    if (r < 0)
+        log_warning("tmp_upload_dir %s: no file can be made there (%s); long request bodies are not held but streamed",
+                    directory, strerror(-r));
+}
+
 static int start(struct io_process *io)
 {
     const struct settings *settings = &io->core.settings;
     int r = sandbox_drop_ids(settings->user, settings->group, settings->initgroups);
+    if (r == 0)
+        open_spool(&io->core);
     if (r == 0)
         r = sandbox_follow_parent((pid_t)io->core.setup.supervisor_pid, SIGTERM);
     if (r == 0)
@@ -500,11 +513,11 @@ static int serve(struct io_process *io)
     }
     finish_access_log(io);
     if ((io->core.setup.flags & CONTROL_LIVE_COUNTERS) != 0)
-        log_info("live: connections=%u exchanges=%u slots=%u buffers=%u staging=%u timers=%zu", io->connections.live,
-                 io->core.exchanges.live, io->core.setup.shape.slots - io->dispatch.free_slot_count,
-                 io->core.buffers.receive.lent + io->core.buffers.upload.lent,
-                 block_pool_lent(&io->core.buffers.staging),
-                 timer_wheel_count(&io->core.wheel) + timer_wheel_count(&io->core.exchange_wheel));
+        log_info(
+            "live: connections=%u exchanges=%u slots=%u buffers=%u staging=%u spool=%u timers=%zu",
+            io->connections.live, io->core.exchanges.live, io->core.setup.shape.slots - io->dispatch.free_slot_count,
+            io->core.buffers.receive.lent + io->core.buffers.upload.lent, block_pool_lent(&io->core.buffers.staging),
+            io->core.spool.live, timer_wheel_count(&io->core.wheel) + timer_wheel_count(&io->core.exchange_wheel));
     return EXIT_SUCCESS;
 }
 
@@ -528,6 +541,7 @@ static void tear_down(struct io_process *io)
     address_set_deinit(&core->forwarded_allow);
     address_set_deinit(&core->proxy_allow);
     secure_schemes_deinit(&core->secure_schemes);
+    spool_deinit(&core->spool);
     arena_deinit(&core->inbound);
     arena_deinit(&io->metrics_memory);
     settings_deinit(&core->settings);
