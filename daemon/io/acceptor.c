@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { COMPLAINT_INTERVAL_MS = 60'000, EVICT_AT_ONCE = 8, LAST_ACCEPTS_MAX = 1'024 };
+enum { COMPLAINT_INTERVAL_MS = 60'000, LAST_ACCEPTS_MAX = 1'024 };
 
 void acceptor_init(struct acceptor *acceptor, struct connections *connections,
                    void (*on_accepted)(struct connection *connection, void *context), void *context)
@@ -50,7 +50,7 @@ static ring_token token_of(uint32_t listener)
 static bool full(const struct acceptor *acceptor)
 {
     int64_t limit = acceptor->connections->core->settings.max_connections;
-    return limit > 0 && acceptor->connections->live >= (uint64_t)limit;
+    return limit > 0 && acceptor->connections->live > (uint64_t)limit;
 }
 
 static void retry_later(struct acceptor *acceptor)
@@ -72,8 +72,7 @@ void acceptor_start(struct acceptor *acceptor)
 {
     if (acceptor->stopped)
         return;
-    if (full(acceptor) && connections_evict_idle(acceptor->connections, EVICT_AT_ONCE) == 0) {
-        complain(acceptor, "max_connections is reached and none is idle");
+    if (full(acceptor)) {
         retry_later(acceptor);
         return;
     }
@@ -90,6 +89,17 @@ static void disarm(struct acceptor *acceptor)
     for (uint32_t i = 0; i < acceptor->count; i++)
         if (acceptor->listeners[i].armed)
             ring_cancel(acceptor->connections->core->ring, token_of(i));
+}
+
+/* RES-07: the newcomer takes the place of the connection that has been idle longest; where none is idle it is the last
+ * one for now. */
+static void make_room(struct acceptor *acceptor)
+{
+    if (!full(acceptor) || connections_evict_idle(acceptor->connections))
+        return;
+    complain(acceptor, "max_connections is reached and none is idle");
+    disarm(acceptor);
+    retry_later(acceptor);
 }
 
 static void accepted(struct acceptor *acceptor, const struct connection_listener *listener, int fd)
@@ -153,7 +163,6 @@ static void failed(struct acceptor *acceptor, int error)
     if (error == -EMFILE || error == -ENFILE) {
         metrics_add(acceptor->connections->core->metrics, METRIC_ACCEPT_EMFILE, 1);
         complain(acceptor, "no file descriptor is left (LimitNOFILE= in a unit file, ulimit -n in a shell)");
-        connections_evict_idle(acceptor->connections, EVICT_AT_ONCE);
     } else {
         complain(acceptor, strerror(-error));
     }
@@ -187,8 +196,7 @@ void acceptor_on_accept(struct acceptor *acceptor, const struct ring_event *even
             close_listener(acceptor, &acceptor->listeners[index]);
         return;
     }
-    if (full(acceptor))
-        disarm(acceptor);
+    make_room(acceptor);
     if (!acceptor->listeners[index].armed && acceptor->retry_ms == 0)
         acceptor_start(acceptor);
 }

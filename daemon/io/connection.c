@@ -183,6 +183,42 @@ static void try_close(struct connections *connections, struct connection *connec
     ring_close(connections->core->ring, connection->fd, token_of(connection, RING_CLOSE));
 }
 
+static void idle_append(struct connections *connections, struct connection *connection)
+{
+    connection->idle_next = NULL;
+    connection->idle_previous = connections->idle_last;
+    if (connections->idle_last != NULL)
+        connections->idle_last->idle_next = connection;
+    else
+        connections->idle_first = connection;
+    connections->idle_last = connection;
+}
+
+static void idle_remove(struct connections *connections, struct connection *connection)
+{
+    if (connection->idle_previous != NULL)
+        connection->idle_previous->idle_next = connection->idle_next;
+    else
+        connections->idle_first = connection->idle_next;
+    if (connection->idle_next != NULL)
+        connection->idle_next->idle_previous = connection->idle_previous;
+    else
+        connections->idle_last = connection->idle_previous;
+}
+
+void connection_set_idle(struct connections *connections, struct connection *connection, bool idle)
+{
+    if (connection->idle == idle)
+        return;
+    connection->idle = idle;
+    if (idle)
+        idle_append(connections, connection);
+    else
+        idle_remove(connections, connection);
+    connections->idle_count += idle ? 1U : (uint32_t)-1;
+    metrics_set(connections->core->metrics, METRIC_CONNECTIONS_IDLE, connections->idle_count);
+}
+
 static void cancel_receive(struct connections *connections, struct connection *connection)
 {
     if (!connection->receive_armed || connection->receive_cancelling)
@@ -198,6 +234,7 @@ static void begin_close(struct connections *connections, struct connection *conn
     if (connection->close_reason == CLOSE_NONE)
         connection->close_reason = (uint8_t)reason;
     connection->state = CONNECTION_CLOSING;
+    connection_set_idle(connections, connection, false);
     connection->wants_read = false;
     timer_wheel_disarm(&connections->core->wheel, &connection->timer);
     connection->deadline_ms = 0;
@@ -228,6 +265,7 @@ static void linger(struct connections *connections, struct connection *connectio
         return;
     }
     connection->state = CONNECTION_LINGERING;
+    connection_set_idle(connections, connection, false);
     ring_shutdown(connections->core->ring, connection->fd, ring_token_make(RING_IGNORED, 0, 0));
     connection_set_deadline(connections, connection, connections->core->now_ms + CONNECTION_LINGER_MS);
     connection_want(connections, connection, true, LOAN_RECEIVE);
@@ -518,16 +556,10 @@ void connection_peer_text(const struct connection *connection, char text[IP_TEXT
     }
 }
 
-uint32_t connections_evict_idle(struct connections *connections, uint32_t count)
+bool connections_evict_idle(struct connections *connections)
 {
-    uint32_t evicted = 0;
-    for (uint32_t i = 0; i < connections->allocated && evicted < count; i++) {
-        struct connection *connection = connections->by_index[i];
-        if (connection == NULL || connection->session != NULL || connection->requests == 0 ||
-            connection->state == CONNECTION_CLOSING)
-            continue;
-        begin_close(connections, connection, CLOSE_LIMIT_CONNECTIONS);
-        evicted++;
-    }
-    return evicted;
+    if (connections->idle_first == NULL)
+        return false;
+    begin_close(connections, connections->idle_first, CLOSE_LIMIT_CONNECTIONS);
+    return true;
 }

@@ -81,6 +81,7 @@ struct connection {
     struct connection_proxied *proxied; /* NULL: no PROXY header named a client */
     struct connection *dirty_next;      /* has output to start sending */
     struct connection *starved_next;
+    struct connection *idle_next, *idle_previous; /* between requests, longest idle first */
     struct timer_entry timer;
     uint64_t deadline_ms; /* the real one; the timer may be armed for an earlier time. 0: none */
     uint64_t timer_ms;
@@ -104,6 +105,7 @@ struct connection {
     bool starved : 1;
     bool eof : 1;
     bool close_when_sent : 1;
+    bool idle : 1;
     union {
         struct sockaddr any;
         struct sockaddr_in ipv4;
@@ -126,6 +128,8 @@ struct connections {
     struct own_addresses own_addresses;
     struct connection *dirty_first;
     struct connection *starved_first, *starved_last;
+    struct connection *idle_first, *idle_last;
+    uint32_t idle_count;
     uint32_t live;
 };
 
@@ -163,6 +167,9 @@ void connection_close_when_sent(struct connections *connections, struct connecti
 void connection_abort(struct connections *connections, struct connection *connection, enum close_reason reason,
                       bool reset);
 
+/* The protocol says when a connection that has served a request waits for the next one, and when it no longer does. */
+void connection_set_idle(struct connections *connections, struct connection *connection, bool idle);
+
 /* Idle, without a session: trades the armed receive (about 800 octets of kernel memory) for a poll (250). */
 void connection_park(struct connections *connections, struct connection *connection);
 
@@ -181,7 +188,7 @@ void connections_turn(struct connections *connections);
 /* Text of the peer's address, "" for unix sockets; its port. */
 void connection_peer_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port);
 
-/* Oldest idle connections first: closes up to `count` of them to make room. Returns how many. */
-uint32_t connections_evict_idle(struct connections *connections, uint32_t count);
+/* Closes the connection that has been idle longest; false when none is. */
+bool connections_evict_idle(struct connections *connections);
 
 #endif

@@ -534,9 +534,13 @@ static void on_reply(struct dispatch *dispatch, uint32_t app, struct http_exchan
 static void on_done(struct dispatch *dispatch, struct http_exchange *exchange)
 {
     leave_app(dispatch, exchange);
-    if (exchange->owner != NULL && !exchange->response_ended)
-        fail(dispatch, exchange, 502, CLOSE_APP_FAILED);
-    release(dispatch, exchange);
+    exchange->state = EXCHANGE_DONE;
+    timer_wheel_disarm(&dispatch->core->exchange_wheel, &exchange->timer);
+    /* Done without an end: the application failed, its process lives. Failing may free the exchange. */
+    if (exchange->owner == NULL)
+        exchange_free(dispatch, exchange);
+    else if (!exchange->response_ended && !exchange->response_received)
+        fail(dispatch, exchange, 500, CLOSE_APP_FAILED);
 }
 
 static void on_consumed(struct dispatch *dispatch, struct http_exchange *exchange, uint32_t octets)

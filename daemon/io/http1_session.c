@@ -23,6 +23,7 @@ static struct http1_session *session_create(struct http1_sessions *all, struct c
     http1_request_init(&session->parser, all->fields, (uint32_t)all->core->settings.limit_request_fields);
     connection->session = session;
     connection->out = &session->out;
+    connection_set_idle(all->connections, connection, false);
     return session;
 }
 
@@ -226,6 +227,7 @@ static void set_idle_deadline(struct http1_sessions *all, struct connection *con
         connection_close_when_sent(all->connections, connection, CLOSE_KEEPALIVE_IDLE);
         return;
     }
+    connection_set_idle(all->connections, connection, connection->requests > 0);
     connection->idle_until_ms = limit > 0 ? all->core->now_ms + (uint64_t)limit : 0;
     uint64_t park = all->core->now_ms + CONNECTION_PARK_MS;
     connection_set_deadline(all->connections, connection, sooner(park, connection->idle_until_ms));
@@ -462,9 +464,9 @@ void http1_sessions_turn(struct http1_sessions *sessions)
 {
     if (sessions->starved_first == NULL || !(sessions->block_wanted || dispatch_slot_free(sessions->dispatch)))
         return;
+    sessions->block_wanted = false;
     struct http1_session *list = sessions->starved_first;
     sessions->starved_first = sessions->starved_last = NULL;
-    sessions->block_wanted = false;
     while (list != NULL) {
         struct http1_session *session = list;
         list = session->starved_next;

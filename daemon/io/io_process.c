@@ -70,7 +70,7 @@ static void derive_limits(struct io_core *core)
         .request_line_max = bounded(settings->limit_request_line),
         .field_size_max = bounded(settings->limit_request_field_size),
         .field_count_max = bounded(settings->limit_request_fields),
-        .head_bytes_max = LAYOUT_LARGE_BLOCK_BYTES,
+        .head_bytes_max = LAYOUT_LARGE_BLOCK_BYTES - 1, /* one that is cut has to show that it is longer */
         .method_bytes_max = 32,
         .body_bytes_max = (uint64_t)settings->limit_request_body,
         .refuse_underscore_names = settings->header_map == HEADER_MAP_REFUSE,
