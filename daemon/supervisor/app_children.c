@@ -158,9 +158,10 @@ static void on_ready(struct app_child *app, const struct control_message *messag
 
 static void on_recycle(struct app_child *app, [[maybe_unused]] const struct control_message *message)
 {
-    if (app->state != APP_SERVING)
+    /* While the server stops all go soon, and none needs a successor. */
+    if (app->state != APP_SERVING || supervisor_is_ending(app->supervisor))
         return;
-    log_info("app %u (pid %d) has served max_requests, another takes its place", app->index, (int)app->child.pid);
+    log_info("app %u (pid %d) asks for a successor", app->index, (int)app->child.pid);
     app->state = APP_RECYCLING;
 }
 

@@ -3,7 +3,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/base/process_title.h"
 #include "daemon/base/sandbox.h"
 #include <cmocka.h>
 
@@ -288,49 +287,6 @@ static void a_parent_that_is_gone_already_is_noticed([[maybe_unused]] void **sta
     assert_int_equal(in_child(follow_a_stranger), 0);
 }
 
-/* Titles ----------------------------------------------------------------------------------------------------- */
-
-static int read_title(char title[512])
-{
-    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-    CHECK(fd >= 0);
-    ssize_t length = read(fd, title, 511);
-    CHECK(length >= 0);
-    title[length] = '\0';
-    close(fd);
-    return 0;
-}
-
-static int take_a_title(void)
-{
-    char title[512], name[16];
-    setenv("TITLE_TEST", "kept", 1);
-    process_title_make_room();
-    process_title_set("uroboros: %s [%s]", "supervisor", "an application of some length");
-    CHECK(read_title(title) == 0);
-    CHECK(strcmp(title, "uroboros: supervisor [an application of some length]") == 0);
-    CHECK(prctl(PR_GET_NAME, name) == 0 && strcmp(name, "uro supervisor") == 0);
-    CHECK(strcmp(getenv("TITLE_TEST"), "kept") == 0);
-    CHECK(getenv("PATH") != NULL && getenv("PATH")[0] == '/');
-    return 0;
-}
-
-static int take_titles_without_room(void)
-{
-    char title[512];
-    process_title_set("app 1");
-    CHECK(read_title(title) == 0);
-    CHECK(strcmp(title, "app 1") == 0);
-    CHECK(getenv("PATH") != NULL && getenv("PATH")[0] == '/');
-    return 0;
-}
-
-static void a_title_replaces_the_command_line_and_spares_the_environment([[maybe_unused]] void **state)
-{
-    assert_int_equal(in_child(take_a_title), 0);
-    assert_int_equal(in_child(take_titles_without_room), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,7 +299,6 @@ int main(void)
         cmocka_unit_test(names_and_numbers_are_looked_up),
         cmocka_unit_test(a_child_hears_of_its_parents_death),
         cmocka_unit_test(a_parent_that_is_gone_already_is_noticed),
-        cmocka_unit_test(a_title_replaces_the_command_line_and_spares_the_environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,18 +3,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/base/owned.h"
-#include "daemon/supervisor/child_environment.h"
-#include "daemon/supervisor/log_files.h"
-#include "daemon/supervisor/pid_file.h"
 #include <cmocka.h>
+
+#include "daemon/base/owned.h"
+#include "daemon/supervisor/log_files.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-/* Three small modules around files and strings. */
 
 struct fixture {
     char directory[64];
@@ -57,51 +54,6 @@ static void write_file(const char *path, const char *text)
     OWNED_FD fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 }
-
-/* Pid file --------------------------------------------------------------------------------------------------- */
-
-static void a_pid_file_holds_our_id_and_goes_at_the_end(void **state)
-{
-    struct fixture *fixture = *state;
-    char text[256], expected[32];
-    pid_t other = 0;
-    assert_int_equal(pid_file_create(fixture->path, &other), 0);
-    read_file(fixture->path, text);
-    snprintf(expected, sizeof expected, "%d\n", (int)getpid());
-    assert_string_equal(text, expected);
-    pid_file_remove(fixture->path);
-    assert_int_equal(access(fixture->path, F_OK), -1);
-}
-
-static void a_pid_file_of_a_running_process_is_respected(void **state)
-{
-    struct fixture *fixture = *state;
-    pid_t other = 0;
-    write_file(fixture->path, "1\n");
-    assert_int_equal(pid_file_create(fixture->path, &other), -EEXIST);
-    assert_int_equal(other, 1);
-    pid_file_remove(fixture->path);
-    assert_int_equal(access(fixture->path, F_OK), 0);
-}
-
-static void a_leftover_pid_file_is_replaced(void **state)
-{
-    struct fixture *fixture = *state;
-    pid_t other = 0;
-    write_file(fixture->path, "4194305\n"); /* beyond the largest id there can be */
-    assert_int_equal(pid_file_create(fixture->path, &other), 0);
-    write_file(fixture->path, "rubbish");
-    assert_int_equal(pid_file_create(fixture->path, &other), 0);
-}
-
-static void a_pid_file_that_cannot_be_written_is_reported(void **state)
-{
-    pid_t other = 0;
-    (void)state;
-    assert_int_equal(pid_file_create("/nowhere/pid", &other), -ENOENT);
-}
-
-/* Log files -------------------------------------------------------------------------------------------------- */
 
 static void logs_are_appended_to_and_reopened_by_name(void **state)
 {
@@ -156,51 +108,12 @@ static void a_dash_means_the_standard_streams(void **state)
     log_files_deinit(&files);
 }
 
-/* Child environment ------------------------------------------------------------------------------------------ */
-
-static char *text(const char *constant)
-{
-    return (char *)(uintptr_t)constant;
-}
-
-static void later_lists_win_and_a_bare_name_removes(void **state)
-{
-    (void)state;
-    char *const base[] = {text("A=1"), text("B=2"), text("AB=3"), NULL};
-    char *first_items[] = {text("A=first"), text("C=4"), text("B")};
-    char *second_items[] = {text("C=second"), text("D="), text("NOT_THERE")};
-    const struct string_list first = {3, first_items}, second = {3, second_items};
-    const struct string_list *const changes[] = {&first, &second};
-    OWNED_MEMORY char **result = child_environment_create(base, changes, 2);
-    static const char *const expected[] = {"AB=3", "A=first", "C=second", "D="};
-    for (size_t i = 0; i < 4; i++)
-        assert_string_equal(result[i], expected[i]);
-    assert_null(result[4]);
-}
-
-static void no_changes_give_the_same_environment(void **state)
-{
-    (void)state;
-    char *const base[] = {text("A=1"), NULL};
-    OWNED_MEMORY char **result = child_environment_create(base, NULL, 0);
-    assert_string_equal(result[0], "A=1");
-    assert_null(result[1]);
-}
-
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(a_pid_file_holds_our_id_and_goes_at_the_end),
-        TEST(a_pid_file_of_a_running_process_is_respected),
-        TEST(a_leftover_pid_file_is_replaced),
-        TEST(a_pid_file_that_cannot_be_written_is_reported),
-        TEST(logs_are_appended_to_and_reopened_by_name),
-        TEST(a_log_that_cannot_be_opened_is_named_and_the_old_ones_stay),
-        TEST(a_dash_means_the_standard_streams),
-        TEST(later_lists_win_and_a_bare_name_removes),
-        TEST(no_changes_give_the_same_environment),
+        cmocka_unit_test_setup_teardown(logs_are_appended_to_and_reopened_by_name, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_log_that_cannot_be_opened_is_named_and_the_old_ones_stay, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_dash_means_the_standard_streams, set_up, tear_down),
     };
-#undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
