@@ -360,6 +360,24 @@ static enum step head_step_partial(struct http1_session *session)
     return STEP_ON;
 }
 
+/* A head keeps its buffer for as long as the request lasts. Where receive buffers are scarce it moves into a block,
+ * so that requests which wait, for their bodies or for an application, do not keep everybody else from being heard. */
+static void place_head(struct http1_session *session, struct loan loan, const uint8_t *data, uint32_t length)
+{
+    struct buffer_pool *buffers = &session->all->core->buffers;
+    struct loan block;
+    uint8_t *memory;
+    uint32_t capacity;
+    if (!buffer_pool_scarce(buffers, loan.kind) || buffer_pool_scarce(buffers, LOAN_STAGING) ||
+        buffer_pool_stage(buffers, length, &block, &memory, &capacity) < 0) {
+        on_head(session, loan, data, data);
+        return;
+    }
+    memcpy(memory, data, length);
+    on_head(session, block, data, memory);
+    buffer_pool_drop(buffers, &block);
+}
+
 static enum step head_step(struct http1_session *session)
 {
     if (session->partial != NULL)
@@ -379,7 +397,7 @@ static enum step head_step(struct http1_session *session)
         reject(session);
         return STEP_ON;
     }
-    on_head(session, segment->loan, data, data);
+    place_head(session, segment->loan, data, (uint32_t)consumed);
     if (session->fault.status == 0)
         take(session, (uint32_t)consumed);
     after_head(session);
