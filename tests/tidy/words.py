@@ -71,3 +71,15 @@ def check_documents_name_real_files() -> list[str]:
             if not (ROOT / path).exists() and not (ROOT / name).parent.joinpath(path).exists():
                 wrong.append(f"{name}: {path} is not there")
     return wrong
+
+
+def check_documents_name_real_functions() -> list[str]:
+    """A function that a document names is there."""
+    code = "\n".join(text_of(name) for name in c_files())
+    return [
+        f"{name}: there is no {function}()"
+        for name in tracked()
+        if name.startswith("docs/") and name.endswith(".md")
+        for function in re.findall(r"`([a-z_0-9]+)\(\)`", text_of(name))
+        if not re.search(rf"\b{function}\(", code)
+    ]
