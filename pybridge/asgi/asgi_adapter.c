@@ -660,13 +660,14 @@ static bool caused_by_disconnect(const struct asgi_core *core, PyObject *excepti
     return caused;
 }
 
-/* The client's leaving is no error of the application, and neither is being cancelled after it. */
+/* The client's leaving is no error of the application, and neither is being cancelled after it, or by a stop. */
 static bool is_silent(const struct asgi_cycle *cycle, PyObject *exception)
 {
     enum { DEPTH_MAX = 8 };
     const struct asgi_core *core = cycle->adapter->core;
-    return is_gone(cycle) && (PyErr_GivenExceptionMatches(exception, core->cancelled_error) ||
-                              caused_by_disconnect(core, exception, DEPTH_MAX));
+    if (PyErr_GivenExceptionMatches(exception, core->cancelled_error))
+        return is_gone(cycle) || app_exchange_stopping(core->exchange);
+    return is_gone(cycle) && caused_by_disconnect(core, exception, DEPTH_MAX);
 }
 
 static void log_failure(const struct asgi_cycle *cycle)

@@ -66,17 +66,21 @@ PyObject *asgi_core_lookup(const struct asgi_core *core, PyObject *message, enum
     return Py_XNewRef(PyDict_GetItemWithError(message, asgi_text(core, name)));
 }
 
+static bool texts_equal(PyObject *a, PyObject *b)
+{
+    return PyUnicode_GET_LENGTH(a) == PyUnicode_GET_LENGTH(b) && PyUnicode_Compare(a, b) == 0;
+}
+
 static int find_name(const struct asgi_core *core, PyObject *type, const enum asgi_name *names, int count)
 {
-    /* Nearly always the very object, since constants of code are interned too. */
+    if (!PyUnicode_Check(type) || PyUnicode_READY(type) < 0) {
+        PyErr_Format(PyExc_TypeError, "the type of an ASGI message is a str, not %.100s", Py_TYPE(type)->tp_name);
+        return -1;
+    }
     for (int i = 0; i < count; i++)
-        if (type == asgi_text(core, names[i]))
+        if (texts_equal(type, asgi_text(core, names[i])))
             return i;
-    for (int i = 0; PyUnicode_Check(type) && i < count; i++)
-        if (PyUnicode_Compare(type, asgi_text(core, names[i])) == 0)
-            return i;
-    PyErr_Format(PyUnicode_Check(type) ? PyExc_ValueError : PyExc_TypeError,
-                 "the type of an ASGI message is %R, which send() does not know here", type);
+    PyErr_Format(PyExc_ValueError, "the type of an ASGI message is %R, which send() does not know here", type);
     return -1;
 }
 

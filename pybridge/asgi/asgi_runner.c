@@ -61,41 +61,31 @@ static Py_ssize_t weak_references(PyObject *task)
     return count;
 }
 
-/* Whether `value` (taken; NULL with a Python error) is anything but what a fresh Task has. */
-static bool differs(const struct asgi_core *core, PyObject *value, bool (*is_fresh)(PyObject *))
+/* Whether `value` (taken; NULL with a Python error) is not what a fresh Task has: `fresh`, an int by its value. */
+static bool differs(const struct asgi_core *core, PyObject *value, PyObject *fresh)
 {
     if (value == NULL) {
         asgi_core_report(core, "a task could not be checked");
         return true;
     }
-    bool fresh = is_fresh(value);
+    bool same = value == fresh || (PyLong_CheckExact(fresh) && PyObject_RichCompareBool(value, fresh, Py_EQ) == 1);
     Py_DECREF(value);
-    return !fresh;
+    return !same;
 }
 
-static bool is_none(PyObject *value)
+static PyObject *attribute(PyObject *descriptor, PyObject *task)
 {
-    return value == Py_None;
-}
-
-static bool is_false(PyObject *value)
-{
-    return value == Py_False;
-}
-
-static bool is_zero(PyObject *value)
-{
-    return PyLong_Check(value) && PyLong_AsLong(value) == 0;
+    return Py_TYPE(descriptor)->tp_descr_get(descriptor, task, (PyObject *)Py_TYPE(task));
 }
 
 static bool is_marked(const struct asgi_runner *runner)
 {
-    const struct asgi_core *core = runner->pool->core;
+    const struct asgi_pool *pool = runner->pool;
     PyObject *task = runner->task;
-    return weak_references(task) != runner->pool->parked_weak_references ||
-           differs(core, PyObject_GetAttr(task, asgi_text(core, ASGI_NAME_CALLBACKS)), is_none) ||
-           differs(core, PyObject_GetAttr(task, asgi_text(core, ASGI_NAME_MUST_CANCEL)), is_false) ||
-           differs(core, PyObject_CallMethodNoArgs(task, asgi_text(core, ASGI_NAME_CANCELLING)), is_zero);
+    return weak_references(task) != pool->parked_weak_references ||
+           differs(pool->core, attribute(pool->callbacks_of, task), Py_None) ||
+           differs(pool->core, attribute(pool->must_cancel_of, task), Py_False) ||
+           differs(pool->core, PyObject_CallOneArg(pool->cancelling_of, task), pool->zero);
 }
 
 /* In the middle of a run: `references` is the count at its start, on the same path of calls. */
@@ -607,6 +597,30 @@ static PyType_Spec RUNNER_SPEC = {
     .slots = RUNNER_SLOTS,
 };
 
+static int find_task_type(struct asgi_pool *pool)
+{
+    PyObject *asyncio = PyImport_ImportModule("asyncio");
+    if (asyncio == NULL)
+        return -1;
+    pool->task_type = PyObject_GetAttrString(asyncio, "Task");
+    Py_DECREF(asyncio);
+    return pool->task_type == NULL ? -1 : 0;
+}
+
+/* Only asyncio's Task in C shows them all on its type; the one in Python is not kept. */
+static void find_descriptors(struct asgi_pool *pool)
+{
+    const struct asgi_core *core = pool->core;
+    pool->callbacks_of = PyObject_GetAttr(pool->task_type, asgi_text(core, ASGI_NAME_CALLBACKS));
+    pool->must_cancel_of = PyObject_GetAttr(pool->task_type, asgi_text(core, ASGI_NAME_MUST_CANCEL));
+    pool->cancelling_of = PyObject_GetAttr(pool->task_type, asgi_text(core, ASGI_NAME_CANCELLING));
+    PyErr_Clear();
+    if (pool->callbacks_of == NULL || Py_TYPE(pool->callbacks_of)->tp_descr_get == NULL ||
+        pool->must_cancel_of == NULL || Py_TYPE(pool->must_cancel_of)->tp_descr_get == NULL ||
+        pool->cancelling_of == NULL)
+        pool->keeps_tasks = false;
+}
+
 int asgi_pool_init(struct asgi_pool *pool, struct asgi_adapter *adapter)
 {
     struct asgi_core *core = adapter->core;
@@ -618,15 +632,14 @@ int asgi_pool_init(struct asgi_pool *pool, struct asgi_adapter *adapter)
         .keeps_tasks = settings->asgi_tasks == ASGI_TASKS_POOLED,
     };
     core->runner_type = asgi_core_type(core, &RUNNER_SPEC);
-    PyObject *asyncio = core->runner_type == NULL ? NULL : PyImport_ImportModule("asyncio");
-    if (asyncio == NULL)
+    if (core->runner_type == NULL || find_task_type(pool) < 0)
         return -1;
-    pool->task_type = PyObject_GetAttrString(asyncio, "Task");
-    Py_DECREF(asyncio);
     pool->task_keywords = Py_BuildValue("(s)", "loop");
     pool->context = PyContext_CopyCurrent();
-    if (pool->task_type == NULL || pool->task_keywords == NULL || pool->context == NULL)
+    pool->zero = PyLong_FromLong(0);
+    if (pool->task_keywords == NULL || pool->context == NULL || pool->zero == NULL)
         return -1;
+    find_descriptors(pool);
     /* The first one parks before any request comes and shows how a clean parked Task looks. */
     return pool->keeps_tasks ? spawn(pool, NULL) : 0;
 }
@@ -634,6 +647,10 @@ int asgi_pool_init(struct asgi_pool *pool, struct asgi_adapter *adapter)
 void asgi_pool_deinit(struct asgi_pool *pool)
 {
     Py_CLEAR(pool->task_type);
+    Py_CLEAR(pool->callbacks_of);
+    Py_CLEAR(pool->must_cancel_of);
+    Py_CLEAR(pool->cancelling_of);
+    Py_CLEAR(pool->zero);
     Py_CLEAR(pool->task_keywords);
     Py_CLEAR(pool->context);
 }

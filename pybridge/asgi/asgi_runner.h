@@ -46,8 +46,12 @@ struct asgi_pool {
     struct asgi_runner *all;                         /* a list that holds a reference to each */
     struct asgi_runner *idle[ASGI_IDLE_RUNNERS_MAX]; /* parked, the one used last on top; borrowed from `all` */
     int idle_count;
-    int unassigned;               /* new ones that will park at their first step */
-    PyObject *task_type;          /* asyncio.Task */
+    int unassigned;         /* new ones that will park at their first step */
+    PyObject *task_type;    /* asyncio.Task */
+    PyObject *callbacks_of; /* its descriptors, since a lookup of each for each request shows */
+    PyObject *must_cancel_of;
+    PyObject *cancelling_of;
+    PyObject *zero;
     PyObject *task_keywords;      /* ("loop",) */
     PyObject *context;            /* what each request's context is a copy of */
     Py_ssize_t parked_references; /* of a clean parked Task; 0: not known yet */

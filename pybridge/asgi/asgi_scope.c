@@ -74,8 +74,8 @@ void asgi_scope_deinit(struct asgi_scope *scope)
     Py_CLEAR(scope->asgi);
     Py_CLEAR(scope->extensions);
     Py_CLEAR(scope->state);
-    Py_CLEAR(scope->server);
-    Py_CLEAR(scope->client);
+    for (int i = 0; i < ASGI_STICKY_COUNT; i++)
+        Py_CLEAR(scope->sticky[i]);
     for (int i = 0; i < ASGI_SCOPE_METHODS; i++)
         Py_CLEAR(scope->methods[i]);
     for (int id = 0; id < HTTP_FIELD_COUNT; id++) {
@@ -87,6 +87,21 @@ void asgi_scope_deinit(struct asgi_scope *scope)
 PyObject *asgi_scope_versions(const struct asgi_scope *scope)
 {
     return PyDict_Copy(scope->asgi);
+}
+
+/* The template says `value` from now on. Takes it; it may be NULL with a Python error. */
+static int stick(struct asgi_scope *scope, enum asgi_scope_sticky which, PyObject *value)
+{
+    static const enum asgi_name NAMES[ASGI_STICKY_COUNT] = {
+        [ASGI_STICKY_METHOD] = ASGI_NAME_METHOD, [ASGI_STICKY_VERSION] = ASGI_NAME_HTTP_VERSION,
+        [ASGI_STICKY_SCHEME] = ASGI_NAME_SCHEME, [ASGI_STICKY_SERVER] = ASGI_NAME_SERVER,
+        [ASGI_STICKY_CLIENT] = ASGI_NAME_CLIENT,
+    };
+    if (value == NULL)
+        return -1;
+    int r = value == scope->sticky[which] ? 0 : set(scope, scope->template, NAMES[which], value);
+    Py_XSETREF(scope->sticky[which], value);
+    return r;
 }
 
 /* ---- method, path ----------------------------------------------------------------------------------------------- */
@@ -156,9 +171,7 @@ static int set_target(const struct asgi_scope *scope, PyObject *dict, const stru
 {
     struct bytes path = span_octets(scope, request, request->record->path);
     struct bytes query = span_octets(scope, request, request->record->query);
-    struct bytes method = span_octets(scope, request, request->record->method);
-    if (set_new(scope, dict, ASGI_NAME_METHOD, method_text(scope, method)) < 0 ||
-        set_new(scope, dict, ASGI_NAME_PATH, path_text(path)) < 0 ||
+    if (set_new(scope, dict, ASGI_NAME_PATH, path_text(path)) < 0 ||
         set_new(scope, dict, ASGI_NAME_RAW_PATH, text_bytes(path)) < 0)
         return -1;
     return set_new(scope, dict, ASGI_NAME_QUERY_STRING, text_bytes(query));
@@ -174,37 +187,39 @@ static struct bytes address_octets(const char *address)
 static bool address_repeats(PyObject *pair, struct bytes address, long port)
 {
     struct bytes text;
-    if (pair == NULL || !text_latin1_octets(PyTuple_GET_ITEM(pair, 0), &text) || !bytes_equal(text, address))
+    if (pair == NULL || pair == Py_None || !text_latin1_octets(PyTuple_GET_ITEM(pair, 0), &text) ||
+        !bytes_equal(text, address))
         return false;
     PyObject *known = PyTuple_GET_ITEM(pair, 1);
     return known == Py_None ? port < 0 : PyLong_AsLong(known) == port;
 }
 
-/* (host, port), or (path, None) with a negative port; the tuple in *recent when it says the same. */
-static PyObject *address_pair(PyObject **recent, struct bytes address, long port)
+/* (host, port), or (path, None) with a negative port; `recent` when it says the same. */
+static PyObject *address_pair(PyObject *recent, struct bytes address, long port)
 {
-    if (address_repeats(*recent, address, port))
-        return Py_NewRef(*recent);
+    if (address_repeats(recent, address, port))
+        return Py_NewRef(recent);
     PyObject *host = PyUnicode_DecodeFSDefaultAndSize((const char *)address.data, (Py_ssize_t)address.length);
     PyObject *number = port < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(port);
     PyObject *pair = host == NULL || number == NULL ? NULL : PyTuple_Pack(2, host, number);
     Py_XDECREF(host);
     Py_XDECREF(number);
-    if (pair != NULL)
-        Py_XSETREF(*recent, Py_NewRef(pair));
     return pair;
 }
 
-static int set_addresses(struct asgi_scope *scope, PyObject *dict, const struct slot_record *record)
+static PyObject *server_pair(const struct asgi_scope *scope, const struct slot_record *record)
 {
-    struct bytes client = address_octets(record->client);
-    long server_port = (record->flags & SLOT_UNIX) != 0 ? -1 : record->server_port;
-    if (set_new(scope, dict, ASGI_NAME_SERVER,
-                address_pair(&scope->server, address_octets(record->server), server_port)) < 0)
-        return -1;
-    if (client.length == 0)
-        return 0; /* the template says None */
-    return set_new(scope, dict, ASGI_NAME_CLIENT, address_pair(&scope->client, client, record->client_port));
+    long port = (record->flags & SLOT_UNIX) != 0 ? -1 : record->server_port;
+    return address_pair(scope->sticky[ASGI_STICKY_SERVER], address_octets(record->server), port);
+}
+
+/* None for the client of a unix socket. */
+static PyObject *client_pair(const struct asgi_scope *scope, const struct slot_record *record)
+{
+    struct bytes address = address_octets(record->client);
+    if (address.length == 0)
+        return Py_NewRef(Py_None);
+    return address_pair(scope->sticky[ASGI_STICKY_CLIENT], address, record->client_port);
 }
 
 /* ---- headers ---------------------------------------------------------------------------------------------------- */
@@ -283,21 +298,24 @@ static enum asgi_name version_name(uint8_t version)
     }
 }
 
-static int set_protocol(const struct asgi_scope *scope, PyObject *dict, const struct slot_record *record)
+static int fit_template(struct asgi_scope *scope, const struct app_request *request)
 {
     const struct asgi_core *core = scope->core;
+    const struct slot_record *record = request->record;
     enum asgi_name scheme = (record->flags & SLOT_HTTPS) != 0 ? ASGI_NAME_HTTPS : ASGI_NAME_HTTP;
-    if (set(scope, dict, ASGI_NAME_HTTP_VERSION, asgi_text(core, version_name(record->version))) < 0 ||
-        set(scope, dict, ASGI_NAME_SCHEME, asgi_text(core, scheme)) < 0 ||
-        set_new(scope, dict, ASGI_NAME_ASGI, asgi_scope_versions(scope)) < 0)
+    struct bytes method = span_octets(scope, request, record->method);
+    if (stick(scope, ASGI_STICKY_METHOD, method_text(scope, method)) < 0 ||
+        stick(scope, ASGI_STICKY_VERSION, Py_NewRef(asgi_text(core, version_name(record->version)))) < 0 ||
+        stick(scope, ASGI_STICKY_SCHEME, Py_NewRef(asgi_text(core, scheme))) < 0 ||
+        stick(scope, ASGI_STICKY_SERVER, server_pair(scope, record)) < 0)
         return -1;
-    return set_new(scope, dict, ASGI_NAME_EXTENSIONS, PyDict_Copy(scope->extensions));
+    return stick(scope, ASGI_STICKY_CLIENT, client_pair(scope, record));
 }
 
 static int fill(struct asgi_scope *scope, PyObject *dict, const struct app_request *request)
 {
-    if (set_protocol(scope, dict, request->record) < 0 || set_target(scope, dict, request) < 0 ||
-        set_addresses(scope, dict, request->record) < 0 ||
+    if (set_target(scope, dict, request) < 0 || set_new(scope, dict, ASGI_NAME_ASGI, asgi_scope_versions(scope)) < 0 ||
+        set_new(scope, dict, ASGI_NAME_EXTENSIONS, PyDict_Copy(scope->extensions)) < 0 ||
         set_new(scope, dict, ASGI_NAME_HEADERS, headers_list(scope, request)) < 0)
         return -1;
     return scope->state == NULL ? 0 : set_new(scope, dict, ASGI_NAME_STATE, PyDict_Copy(scope->state));
@@ -305,7 +323,7 @@ static int fill(struct asgi_scope *scope, PyObject *dict, const struct app_reque
 
 PyObject *asgi_scope_create(struct asgi_scope *scope, const struct app_request *request)
 {
-    PyObject *dict = PyDict_Copy(scope->template);
+    PyObject *dict = fit_template(scope, request) < 0 ? NULL : PyDict_Copy(scope->template);
     if (dict != NULL && fill(scope, dict, request) < 0)
         Py_CLEAR(dict);
     return dict;

@@ -1,9 +1,9 @@
 /*
  * ASGI scope: the dict that says what a request asks for, built straight from the shared bytes.
  *
- * Most of it is a copy of one template; what changes with a request goes over it with interned keys whose hash is
- * known. Fields that repeat from request to request (Host, User-Agent, Accept-Encoding) are found in the tuple that the
- * request before had: a comparison instead of two objects. A scope shares nothing that an application could change.
+ * Most of it is a copy of one template, which also keeps what a request had in common with the one before: method,
+ * version, scheme, both addresses. Fields that repeat (Host, User-Agent, Accept-Encoding) are found in the tuple that
+ * the request before had: a comparison instead of two objects. A scope shares nothing that an application could change.
  *
  * Owns:    the template, the names of known fields as bytes, the last field of each name, the lifespan state.
  * Threads: the loop's thread, with the interpreter lock held.
@@ -16,6 +16,16 @@
 
 enum { ASGI_SCOPE_METHODS = 7 };
 
+/* What stays in the template until a request differs. */
+enum asgi_scope_sticky {
+    ASGI_STICKY_METHOD,
+    ASGI_STICKY_VERSION,
+    ASGI_STICKY_SCHEME,
+    ASGI_STICKY_SERVER,
+    ASGI_STICKY_CLIENT,
+    ASGI_STICKY_COUNT,
+};
+
 struct asgi_scope {
     struct asgi_core *core;
     PyObject *template;
@@ -25,8 +35,7 @@ struct asgi_scope {
     PyObject *methods[ASGI_SCOPE_METHODS];
     PyObject *field_names[HTTP_FIELD_COUNT];
     PyObject *recent_fields[HTTP_FIELD_COUNT];
-    PyObject *server; /* of the request before */
-    PyObject *client;
+    PyObject *sticky[ASGI_STICKY_COUNT];
 };
 
 /* -1 with a Python error. */
