@@ -895,12 +895,25 @@ static void waiter_unlink(struct app_exchange *exchange, struct app_waiter *wait
         waiter->next->previous = waiter->previous;
 }
 
+/* Requests came to a thread that waited for something else: one that waits for requests takes them. */
+static void hand_on(struct app_exchange *exchange)
+{
+    for (struct app_waiter *waiter = exchange->waiters; waiter != NULL; waiter = waiter->next) {
+        if (waiter->request != NULL || waiter->wants_room || waiter->leads)
+            continue;
+        waiter_signal(waiter, WAITER_WOKEN);
+        return;
+    }
+}
+
 bool app_exchange_prepare_wait(struct app_exchange *exchange, struct app_waiter *waiter,
                                const struct app_request *request, bool wants_room)
 {
     app_exchange_flush(exchange);
     *waiter = (struct app_waiter){.request = request, .wants_room = wants_room};
     waiter_link(exchange, waiter);
+    if (exchange->queue_first != NULL && (request != NULL || wants_room))
+        hand_on(exchange); /* whoever took them from the queues is about to wait for something else */
     if (atomic_load_explicit(&exchange->leader_present, memory_order_relaxed) != 0) {
         if (exchange->standby == NULL)
             exchange->standby = waiter;
@@ -977,16 +990,6 @@ static void drain_doorbell(const struct app_exchange *exchange)
     (void)r; /* EAGAIN: the control socket or the time limit woke us */
 }
 
-/* Requests came to a thread that waited for something else: one that waits for requests takes them. */
-static void hand_on(struct app_exchange *exchange)
-{
-    for (struct app_waiter *waiter = exchange->waiters; waiter != NULL; waiter = waiter->next) {
-        if (waiter->request != NULL || waiter->wants_room || waiter->leads)
-            continue;
-        waiter_signal(waiter, WAITER_WOKEN);
-        return;
-    }
-}
 
 void app_exchange_finish_wait(struct app_exchange *exchange, struct app_waiter *waiter)
 {

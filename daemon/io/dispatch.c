@@ -349,6 +349,7 @@ static bool publish(struct dispatch *dispatch, struct http_exchange *exchange, u
     exchange->state = EXCHANGE_QUEUED;
     exchange->app = app;
     exchange->begun_seen_ms = 0;
+    exchange->published_ms = dispatch->core->now_ms;
     list_append(&link->first, &link->last, exchange);
     count_outstanding(dispatch, app, 1);
     send_body(dispatch, exchange);
@@ -714,6 +715,29 @@ static void time_out(struct dispatch *dispatch, struct http_exchange *exchange)
     fail(dispatch, exchange, 504, CLOSE_APP_TIMEOUT);
 }
 
+static bool has_begun(const struct app_link *link, const struct http_exchange *exchange)
+{
+    uint32_t word = atomic_load_explicit(&link->pair->claims[exchange->slot], memory_order_acquire);
+    return word == slot_claim_word(exchange->generation, SLOT_BEGUN);
+}
+
+/* An app that leaves a request unbegun although it has a free place does not look at its queue at all: it was stopped,
+ * or it hangs outside of any request. */
+static void suspect(struct dispatch *dispatch, uint32_t app)
+{
+    struct app_link *link = &dispatch->apps[app];
+    uint32_t begun = 0;
+    if (link->draining || (link->flags & CONTROL_APP_EVENT_LOOP) != 0 || dispatch->core->settings.timeout_ms <= 0)
+        return;
+    for (struct http_exchange *exchange = link->first; exchange != NULL; exchange = exchange->wait_next)
+        begun += has_begun(link, exchange);
+    if (begun >= link->places)
+        return;
+    log_critical("app %u takes no requests; the process is replaced", app);
+    link->draining = true;
+    report_stuck(app, link->generation);
+}
+
 static void watch_begun(struct dispatch *dispatch, struct http_exchange *exchange)
 {
     const struct settings *settings = &dispatch->core->settings;
@@ -753,11 +777,13 @@ void dispatch_on_timer(struct dispatch *dispatch, struct http_exchange *exchange
     }
     if (exchange->state != EXCHANGE_QUEUED)
         return;
-    _Atomic uint32_t *claim = &dispatch->apps[exchange->app].pair->claims[exchange->slot];
-    uint32_t word = atomic_load_explicit(claim, memory_order_acquire);
-    if (word == slot_claim_word(exchange->generation, SLOT_BEGUN)) {
+    if (has_begun(&dispatch->apps[exchange->app], exchange)) {
         watch_begun(dispatch, exchange);
-    } else if (too_long && recall(dispatch, exchange)) {
+        return;
+    }
+    if (passed(exchange->published_ms, core->now_ms, core->settings.timeout_ms))
+        suspect(dispatch, exchange->app);
+    if (too_long && recall(dispatch, exchange)) {
         exchange->state = EXCHANGE_DONE;
         fail(dispatch, exchange, 503, CLOSE_QUEUE_TIMEOUT);
     } else {

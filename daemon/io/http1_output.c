@@ -462,7 +462,7 @@ static void answer_locally(struct http1_session *session, struct http_exchange *
 static void end_first(struct http1_session *session, struct http_exchange *exchange)
 {
     bool broken = exchange->broken;
-    bool keep_alive = exchange->keep_alive;
+    bool keep_alive = exchange->keep_alive && !session->all->core->draining;
     enum close_reason reason = (enum close_reason)exchange->close_reason;
     log_access(session, exchange);
     http1_session_finish_first(session);

@@ -115,6 +115,7 @@ struct http_exchange {
     struct timer_entry timer;
     uint64_t started_us;
     uint64_t dispatched_ms;
+    uint64_t published_ms; /* when it came to the app where it is now */
     uint64_t begun_seen_ms; /* when we first saw that the app had begun it, or last got output; 0: not yet */
     bool timed_out;
 };
