@@ -138,13 +138,11 @@ static int open_memory(struct io_process *io, const struct control_message *mess
     return 0;
 }
 
-static int open_access_log(struct io_process *io, const struct control_message *message)
+/* Takes `fd`. */
+static int open_access_log(struct io_process *io, int fd)
 {
     const char *problem = NULL;
-    io->access_log_fd = -1;
-    if ((io->core.setup.flags & CONTROL_HAS_ACCESS_LOG) == 0 || message->fd_count < 5)
-        return 0;
-    io->access_log_fd = message->fds[4];
+    io->access_log_fd = fd;
     int r = access_log_create(io->core.settings.access_log_format, &io->core.access_log, &problem);
     if (r < 0)
         log_error("access_log_format: %s", problem != NULL ? problem : "out of memory");
@@ -208,8 +206,9 @@ static int set_up(struct io_process *io, struct control_message *message)
     r = derive_trust(core);
     if (r == 0)
         r = open_memory(io, message);
-    if (r == 0)
-        r = open_access_log(io, message);
+    io->access_log_fd = -1;
+    if (r == 0 && (core->setup.flags & CONTROL_HAS_ACCESS_LOG) != 0 && message->fd_count == 5)
+        r = open_access_log(io, message->fds[4]);
     if (r == 0)
         r = http1_sessions_init(&io->http1, core, &io->connections, &io->dispatch);
     if (r == 0)
@@ -232,14 +231,25 @@ static void drain(struct io_process *io)
 }
 
 /* Into the places of the old ones: a write that is under way keeps the old file, the next one finds the new. */
-static void reopen_logs(struct io_process *io, const struct control_message *message)
+static void reopen_access_log(struct io_process *io, struct control_message *message)
+{
+    if (io->access_log_fd < 0) {
+        message->fd_count = 1;
+        if (open_access_log(io, message->fds[1]) < 0)
+            log_error("there is no access log");
+    } else if (dup3(message->fds[1], io->access_log_fd, O_CLOEXEC) < 0) {
+        log_error("the access log could not be opened again: %s", strerror(errno));
+    }
+}
+
+static void reopen_logs(struct io_process *io, struct control_message *message)
 {
     if (message->fd_count < 1)
         return;
     if (dup3(message->fds[0], io->log_fd, O_CLOEXEC) >= 0)
         log_set_fd(io->log_fd);
-    if (message->fd_count > 1 && io->access_log_fd >= 0 && dup3(message->fds[1], io->access_log_fd, O_CLOEXEC) < 0)
-        log_error("the access log could not be opened again: %s", strerror(errno));
+    if (message->fd_count > 1)
+        reopen_access_log(io, message);
 }
 
 /* Without it request bodies beyond request_buffer_max are streamed, and a slow client keeps a thread: worse, but it

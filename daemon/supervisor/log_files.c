@@ -57,6 +57,9 @@ int log_files_reopen(struct log_files *files, const struct settings *settings, c
     int r = log_files_open(&fresh, settings, why);
     if (r < 0)
         return r;
+    /* An access log that a reload turns off goes nowhere: whoever writes it has no other way to hear of it. */
+    if (fresh.access < 0 && files->access >= 0)
+        fresh.access = open("/dev/null", O_WRONLY | O_CLOEXEC);
     log_set_fd(fresh.error);
     log_files_deinit(files);
     *files = fresh;

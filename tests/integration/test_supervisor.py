@@ -273,6 +273,28 @@ def test_a_reload_reports_what_needs_a_restart(serve, tmp_path):
     assert len(server.io_processes()) == 1
 
 
+def test_a_reload_turns_the_access_log_on_and_off(serve, tmp_path):
+    config, access = tmp_path / "uroboros.toml", tmp_path / "access.log"
+    config.write_text("")
+    server = serve("wsgi_cases:app", "-c", str(config))
+    with server.connect() as client:
+        config.write_text(f'accesslog = "{access}"\n')
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("reloaded: ")
+        eventually(lambda: client.request("/hello?on").status == 200 and "?on" in access.read_text())
+        config.write_text("")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("reloaded: ", count=2)
+        assert client.request("/hello?probe").status == 200
+        eventually(lambda: not grows(access, lambda: client.request("/hello?off")))
+
+
+def grows(path: Path, action) -> bool:
+    before = path.stat().st_size
+    action()
+    return path.stat().st_size != before
+
+
 def test_reloads_in_a_row_end_with_one_set_of_processes(serve):
     server = serve("wsgi_cases:app", "-w", "2")
     for _ in range(5):

@@ -94,6 +94,21 @@ static void a_log_that_cannot_be_opened_is_named_and_the_old_ones_stay(void **st
     log_files_deinit(&files);
 }
 
+static void an_access_log_that_is_turned_off_goes_nowhere(void **state)
+{
+    struct fixture *fixture = *state;
+    struct settings settings = {.errorlog = fixture->path, .accesslog = fixture->other};
+    struct log_files files;
+    char why[LOG_FILES_WHY_BYTES], text[256];
+    assert_int_equal(log_files_open(&files, &settings, why), 0);
+    settings.accesslog = NULL;
+    assert_int_equal(log_files_reopen(&files, &settings, why), 0);
+    assert_int_equal(write(files.access, "lost", 4), 4);
+    read_file(fixture->other, text);
+    assert_string_equal(text, "");
+    log_files_deinit(&files);
+}
+
 static void a_dash_means_the_standard_streams(void **state)
 {
     struct settings settings = {.errorlog = (char[]){"-"}, .accesslog = (char[]){"-"}};
@@ -113,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(logs_are_appended_to_and_reopened_by_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_opened_is_named_and_the_old_ones_stay, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_access_log_that_is_turned_off_goes_nowhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_dash_means_the_standard_streams, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
