@@ -2,6 +2,7 @@
 
 #include "pybridge/app_log.h"
 #include "pybridge/python_text.h"
+#include "pybridge/wsgi/wsgi_environ.h"
 #include "pybridge/wsgi/wsgi_input.h"
 #include "pybridge/wsgi/wsgi_response.h"
 
@@ -11,11 +12,12 @@ enum { JOINED_BYTES_MAX = 65'536 };
 struct wsgi_thread {
     struct wsgi_adapter *adapter;
     struct wsgi_response *response;
+    struct wsgi_environ env;
 };
 
 /* ---- life ---- */
 
-static int make_parts(struct wsgi_adapter *adapter, bool multithread)
+static int make_parts(struct wsgi_adapter *adapter)
 {
     struct app_process *process = adapter->process;
     adapter->response_type = wsgi_response_make_type(process->module);
@@ -24,9 +26,7 @@ static int make_parts(struct wsgi_adapter *adapter, bool multithread)
     if (adapter->response_type == NULL || adapter->input_type == NULL || adapter->close_name == NULL)
         return -1;
     adapter->empty_input = wsgi_input_create(adapter->input_type, process->exchange, NULL);
-    if (adapter->empty_input == NULL)
-        return -1;
-    return wsgi_environ_init(&adapter->env, process, multithread);
+    return adapter->empty_input != NULL ? 0 : -1;
 }
 
 struct wsgi_adapter *wsgi_adapter_create(struct app_process *process, bool multithread)
@@ -37,7 +37,8 @@ struct wsgi_adapter *wsgi_adapter_create(struct app_process *process, bool multi
         return NULL;
     }
     adapter->process = process;
-    if (make_parts(adapter, multithread) < 0) {
+    adapter->multithread = multithread;
+    if (make_parts(adapter) < 0) {
         wsgi_adapter_destroy(adapter);
         return NULL;
     }
@@ -48,7 +49,6 @@ void wsgi_adapter_destroy(struct wsgi_adapter *adapter)
 {
     if (adapter == NULL)
         return;
-    wsgi_environ_deinit(&adapter->env);
     Py_XDECREF(adapter->empty_input);
     Py_XDECREF(adapter->close_name);
     Py_XDECREF(adapter->input_type);
@@ -65,8 +65,10 @@ struct wsgi_thread *wsgi_thread_create(struct wsgi_adapter *adapter)
     }
     thread->adapter = adapter;
     thread->response = wsgi_response_create(adapter);
-    if (thread->response == NULL) {
-        PyMem_Free(thread);
+    if (thread->response == NULL ||
+        wsgi_environ_init(&thread->env, adapter->process, adapter->multithread, adapter->empty_input) < 0 ||
+        wsgi_environ_set_hints(&thread->env, thread->response->early_hints) < 0) {
+        wsgi_thread_destroy(thread);
         return NULL;
     }
     return thread;
@@ -77,6 +79,7 @@ void wsgi_thread_destroy(struct wsgi_thread *thread)
     if (thread == NULL)
         return;
     wsgi_response_destroy(thread->response);
+    wsgi_environ_deinit(&thread->env);
     PyMem_Free(thread);
 }
 
@@ -296,11 +299,22 @@ static void answer(struct wsgi_response *response, PyObject *result)
     close_result(response->adapter, response->request, result);
 }
 
-static PyObject *make_input(struct wsgi_adapter *adapter, struct app_request *request)
+static bool has_body(const struct slot_record *record)
 {
-    if ((request->record->flags & (SLOT_BODY | SLOT_CHUNKED)) == 0 && request->record->content_length <= 0)
-        return Py_NewRef(adapter->empty_input);
-    return wsgi_input_create(adapter->input_type, adapter->process->exchange, request);
+    return (record->flags & (SLOT_BODY | SLOT_CHUNKED)) != 0 || record->content_length > 0;
+}
+
+/* The environ, and in *ret_input the body that is in it, NULL when there is none. */
+static PyObject *make_environ(struct wsgi_thread *thread, struct app_request *request, PyObject **ret_input)
+{
+    struct wsgi_adapter *adapter = thread->adapter;
+    if (!has_body(request->record))
+        return wsgi_environ_build(&thread->env, request, NULL);
+    PyObject *input = wsgi_input_create(adapter->input_type, adapter->process->exchange, request);
+    if (input == NULL)
+        return NULL;
+    *ret_input = input;
+    return wsgi_environ_build(&thread->env, request, input);
 }
 
 static void call_application(struct wsgi_response *response, PyObject *env)
@@ -316,11 +330,11 @@ static void call_application(struct wsgi_response *response, PyObject *env)
     Py_DECREF(result);
 }
 
-static void run(struct wsgi_response *response, struct app_request *request)
+static void run(struct wsgi_thread *thread, struct app_request *request)
 {
-    struct wsgi_adapter *adapter = response->adapter;
-    PyObject *input = make_input(adapter, request);
-    PyObject *env = input != NULL ? wsgi_environ_build(&adapter->env, request, input, response->early_hints) : NULL;
+    struct wsgi_response *response = thread->response;
+    PyObject *input = NULL;
+    PyObject *env = make_environ(thread, request, &input);
     if (env != NULL)
         call_application(response, env);
     else
@@ -332,7 +346,7 @@ static void run(struct wsgi_response *response, struct app_request *request)
     Py_XDECREF(env);
     Py_XDECREF(input);
     if (PyErr_Occurred())
-        app_log_exception(adapter->process, NULL, "an error was left behind by a request");
+        app_log_exception(thread->adapter->process, NULL, "an error was left behind by a request");
 }
 
 /* An application that kept start_response() or write() keeps the object; the next request gets another. */
@@ -343,6 +357,10 @@ static int renew_response(struct wsgi_thread *thread)
     struct wsgi_response *fresh = wsgi_response_create(thread->adapter);
     if (fresh == NULL)
         return -1;
+    if (wsgi_environ_set_hints(&thread->env, fresh->early_hints) < 0) {
+        wsgi_response_destroy(fresh);
+        return -1;
+    }
     wsgi_response_destroy(thread->response);
     thread->response = fresh;
     return 0;
@@ -355,7 +373,7 @@ void wsgi_thread_serve(struct wsgi_thread *thread, struct app_request *request)
         app_log_exception(process, request, "no memory for a response");
     } else {
         wsgi_response_begin(thread->response, request);
-        run(thread->response, request);
+        run(thread, request);
     }
     app_request_done(process->exchange, request);
     app_process_request_ended(process);

@@ -1,15 +1,15 @@
 /*
  * WSGI adapter: gives a request to a WSGI application and its answer to the exchange (PEP 3333).
  *
- * Owns:    per process the heap types and the environ's templates (wsgi_adapter); per thread the objects that are used
- *          again for each request (wsgi_thread).
+ * Owns:    per process the heap types (wsgi_adapter); per thread the objects that are used again for each request
+ *          (wsgi_thread).
  * Threads: with the interpreter lock; a wsgi_thread only from the thread that made it.
  * Life:    the adapter outlives its threads, and every request.
  */
 #ifndef PYBRIDGE_WSGI_WSGI_ADAPTER_H
 #define PYBRIDGE_WSGI_WSGI_ADAPTER_H
 
-#include "pybridge/wsgi/wsgi_environ.h"
+#include "pybridge/app_process.h"
 
 struct wsgi_adapter {
     struct app_process *process;
@@ -17,7 +17,7 @@ struct wsgi_adapter {
     PyTypeObject *input_type;
     PyObject *empty_input; /* of every request without a body */
     PyObject *close_name;  /* "close" */
-    struct wsgi_environ env;
+    bool multithread;
 };
 
 struct wsgi_thread;

@@ -130,13 +130,20 @@ static int choose_script_name(struct wsgi_environ *env)
     return env->script_name != NULL ? 0 : -1;
 }
 
-int wsgi_environ_init(struct wsgi_environ *env, const struct app_process *process, bool multithread)
+int wsgi_environ_init(struct wsgi_environ *env, const struct app_process *process, bool multithread, PyObject *input)
 {
     *env = (struct wsgi_environ){.process = process};
     if (make_keys(env) < 0 || choose_script_name(env) < 0 || (env->template = PyDict_New()) == NULL ||
         reserve_keys(env) < 0 || set_constants(env, multithread) < 0)
         return -1;
+    if (PyDict_SetItem(env->template, env->keys[WSGI_KEY_WSGI_INPUT], input) < 0)
+        return -1;
     return make_room(env->template);
+}
+
+int wsgi_environ_set_hints(struct wsgi_environ *env, PyObject *early_hints)
+{
+    return PyDict_SetItem(env->template, env->keys[WSGI_KEY_WSGI_EARLY_HINTS], early_hints);
 }
 
 static void clear_all(PyObject **objects, size_t count)
@@ -156,14 +163,20 @@ void wsgi_environ_deinit(struct wsgi_environ *env)
     Py_CLEAR(env->method.text);
     Py_CLEAR(env->client.text);
     Py_CLEAR(env->server.text);
+    Py_CLEAR(env->server_port.text);
     Py_CLEAR(env->host.text);
 }
 
 /* ---- values that are remembered ---- */
 
+static bool is_remembered(const struct wsgi_memory *memory, struct bytes octets)
+{
+    return memory->text != NULL && bytes_equal(bytes_of(memory->octets, memory->length), octets);
+}
+
 static PyObject *remembered(struct wsgi_memory *memory, struct bytes octets)
 {
-    if (memory->text != NULL && bytes_equal(bytes_of(memory->octets, memory->length), octets))
+    if (is_remembered(memory, octets))
         return Py_NewRef(memory->text);
     PyObject *text = text_latin1(octets);
     if (text == NULL || octets.length > sizeof memory->octets)
@@ -174,21 +187,23 @@ static PyObject *remembered(struct wsgi_memory *memory, struct bytes octets)
     return text;
 }
 
-static PyObject *spell_port(uint16_t port)
+enum { PORT_DIGITS_MAX = 5 };
+
+static struct bytes spell_port(uint16_t port, uint8_t digits[PORT_DIGITS_MAX])
 {
-    uint8_t digits[5];
-    size_t at = sizeof digits;
+    size_t at = PORT_DIGITS_MAX;
     do
         digits[--at] = (uint8_t)('0' + port % 10);
     while ((port /= 10) > 0);
-    return text_latin1(bytes_of(digits + at, sizeof digits - at));
+    return bytes_of(digits + at, PORT_DIGITS_MAX - at);
 }
 
 static PyObject *port_text(struct wsgi_environ *env, uint16_t port)
 {
     PyObject **place = &env->ports[port % WSGI_PORTS];
     if (*place == NULL || env->port_numbers[port % WSGI_PORTS] != port) {
-        PyObject *text = spell_port(port);
+        uint8_t digits[PORT_DIGITS_MAX];
+        PyObject *text = text_latin1(spell_port(port, digits));
         if (text == NULL)
             return NULL;
         Py_XSETREF(*place, text);
@@ -204,6 +219,7 @@ struct build {
     const struct app_request *request;
     const struct slot_record *record;
     PyObject *dict;
+    PyObject *target; /* borrowed from `dict` */
     struct bytes host;
     struct bytes script_name; /* of the process, or of a header */
     uint64_t seen[HTTP_FIELD_COUNT / 64 + 1];
@@ -227,6 +243,18 @@ static int put_key(const struct build *build, enum wsgi_key key, PyObject *value
 static int put_word(const struct build *build, enum wsgi_key key, enum wsgi_word word)
 {
     return PyDict_SetItem(build->dict, build->env->keys[key], build->env->words[word]);
+}
+
+/* A value of the template: only one that changed has to be put anywhere. */
+static int put_memory(const struct build *build, enum wsgi_key key, struct wsgi_memory *memory, struct bytes octets)
+{
+    if (is_remembered(memory, octets))
+        return 0;
+    PyObject *text = remembered(memory, octets);
+    /* One too long to be remembered must not be found in the template either. */
+    if (text != NULL && memory->text == text && PyDict_SetItem(build->env->template, build->env->keys[key], text) < 0)
+        Py_CLEAR(text);
+    return put_key(build, key, text);
 }
 
 /* RFC 9110 5.3: repeats are one list. RFC 6265 5.4: of cookies the separator is another. */
@@ -319,15 +347,11 @@ static struct bytes address_text(const char *text, size_t room)
 static int put_client(struct build *build)
 {
     const struct slot_record *record = build->record;
-    const bool is_proxied = (record->flags & SLOT_PROXIED) != 0;
-    struct bytes client = is_proxied ? address_text(record->proxy_client, sizeof record->proxy_client)
-                                     : address_text(record->client, sizeof record->client);
-    if (client.length == 0)
-        return 0; /* a unix socket: the template says "" */
-    uint16_t port = is_proxied ? record->proxy_client_port : record->client_port;
-    if (put_key(build, WSGI_KEY_REMOTE_ADDR, remembered(&build->env->client, client)) < 0)
+    struct bytes client = address_text(record->client, sizeof record->client);
+    if (put_memory(build, WSGI_KEY_REMOTE_ADDR, &build->env->client, client) < 0)
         return -1;
-    return put_key(build, WSGI_KEY_REMOTE_PORT, port_text(build->env, port));
+    /* Of a unix socket the template says it all. */
+    return client.length > 0 ? put_key(build, WSGI_KEY_REMOTE_PORT, port_text(build->env, record->client_port)) : 0;
 }
 
 /* What the PROXY header said, under Gunicorn's names. */
@@ -378,9 +402,10 @@ static int put_server(struct build *build)
     if (record->flags & SLOT_UNIX)
         return put_server_of_unix(build);
     struct bytes server = address_text(record->server, sizeof record->server);
-    if (put_key(build, WSGI_KEY_SERVER_NAME, remembered(&build->env->server, server)) < 0)
+    uint8_t digits[PORT_DIGITS_MAX];
+    if (put_memory(build, WSGI_KEY_SERVER_NAME, &build->env->server, server) < 0)
         return -1;
-    return put_key(build, WSGI_KEY_SERVER_PORT, port_text(build->env, record->server_port));
+    return put_memory(build, WSGI_KEY_SERVER_PORT, &build->env->server_port, spell_port(record->server_port, digits));
 }
 
 /* ---- the request line ---- */
@@ -423,6 +448,14 @@ static PyObject *decoded_path(struct bytes path)
     return text;
 }
 
+/* Most requests have neither a query nor a % in the path: both keys have one value. */
+static bool is_target(const struct build *build, struct bytes path)
+{
+    const struct arena_span *target = &build->record->target;
+    return path.length > 0 && path.length == target->length && path.data == span(build, target).data &&
+           memchr(path.data, '%', path.length) == NULL;
+}
+
 /* SCRIPT_NAME is cut from the path as it was sent, and only where a segment ends. */
 static int put_path(struct build *build)
 {
@@ -439,6 +472,8 @@ static int put_path(struct build *build)
         if (put_key(build, WSGI_KEY_SCRIPT_NAME, text_latin1(script)) < 0)
             return -1;
     }
+    if (is_target(build, path))
+        return PyDict_SetItem(build->dict, build->env->keys[WSGI_KEY_PATH_INFO], build->target);
     return put_key(build, WSGI_KEY_PATH_INFO, decoded_path(path));
 }
 
@@ -455,8 +490,10 @@ static int put_request_line(struct build *build)
 {
     const struct slot_record *record = build->record;
     struct bytes query = span(build, &record->query);
-    if (put_key(build, WSGI_KEY_REQUEST_METHOD, remembered(&build->env->method, span(build, &record->method))) < 0 ||
-        put_key(build, WSGI_KEY_RAW_URI, text_latin1(span(build, &record->target))) < 0)
+    struct bytes target = span(build, &record->target);
+    build->target = text_latin1(target);
+    if (put_key(build, WSGI_KEY_RAW_URI, build->target) < 0 ||
+        put_memory(build, WSGI_KEY_REQUEST_METHOD, &build->env->method, span(build, &record->method)) < 0)
         return -1;
     if (query.length > 0 && put_key(build, WSGI_KEY_QUERY_STRING, text_latin1(query)) < 0)
         return -1;
@@ -465,11 +502,9 @@ static int put_request_line(struct build *build)
     return put_version(build);
 }
 
-static int fill(struct build *build, PyObject *input, PyObject *early_hints)
+static int fill(struct build *build, PyObject *input)
 {
-    PyObject **keys = build->env->keys;
-    if (PyDict_SetItem(build->dict, keys[WSGI_KEY_WSGI_INPUT], input) < 0 ||
-        PyDict_SetItem(build->dict, keys[WSGI_KEY_WSGI_EARLY_HINTS], early_hints) < 0)
+    if (input != NULL && PyDict_SetItem(build->dict, build->env->keys[WSGI_KEY_WSGI_INPUT], input) < 0)
         return -1;
     if (put_request_line(build) < 0 || put_client(build) < 0 || put_proxy(build) < 0)
         return -1;
@@ -479,14 +514,13 @@ static int fill(struct build *build, PyObject *input, PyObject *early_hints)
     return put_path(build);
 }
 
-PyObject *wsgi_environ_build(struct wsgi_environ *env, const struct app_request *request, PyObject *input,
-                             PyObject *early_hints)
+PyObject *wsgi_environ_build(struct wsgi_environ *env, const struct app_request *request, PyObject *input)
 {
     struct build build = {.env = env, .request = request, .record = request->record};
     if (!text_latin1_octets(env->script_name, &build.script_name))
         build.script_name = bytes_of(NULL, 0);
     build.dict = PyDict_Copy(env->template);
-    if (build.dict != NULL && fill(&build, input, early_hints) < 0)
+    if (build.dict != NULL && fill(&build, input) < 0)
         Py_CLEAR(build.dict);
     return build.dict;
 }

@@ -1,12 +1,12 @@
 /*
  * WSGI environ: the record of a request as the dict of PEP 3333.
  *
- * Owns:    a template dict with what is the same for all requests, the keys as interned str, the last values of what
- *          seldom changes.
- * Threads: with the interpreter lock.
+ * Owns:    a template dict, the keys as interned str, the values of before of what seldom changes.
+ * Threads: one; each thread that serves has its own.
  *
- * The template has enough keys that its copy has room for the headers of a browser; a dict that has to grow for them
- * costs about a tenth of the whole environ.
+ * The template holds what is the same for all requests, and what was the same as the last time: a value that did not
+ * change costs nothing. It has enough keys that its copy has room for the headers of a browser; a dict that has to grow
+ * for them costs about a tenth of the whole environ.
  */
 #ifndef PYBRIDGE_WSGI_WSGI_ENVIRON_H
 #define PYBRIDGE_WSGI_WSGI_ENVIRON_H
@@ -64,20 +64,25 @@ struct wsgi_environ {
     PyObject *template;
     PyObject *keys[WSGI_KEY_COUNT];
     PyObject *words[WSGI_WORD_COUNT];
-    PyObject *header_keys[HTTP_FIELD_COUNT]; /* NULL for what has no key: HTTP_FIELD_OTHER, Proxy */
-    PyObject *script_name;                   /* of the setting, or of the process's environment */
-    bool script_name_from_header;            /* of a trusted peer */
-    struct wsgi_memory method, client, server, host;
-    PyObject *ports[WSGI_PORTS]; /* as text, by the low octet of the number */
+    PyObject *header_keys[HTTP_FIELD_COUNT];                /* NULL for what has no key: HTTP_FIELD_OTHER, Proxy */
+    PyObject *script_name;                                  /* of the setting, or of the process's environment */
+    bool script_name_from_header;                           /* of a trusted peer */
+    struct wsgi_memory method, client, server, server_port; /* of the template */
+    struct wsgi_memory host;
+    PyObject *ports[WSGI_PORTS]; /* of clients, as text, by the low octet of the number */
     uint16_t port_numbers[WSGI_PORTS];
 };
 
-/* -1 with a Python error; deinit is due all the same. */
-[[nodiscard]] int wsgi_environ_init(struct wsgi_environ *env, const struct app_process *process, bool multithread);
+/* `input` is that of a request without a body. -1 with a Python error; deinit is due all the same. */
+[[nodiscard]] int wsgi_environ_init(struct wsgi_environ *env, const struct app_process *process, bool multithread,
+                                    PyObject *input);
 void wsgi_environ_deinit(struct wsgi_environ *env);
 
-/* A new dict, or NULL with a Python error: ValueError when SCRIPT_NAME does not prefix the path. */
-PyObject *wsgi_environ_build(struct wsgi_environ *env, const struct app_request *request, PyObject *input,
-                             PyObject *early_hints);
+/* What wsgi.early_hints is from now on. */
+[[nodiscard]] int wsgi_environ_set_hints(struct wsgi_environ *env, PyObject *early_hints);
+
+/* A new dict, or NULL with a Python error: ValueError when SCRIPT_NAME does not prefix the path. `input` may be NULL:
+ * there is no body. */
+PyObject *wsgi_environ_build(struct wsgi_environ *env, const struct app_request *request, PyObject *input);
 
 #endif

@@ -12,8 +12,9 @@
 
 enum { STATUS_EARLY_HINTS = 103, STATUS_OK = 200, STATUS_NO_CONTENT = 204, STATUS_NOT_MODIFIED = 304 };
 
-/* Objects that refer to the response for itself: its owner, and the two callables that are part of it. */
-enum { REFERENCES_OF_ITS_OWN = 3 };
+/* Who refers to these objects when no application does: to the response its owner and the two callables that are part
+ * of it, to `write` the response, to `early_hints` the response and the template of the environ. */
+enum { RESPONSE_REFERENCES = 3, WRITE_REFERENCES = 1, HINTS_REFERENCES = 2 };
 
 static struct app_exchange *exchange_of(const struct wsgi_response *response)
 {
@@ -446,7 +447,7 @@ void wsgi_response_destroy(struct wsgi_response *response)
     if (response == NULL)
         return;
     /* The two callables and the response refer to each other; what the application kept stays for the collector. */
-    if (wsgi_response_is_free(response))
+    if (Py_REFCNT(response) == RESPONSE_REFERENCES)
         response_clear((PyObject *)response);
     Py_DECREF(response);
 }
@@ -458,8 +459,8 @@ bool wsgi_response_is_free(const struct wsgi_response *response)
     (void)response;
     return false;
 #else
-    return Py_REFCNT(response) == REFERENCES_OF_ITS_OWN && response->write != NULL && Py_REFCNT(response->write) == 1 &&
-           Py_REFCNT(response->early_hints) == 1;
+    return Py_REFCNT(response) == RESPONSE_REFERENCES && Py_REFCNT(response->write) == WRITE_REFERENCES &&
+           Py_REFCNT(response->early_hints) == HINTS_REFERENCES;
 #endif
 }
 
