@@ -99,8 +99,10 @@ static void status_line_has_the_given_reason_or_the_standard_one(void **state)
     response.content_length = 0;
     response.status = 404;
     assert_encodes(&response, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
-    response.status = 799;
-    assert_encodes(&response, "HTTP/1.1 799 Unknown\r\nContent-Length: 0\r\n\r\n");
+    response.status = 999;
+    assert_encodes(&response, "HTTP/1.1 999 Unknown\r\nContent-Length: 0\r\n\r\n");
+    response.status = 100;
+    assert_encodes(&response, "HTTP/1.1 100 Continue\r\n\r\n");
     response.status = 200;
     response.reason = BYTES_LITERAL("Fine \xe9");
     assert_encodes(&response, "HTTP/1.1 200 Fine \xe9\r\nContent-Length: 0\r\n\r\n");

@@ -73,7 +73,7 @@ static void version_1_gives_addresses_and_ports(void **state)
     (void)state;
     assert_ready("PROXY TCP4 192.0.2.1 198.51.100.255 56324 443", PROXY_IPV4, "192.0.2.1", 56324, "198.51.100.255",
                  443);
-    assert_ready("PROXY TCP6 2001:DB8::1 ::1 1 65535", PROXY_IPV6, "2001:db8::1", 1, "::1", 65535);
+    assert_ready("PROXY TCP6 2001:DB8::1 ::1 9 65535", PROXY_IPV6, "2001:db8::1", 9, "::1", 65535);
     assert_ready("PROXY TCP4 0.0.0.0 255.255.255.255 0 0", PROXY_IPV4, "0.0.0.0", 0, "255.255.255.255", 0);
 }
 
