@@ -209,6 +209,7 @@ int boot(struct supervisor *supervisor)
         hear_service_manager,
         enter_directory,
         go_to_background,
+        supervisor_hold_signals,
         resolve_ids,
         raise_limits,
         choose_shape,

@@ -262,15 +262,25 @@ static void on_signal(struct event_watch *watch)
         }
 }
 
+static void collect_signals(sigset_t *ret_set)
+{
+    sigemptyset(ret_set);
+    for (size_t i = 0; i < SIGNAL_COUNT; i++)
+        sigaddset(ret_set, signals[i].number);
+}
+
+int supervisor_hold_signals([[maybe_unused]] struct supervisor *supervisor)
+{
+    sigset_t set;
+    collect_signals(&set);
+    signal(SIGPIPE, SIG_IGN);
+    return sigprocmask(SIG_BLOCK, &set, NULL) < 0 ? -errno : 0;
+}
+
 static int watch_signals(struct supervisor *supervisor)
 {
     sigset_t set;
-    sigemptyset(&set);
-    for (size_t i = 0; i < SIGNAL_COUNT; i++)
-        sigaddset(&set, signals[i].number);
-    signal(SIGPIPE, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-        return -errno;
+    collect_signals(&set);
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (fd < 0)
         return -errno;

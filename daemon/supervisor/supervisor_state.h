@@ -93,6 +93,9 @@ static inline bool supervisor_is_ending(const struct supervisor *supervisor)
     return supervisor->state >= SUPERVISOR_DRAINING;
 }
 
+/* From here on signals wait for the loop: what boot has made is also taken down again. */
+[[nodiscard]] int supervisor_hold_signals(struct supervisor *supervisor);
+
 /* The one place where the state changes. */
 void supervisor_enter(struct supervisor *supervisor, enum supervisor_state state);
 
