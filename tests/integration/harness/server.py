@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[3]
 APPS = ROOT / "tests" / "apps"
 BINARY = Path(os.environ.get("UROBOROS", ROOT / "build" / "release" / "uroboros")).resolve()
 IS_SANITIZED = "asan" in BINARY.parent.name
+# The same tests with another way to Python: `embedded` is uroboros-app with its own libpython.
+PYTHON = os.environ.get("UROBOROS_TEST_PYTHON")
 # A sanitizer build is several times slower; every deadline of the harness follows.
 PATIENCE = 4 if IS_SANITIZED else 1
 LIVE_COUNTERS = ("connections", "exchanges", "slots", "buffers", "staging", "timers")
@@ -56,6 +58,8 @@ class Server:
         preexec=None,
     ) -> None:
         arguments = [str(BINARY), *([app] if app else []), *(word for bind in binds for word in ("-b", bind)), *options]
+        if PYTHON and not {"--python", "--venv"} & set(options):
+            arguments += ["--python", PYTHON]
         self.arguments = arguments
         self.lines: list[str] = []
         self.stdout_lines: list[str] = []
