@@ -31,6 +31,10 @@ void http1_request_init(struct http1_request *request, struct http_field *fields
     request->fields = fields;
     request->fields_capacity = fields_capacity;
     request->field_count = 0;
+    /* A head that is refused half way shows what was understood of it, and nothing of the one before. */
+    request->method = request->target = request->path = request->query = (struct bytes){};
+    request->authority = request->host = (struct bytes){};
+    request->version_minor = 1;
     request->phase = IN_METHOD;
     request->blank_lines = 0;
     request->seen = 0;

@@ -76,6 +76,8 @@ struct control_peer {
     uint32_t generation;
     uint32_t places;      /* requests it takes at once (io only) */
     uint32_t flags;       /* io only: enum control_ready_flag, with PEER_GONE enum control_gone_flag */
+    int32_t pid;          /* io only, PEER_UP: of the app process, for the access log */
+    uint32_t reserved;
 };
 
 enum control_gone_flag {

@@ -348,6 +348,7 @@ static bool publish(struct dispatch *dispatch, struct http_exchange *exchange, u
     piece_sent(exchange, &message);
     exchange->state = EXCHANGE_QUEUED;
     exchange->app = app;
+    exchange->app_pid = link->pid;
     exchange->begun_seen_ms = 0;
     exchange->published_ms = dispatch->core->now_ms;
     list_append(&link->first, &link->last, exchange);
@@ -804,6 +805,7 @@ static int link_open(struct dispatch *dispatch, struct app_link *link, const str
         .generation = peer->generation,
         .places = peer->places > 0 ? peer->places : 1,
         .flags = peer->flags,
+        .pid = peer->pid,
         .app_doorbell = message->fds[2],
         .own_doorbell = message->fds[3],
     };

@@ -29,6 +29,7 @@ struct app_link {
     uint32_t places;
     uint32_t flags; /* enum control_ready_flag */
     uint32_t outstanding;
+    int32_t pid;
     struct app_memory *memory;
     struct arena pair_memory;
     struct pair_page *pair;

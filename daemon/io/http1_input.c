@@ -300,6 +300,7 @@ static void on_head(struct http1_session *session, struct loan loan, const uint8
 static void reject(struct http1_session *session)
 {
     metrics_add(session->all->core->metrics, METRIC_REQUESTS_REJECTED, 1);
+    http1_output_log_refused(session, session->parser.status, true);
     http1_session_fault(session, session->parser.status, session->parser.reason, CLOSE_REQUEST_REJECTED);
 }
 

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 
 enum {
     RESPONSE_FIELDS_MAX = 1'024,
@@ -96,6 +97,32 @@ static void log_access(struct http1_session *session, const struct http_exchange
     access_log_append(core->access_log, &entry);
 }
 
+void http1_output_log_refused(const struct http1_session *session, uint16_t status, bool understood)
+{
+    const struct io_core *core = session->all->core;
+    const struct http1_request nothing = {.version_minor = 1};
+    const struct http1_request *request = understood ? &session->parser : &nothing;
+    char client[IP_TEXT_MAX];
+    uint16_t port;
+    if (core->access_log == NULL)
+        return;
+    connection_peer_text(session->connection, client, &port);
+    const struct access_entry entry = {
+        .time_us = core->wall_us,
+        .duration_us = session->head_since != 0 ? (core->now_ms - session->head_since) * 1000 : 0,
+        .remote_address = bytes_of_string(client),
+        .method = request->method,
+        .target = request->target,
+        .path = request->path,
+        .query = request->query,
+        .scheme = BYTES_LITERAL("http"),
+        .version_major = 1,
+        .version_minor = request->version_minor,
+        .status = status,
+    };
+    access_log_append(core->access_log, &entry);
+}
+
 /* ---- the head of a response ------------------------------------------------------------------------------------- */
 
 static bool status_without_body(uint16_t status)
@@ -179,6 +206,27 @@ static int read_fields(struct http1_session *session, struct bytes block)
                             RESPONSE_FIELDS_MAX);
 }
 
+/* For a log format that asks for response fields: the copy outlives the scratch. */
+static void keep_fields_for_log(struct http1_session *session, struct http_exchange *exchange, uint32_t count,
+                                size_t block_bytes)
+{
+    const struct access_log *log = session->all->core->access_log;
+    if (log == NULL || !access_log_wants_response_fields(log))
+        return;
+    struct http_field *fields = malloc(count * sizeof *fields + block_bytes + 1);
+    if (fields == NULL)
+        return;
+    uint8_t *copy = (uint8_t *)(fields + count);
+    memcpy(copy, session->all->head_copy, block_bytes);
+    for (uint32_t i = 0; i < count; i++) {
+        fields[i] = session->all->response_fields[i];
+        fields[i].name.data = copy + (fields[i].name.data - session->all->head_copy);
+        fields[i].value.data = copy + (fields[i].value.data - session->all->head_copy);
+    }
+    exchange->logged_fields = fields;
+    exchange->logged_field_count = count;
+}
+
 static struct bytes server_name(const struct io_core *core)
 {
     return core->settings.server_header == NULL ? (struct bytes){} : bytes_of_string(core->settings.server_header);
@@ -221,6 +269,7 @@ static int send_head(struct http1_session *session, struct http_exchange *exchan
     exchange->no_body = response.body == HTTP1_RESPONSE_NO_BODY;
     exchange->body_left = response.body == HTTP1_RESPONSE_LENGTH ? (int64_t)response.content_length : -1;
     metrics_count_response(core->metrics, reply->status);
+    keep_fields_for_log(session, exchange, (uint32_t)count, reply->head.length);
     return 0;
 }
 

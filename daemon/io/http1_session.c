@@ -206,8 +206,10 @@ static void check_deadlines(struct http1_session *session)
         return;
     }
     uint64_t head = after(session->head_since, settings->head_timeout_ms);
-    if (session->count == 0 && head != 0 && now >= head)
+    if (session->count == 0 && head != 0 && now >= head && session->fault.status == 0) {
+        http1_output_log_refused(session, 408, false);
         http1_session_fault(session, 408, "the request head did not arrive in time", CLOSE_HEAD_TIMEOUT);
+    }
     if (!awaits_body(session))
         return;
     uint64_t idle = after(session->body_progress, settings->body_timeout_ms);

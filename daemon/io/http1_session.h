@@ -122,6 +122,10 @@ void http1_output_advance(struct http1_session *session);
  * The session may be gone afterwards. */
 void http1_session_settle(struct http1_session *session);
 
+/* The access line of a request that never became an exchange, with as much of it as was `understood`: only while the
+ * parser's input is still there. */
+void http1_output_log_refused(const struct http1_session *session, uint16_t status, bool understood);
+
 void http1_session_fault(struct http1_session *session, uint16_t status, const char *reason, enum close_reason close);
 
 /* The first exchange is answered: takes it off, wherever its application is. */

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 
 enum {
     SMALL_PIECE_BYTES = 1'024, /* shorter pieces are gathered in a staging block */
@@ -198,6 +199,7 @@ void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
     buffer_pool_drop(&core->buffers, &exchange->tail_loan);
     buffer_pool_drop(&core->buffers, &exchange->head_loan);
     http_exchange_body_forget(core, exchange);
+    free(exchange->logged_fields);
     slab_give_back(&core->exchanges, exchange);
     metrics_set(core->metrics, METRIC_EXCHANGES_LIVE, core->exchanges.live);
 }

@@ -108,14 +108,14 @@ struct http_exchange {
     uint16_t status;
     int64_t body_left; /* of a response with a stated length; -1: not stated */
     uint64_t response_bytes;
-    const struct http_field *logged_fields; /* of the response, for a log format that asks for them */
+    struct http_field *logged_fields; /* of the response, for a log format that asks for them */
     uint32_t logged_field_count;
 
     /* Time. */
     struct timer_entry timer;
     uint64_t started_us;
     uint64_t dispatched_ms;
-    uint64_t published_ms; /* when it came to the app where it is now */
+    uint64_t published_ms;  /* when it came to the app where it is now */
     uint64_t begun_seen_ms; /* when we first saw that the app had begun it, or last got output; 0: not yet */
     bool timed_out;
 };

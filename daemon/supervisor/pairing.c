@@ -91,6 +91,7 @@ static void tell_io(struct supervisor *supervisor, struct io_child *io, struct a
         .generation = app->generation,
         .places = app->places < places_max ? app->places : places_max,
         .flags = app->flags,
+        .pid = (int32_t)app->child.pid,
     };
 
     if (pair->state != PAIR_APP_KNOWS)
