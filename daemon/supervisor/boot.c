@@ -77,6 +77,12 @@ static int go_to_background(struct supervisor *supervisor)
     return r < 0 ? fail("cannot go into the background: %s", strerror(-r)) : 0;
 }
 
+static int hold_signals(struct supervisor *supervisor)
+{
+    int r = supervisor_hold_signals(supervisor);
+    return r < 0 ? fail("cannot hold signals: %s", strerror(-r)) : 0;
+}
+
 static int resolve_ids(struct supervisor *supervisor)
 {
     const struct settings *settings = &supervisor->settings;
@@ -209,7 +215,7 @@ int boot(struct supervisor *supervisor)
         hear_service_manager,
         enter_directory,
         go_to_background,
-        supervisor_hold_signals,
+        hold_signals,
         resolve_ids,
         raise_limits,
         choose_shape,
