@@ -925,11 +925,14 @@ bool app_exchange_prepare_wait(struct app_exchange *exchange, struct app_waiter 
     return arm(exchange, request == NULL && !wants_room);
 }
 
-static void sleep_leading(const struct app_exchange *exchange, int timeout_ms)
+static void sleep_leading(const struct app_exchange *exchange, struct app_waiter *waiter, int timeout_ms)
 {
     struct pollfd fds[2] = {{.fd = exchange->doorbell_fd, .events = POLLIN},
                             {.fd = exchange->control_fd, .events = POLLIN}};
-    (void)poll(fds, 2, timeout_ms);
+    if (poll(fds, 2, timeout_ms) <= 0)
+        return;
+    waiter->doorbell_rang = fds[0].revents != 0;
+    waiter->supervisor_spoke = fds[1].revents != 0;
 }
 
 /* The standby's tick: false when it has to take over, because no thread has looked at the queues for a whole tick. */
@@ -978,7 +981,7 @@ static void sleep_following(struct app_exchange *exchange, struct app_waiter *wa
 void app_exchange_sleep(struct app_exchange *exchange, struct app_waiter *waiter, int timeout_ms)
 {
     if (waiter->leads)
-        sleep_leading(exchange, timeout_ms);
+        sleep_leading(exchange, waiter, timeout_ms);
     else
         sleep_following(exchange, waiter, timeout_ms);
 }
@@ -990,7 +993,6 @@ static void drain_doorbell(const struct app_exchange *exchange)
     (void)r; /* EAGAIN: the control socket or the time limit woke us */
 }
 
-
 void app_exchange_finish_wait(struct app_exchange *exchange, struct app_waiter *waiter)
 {
     waiter_unlink(exchange, waiter);
@@ -1001,8 +1003,10 @@ void app_exchange_finish_wait(struct app_exchange *exchange, struct app_waiter *
     if (waiter->leads) {
         atomic_store_explicit(&exchange->leader_present, 0, memory_order_seq_cst);
         app_exchange_disarm(exchange);
-        drain_doorbell(exchange);
-        app_exchange_control(exchange);
+        if (waiter->doorbell_rang)
+            drain_doorbell(exchange);
+        if (waiter->supervisor_spoke)
+            app_exchange_control(exchange);
     }
     app_exchange_pump(exchange);
     if (exchange->queue_first != NULL && (waiter->request != NULL || waiter->wants_room))

@@ -115,6 +115,8 @@ struct app_waiter {
     const struct app_request *request; /* whose body or cancellation it waits for; NULL: for a new request */
     bool wants_room;
     bool leads;
+    bool doorbell_rang; /* what woke a leader */
+    bool supervisor_spoke;
     struct app_waiter *next, *previous; /* the exchange's list, while waiting */
 };
 
