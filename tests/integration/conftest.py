@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.server import BINARY, IS_SANITIZED, Server
+from harness.server import BINARY, IS_SLOW, Server
 
 
 def pytest_addoption(parser):
@@ -10,7 +10,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if IS_SANITIZED:
+    if IS_SLOW:
         for item in items:
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(240))

@@ -17,8 +17,9 @@ BINARY = Path(os.environ.get("UROBOROS", ROOT / "build" / "release" / "uroboros"
 IS_SANITIZED = "asan" in BINARY.parent.name
 # The same tests with another way to Python: `embedded` is uroboros-app with its own libpython.
 PYTHON = os.environ.get("UROBOROS_TEST_PYTHON")
-# A sanitizer build is several times slower; every deadline of the harness follows.
-PATIENCE = 4 if IS_SANITIZED else 1
+# A sanitizer build, or an emulated kernel, is several times slower; every deadline of the harness follows.
+IS_SLOW = IS_SANITIZED or "UROBOROS_SLOW_MACHINE" in os.environ
+PATIENCE = 4 if IS_SLOW else 1
 LIVE_COUNTERS = ("connections", "exchanges", "slots", "buffers", "staging", "timers")
 
 
