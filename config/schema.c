@@ -199,6 +199,7 @@ static const struct setting table[] = {
     {DURATION(graceful_timeout), .flags = "--graceful-timeout", .group = WORKERS, .initial = "30", FOR(ALL),
      .help = "Seconds that running requests get to finish at stop and at reload."},
     {BOOL(preload_app), .flags = "--preload", .group = WORKERS, .initial = "false", FOR(SUPERVISOR | APP), RESTART,
+     LATER("each application process imports the application itself"),
      .help = "Import the application once in a template process and fork the app processes from it."},
     {WORD(asgi_loop), .flags = "--asgi-loop", .group = WORKERS, .initial = "auto", FOR(APP),
      .help = "Event loop of ASGI applications. `auto` is uvloop where it can be imported, else asyncio."},
@@ -218,7 +219,7 @@ static const struct setting table[] = {
     {LIST(cpu_affinity), .group = IO_PROCESS, .initial = "off", FOR(SUPERVISOR | IO), RESTART,
      .help = "CPUs to pin the I/O processes to, in turn: numbers and ranges such as 0,2-3; `auto` is all usable CPUs; "
              "`off` pins nothing."},
-    {WORD(spin), .group = IO_PROCESS, .initial = "adaptive", FOR(IO | APP),
+    {WORD(spin), .group = IO_PROCESS, .initial = "adaptive", FOR(IO | APP), LATER("whoever waits sleeps at once"),
      .help = "What a process does before it sleeps on an empty queue: `sleep` at once, `spin` 50 microseconds, or an "
              "`adaptive` time between 5 and 50 that is 0 where CPUs are shared."},
     {COUNT(max_connections), .group = IO_PROCESS, .initial = "100000", RANGE(1, 4'000'000), FOR(SUPERVISOR | IO),
@@ -240,6 +241,7 @@ static const struct setting table[] = {
     {STRING(health_path), .group = IO_PROCESS, FOR(IO),
      .help = "Path that the I/O process answers itself: 200 while an app process is ready, else 503. Off by default."},
     {BOOL(sendfile), .group = IO_PROCESS, .initial = "true", FOR(IO | APP),
+     LATER("files are read and sent by the application"),
      .help = "Hand the file behind a wsgi.file_wrapper to the I/O process instead of reading it in Python. In Gunicorn "
              "`sendfile = True` in a file turns it off; here it means what it says."},
 
@@ -337,6 +339,7 @@ static const struct setting table[] = {
     {WORD_OF(loglevel, log_level), .flags = "--log-level", .group = LOGS, .initial = "info", FOR(ALL),
      .help = "Least severe messages that the error log keeps."},
     {BOOL(capture_output), .flags = "--capture-output", .group = LOGS, .initial = "true", FOR(SUPERVISOR | APP),
+     LATER("what an application prints always goes to the error log"),
      .help = "The application's stdout and stderr go to the error log, line by line."},
     {STRING(logger_class), .flags = "--logger-class", .group = LOGS, FOR(APP), LATER(comes_with_sinks),
      .help = "Python class that logs."},

@@ -43,7 +43,7 @@ static bool admitted(const struct io_core *core, const struct slot_record *recor
 {
     if (field->id == HTTP_FIELD_PROXY)
         return false;
-    if (field->id != HTTP_FIELD_OTHER || memchr(field->name.data, '_', field->name.length) == NULL)
+    if (!field->has_underscore)
         return true;
     if (core->settings.header_map == HEADER_MAP_DANGEROUS || forwarder_may(core, record, field->name))
         return true;
