@@ -156,6 +156,7 @@ def test_hup_with_a_broken_application_keeps_the_old_processes(serve, tmp_path):
     module.write_text("raise RuntimeError('the new version is broken')\n" + " " * 100)
     server.send_signal(signal.SIGHUP)
     server.wait_for_log("the new version is broken")
+    server.wait_for_log("reload failed, the old application processes stay")
     assert server.get("/").body == b"hello\n"
     assert server.app_processes() == old
 
