@@ -16,7 +16,9 @@ def gate(name):
 
 
 async def start(send, status=200, headers=()):
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain"), *headers]})
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain"), *headers]}
+    )
 
 
 async def plain(send, text, status=200):
@@ -248,7 +250,9 @@ async def large(scope, receive, send):
     await start(send, headers=[(b"content-length", str(size).encode())])
     block = bytes(range(256)) * 256
     while size > 0:
-        await send({"type": "http.response.body", "body": block[: min(size, len(block))], "more_body": size > len(block)})
+        await send(
+            {"type": "http.response.body", "body": block[: min(size, len(block))], "more_body": size > len(block)}
+        )
         size -= len(block)
 
 

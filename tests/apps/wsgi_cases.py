@@ -83,8 +83,7 @@ def write_callable(environ, start_response):
 
 def generator(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    for part in (b"a", b"", b"b", b"c" * 70000):
-        yield part
+    yield from (b"a", b"", b"b", b"c" * 70000)
 
 
 def exc_info_before(environ, start_response):

@@ -41,7 +41,11 @@ def test_loopback_is_trusted_by_default(serve_shared, app):
 
 
 def test_another_peer_says_nothing(serve_shared, app):
-    headers = [("X-Forwarded-Proto", "https"), ("X-Forwarded-For", "203.0.113.9"), ("Forwarded", "for=203.0.113.9;proto=https")]
+    headers = [
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("Forwarded", "for=203.0.113.9;proto=https"),
+    ]
     answer = seen(serve_shared(app, *UNTRUSTED), headers)
     assert (answer["scheme"], answer["client"]) == ("http", "127.0.0.1")
 
@@ -97,7 +101,9 @@ def test_header_map_drop(serve_shared):
 
 
 def test_header_map_refuse(serve_shared):
-    assert serve_shared("wsgi_cases:app", "--header-map", "refuse").get("/hello", headers=[("X_User", "a")]).status == 400
+    assert (
+        serve_shared("wsgi_cases:app", "--header-map", "refuse").get("/hello", headers=[("X_User", "a")]).status == 400
+    )
 
 
 def test_header_map_dangerous(serve_shared):

@@ -56,7 +56,9 @@ def test_flask_takes_forms(flask, session):
 
 
 def test_flask_takes_uploads(flask, session):
-    assert session.post(f"{flask}/upload", files={"file": ("blob.bin", BLOB)}).json() == {"file": ["blob.bin", len(BLOB)]}
+    assert session.post(f"{flask}/upload", files={"file": ("blob.bin", BLOB)}).json() == {
+        "file": ["blob.bin", len(BLOB)]
+    }
 
 
 def test_flask_takes_chunked_bodies(flask, session):

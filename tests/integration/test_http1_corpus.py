@@ -40,8 +40,11 @@ def every_cut(case, offsets=None):
     raw = corpus.raw_bytes(case)
     if offsets is None:
         # Long runs of one byte in large cases have nothing to find inside.
-        offsets = range(1, len(raw)) if len(raw) <= 4096 else [*range(1, 256), *range(256, len(raw) - 64, 97),
-                                                               *range(len(raw) - 64, len(raw))]
+        offsets = (
+            range(1, len(raw))
+            if len(raw) <= 4096
+            else [*range(1, 256), *range(256, len(raw) - 64, 97), *range(len(raw) - 64, len(raw))]
+        )
     return [(f"{case['name']} cut at {at}", case, corpus.cut_pieces(raw, at)) for at in offsets]
 
 

@@ -76,7 +76,12 @@ def test_bodies_and_heads_may_share_a_packet(server):
             HELLO,
         ]
         client.send(b"".join(requests))
-        assert [client.read_response().body for _ in requests] == [b"[3, 294]", b"hello\n", b"did not read\n", b"hello\n"]
+        assert [client.read_response().body for _ in requests] == [
+            b"[3, 294]",
+            b"hello\n",
+            b"did not read\n",
+            b"hello\n",
+        ]
 
 
 def test_pipelined_head_requests_have_no_bodies(server):

@@ -70,7 +70,13 @@ def test_a_head_over_64_kib_is_431(server):
 
 def test_the_limits_are_settings(serve):
     server = serve(
-        "wsgi_cases:app", "--limit-request-line", "100", "--limit-request-fields", "5", "--limit-request-field_size", "50"
+        "wsgi_cases:app",
+        "--limit-request-line",
+        "100",
+        "--limit-request-fields",
+        "5",
+        "--limit-request-field_size",
+        "50",
     )
     assert server.get("/hello").status == 200
     assert status_and_close(server, build_request("/hello?" + "q" * 100)) == 414

@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import select
 import signal
 
 from harness.client import build_request
 from harness.waiting import eventually
 
-COMBINED = re.compile(r'^127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "([^"]*)" (\d{3}) (\S+) "([^"]*)" "(.*)"$')
+COMBINED = re.compile(
+    r'^127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "([^"]*)" (\d{3}) (\S+) "([^"]*)" "(.*)"$'
+)
 
 
 def test_no_access_log_unless_asked_for(serve):
@@ -59,7 +62,8 @@ def test_a_client_cannot_forge_a_line(serve):
 
 
 def test_every_atom_of_gunicorn(serve):
-    atoms = "%(h)s|%(l)s|%(u)s|%(t)s|%(r)s|%(m)s|%(U)s|%(q)s|%(H)s|%(s)s|%(B)s|%(b)s|%(f)s|%(a)s|%(T)s|%(M)s|%(D)s|%(L)s|%(p)s"
+    atoms = "%(h)s|%(l)s|%(u)s|%(t)s|%(r)s|%(m)s|%(U)s|%(q)s|%(H)s|%(s)s"
+    atoms += "|%(B)s|%(b)s|%(f)s|%(a)s|%(T)s|%(M)s|%(D)s|%(L)s|%(p)s"
     more = "|%({x-one}i)s|%({x-none}i)s|%({content-type}o)s|100%%"
     server = serve("hello_wsgi:app", "--access-logfile", "-", "--access-logformat", atoms + more)
     # dXNlcjpzZWNyZXQ= is user:secret.
@@ -115,6 +119,36 @@ def test_an_access_log_that_nobody_reads_stalls_nobody(serve, tmp_path):
                 client.send(build_request("/" + "p" * 1000) * 100)
                 for _ in range(100):
                     assert client.read_response().status == 200
+    finally:
+        os.close(reader)
+
+
+def test_a_full_disk_stalls_nobody(serve):
+    server = serve("hello_wsgi:app", "--access-logfile", "/dev/full")
+    with server.connect() as client:
+        for _ in range(40):
+            client.send(build_request("/" + "p" * 1000) * 100)
+            for _ in range(100):
+                assert client.read_response().status == 200
+
+
+def test_an_error_log_that_nobody_reads_stalls_nobody(serve, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        server = serve(
+            "wsgi_cases:app", "--error-logfile", str(fifo), ready=False, binds=(f"unix:{tmp_path / 'socket'}",)
+        )
+        server.expect_clean_stop = False
+        server.addresses.append(str(tmp_path / "socket"))
+        said = b""
+        while b"ready: listening at" not in said:
+            select.select([reader], [], [], 20)
+            said += os.read(reader, 65536)
+        for _ in range(3):
+            assert server.get("/noisy").body == b"quiet again\n"
+        assert server.stop() == 0
     finally:
         os.close(reader)
 

@@ -316,7 +316,8 @@ def test_a_body_of_any_size_arrives(server, size):
 
 def test_a_chunked_body_arrives_and_ends(server):
     with server.connect() as client:
-        client.send(b"POST /read_all HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n")
+        client.send(b"POST /read_all HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.send_more(b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n")
         assert json.loads(client.read_response().body)[0] == 5
         assert client.request("/hello").status == 200
 

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from typing import Callable, Iterable
+from collections.abc import Callable, Iterable
 
 from harness.responses import Response, ResponseReader
 

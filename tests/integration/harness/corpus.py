@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable
 
 from harness.client import Address
 from harness.responses import BadResponse, Response, ResponseReader

@@ -1,7 +1,7 @@
 """HTTP/1 responses, read exactly: bytes in, responses out. Stricter than a client has to be."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Iterator
 
 
 class BadResponse(AssertionError):

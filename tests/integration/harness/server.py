@@ -17,7 +17,7 @@ BINARY = Path(os.environ.get("UROBOROS", ROOT / "build" / "release" / "uroboros"
 IS_SANITIZED = "asan" in BINARY.parent.name
 # The same tests with another way to Python: `embedded` is uroboros-app with its own libpython.
 PYTHON = os.environ.get("UROBOROS_TEST_PYTHON")
-# A sanitizer build, or an emulated kernel, is several times slower; every deadline of the harness follows.
+# A sanitizer build, or an emulated kernel, is several times slower; every deadline follows.
 IS_SLOW = IS_SANITIZED or "UROBOROS_SLOW_MACHINE" in os.environ
 PATIENCE = 4 if IS_SLOW else 1
 LIVE_COUNTERS = ("connections", "exchanges", "slots", "buffers", "staging", "timers")
@@ -214,8 +214,11 @@ class Server:
         assert not self.processes(), f"processes left behind: {self.processes()}"
 
     def assert_no_sanitizer_report(self) -> None:
-        reports = [line for line in self.lines if "AddressSanitizer" in line or "runtime error:" in line
-                   or "LeakSanitizer" in line]
+        reports = [
+            line
+            for line in self.lines
+            if "AddressSanitizer" in line or "runtime error:" in line or "LeakSanitizer" in line
+        ]
         assert not reports, f"sanitizer report: {reports[0]}\n{self.log()}"
 
     def kill_group(self) -> None:

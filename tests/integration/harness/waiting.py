@@ -2,7 +2,8 @@
 
 import json
 import time
-from typing import Callable, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from harness.client import Client
 from harness.server import PATIENCE, Server
