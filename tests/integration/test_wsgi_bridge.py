@@ -304,6 +304,7 @@ def test_hooks_of_a_settings_file_run_in_the_app_process(serve, tmp_path):
     assert server.get("/hello").status == 200
     server.wait_for_log("hook pre_request GET /hello")
     server.wait_for_log("hook post_request 200 OK")
+    assert "no effect yet" not in server.log()
     assert server.stop() == 0
     server.wait_for_log("hook worker_exit")
 
