@@ -23,7 +23,7 @@ static void put_text(char *place, size_t capacity, const char *text)
 
 static void tell_socket(const struct connection *connection, struct slot_record *record)
 {
-    connection_peer_text(connection, record->client, &record->client_port);
+    connection_client_text(connection, record->client, &record->client_port);
     put_text(record->server, sizeof record->server, connection->server);
     record->server_port = connection->listener->port;
     if (connection->listener->is_unix)

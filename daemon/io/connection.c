@@ -543,11 +543,14 @@ void connections_turn(struct connections *connections)
         feed_starved(connections);
 }
 
-void connection_peer_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port)
+void connection_client_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port)
 {
     text[0] = '\0';
     *ret_port = 0;
-    if (connection->peer.any.sa_family == AF_INET) {
+    if (connection->proxied != NULL) {
+        memcpy(text, connection->proxied->client, IP_TEXT_MAX);
+        *ret_port = connection->proxied->client_port;
+    } else if (connection->peer.any.sa_family == AF_INET) {
         ip_text_format4((const uint8_t *)&connection->peer.ipv4.sin_addr, text);
         *ret_port = ntohs(connection->peer.ipv4.sin_port);
     } else if (connection->peer.any.sa_family == AF_INET6) {

@@ -185,8 +185,8 @@ void connection_on_timer(struct connections *connections, struct connection *con
 /* Starts the sends of this turn; gives starved connections another try where buffers came back. */
 void connections_turn(struct connections *connections);
 
-/* Text of the peer's address, "" for unix sockets; its port. */
-void connection_peer_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port);
+/* Text of the client's address, "" for unix sockets; its port. As the PROXY header says, where there was one. */
+void connection_client_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port);
 
 /* Closes the connection that has been idle longest; false when none is. */
 bool connections_evict_idle(struct connections *connections);

@@ -106,7 +106,7 @@ void http1_output_log_refused(const struct http1_session *session, uint16_t stat
     uint16_t port;
     if (core->access_log == NULL)
         return;
-    connection_peer_text(session->connection, client, &port);
+    connection_client_text(session->connection, client, &port);
     const struct access_entry entry = {
         .time_us = core->wall_us,
         .duration_us = session->head_since != 0 ? (core->now_ms - session->head_since) * 1000 : 0,
