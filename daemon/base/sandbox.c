@@ -16,15 +16,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(UROBOROS_COVERAGE)
+#define INSTRUMENTED 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
+#define INSTRUMENTED 1
 #endif
 #endif
-#ifndef SANITIZED
-#define SANITIZED 0
+#ifndef INSTRUMENTED
+#define INSTRUMENTED 0
 #endif
 
 #if defined(__x86_64__)
@@ -264,7 +264,7 @@ static int filter_io_calls(void)
 
 bool sandbox_filters(void)
 {
-    return !SANITIZED;
+    return !INSTRUMENTED;
 }
 
 int sandbox_lock_io(void)

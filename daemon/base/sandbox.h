@@ -48,7 +48,7 @@ struct sandbox_ids {
 /*
  * For the I/O process once all is open and its ring is made: not dumpable, no new privileges, and a list of the calls
  * that it may make. Files, programs, processes and new sockets are not on it: they answer EPERM. In builds with a
- * sanitizer, which needs those calls itself, only new privileges are given up.
+ * sanitizer or for coverage, which need those calls themselves, only new privileges are given up.
  */
 [[nodiscard]] int sandbox_lock_io(void);
 
