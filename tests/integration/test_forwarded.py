@@ -21,11 +21,20 @@ def seen(server, headers, target=None) -> dict:
             "scheme": environ["wsgi.url_scheme"],
             "client": environ["REMOTE_ADDR"],
             "host": environ.get("HTTP_HOST"),
+            "server": (environ["SERVER_NAME"], int(environ["SERVER_PORT"])),
+            "port": int(environ["REMOTE_PORT"]),
             "all": environ,
         }
     scope = json.loads(server.get(target or "/scope", headers=headers).body)["scope"]
     host = next((value for name, value in scope["headers"] if name == "host"), None)
-    return {"scheme": scope["scheme"], "client": scope["client"][0], "host": host, "all": scope}
+    return {
+        "scheme": scope["scheme"],
+        "client": scope["client"][0],
+        "host": host,
+        "server": tuple(scope["server"]),
+        "port": scope["client"][1],
+        "all": scope,
+    }
 
 
 @pytest.mark.parametrize(
@@ -75,6 +84,42 @@ def test_rfc_7239_from_a_trusted_peer(serve_shared, app):
     headers = [("Forwarded", 'for="[2001:db8::9]:4711";proto=https;host=public.example;by=203.0.113.43')]
     answer = seen(serve_shared(app, *TRUSTED), headers)
     assert (answer["scheme"], answer["client"]) == ("https", "2001:db8::9")
+
+
+def test_host_and_port_are_those_the_client_used(serve_shared, app):
+    server = serve_shared(app, *TRUSTED)
+    headers = [("X-Forwarded-Host", "public.example"), ("X-Forwarded-Proto", "https")]
+    answer = seen(server, headers)
+    assert (answer["server"], answer["host"]) == (("public.example", 443), "test.example")
+    assert seen(server, [*headers, ("X-Forwarded-Port", "8443")])["server"] == ("public.example", 8443)
+    answer = seen(server, [("X-Forwarded-Host", "no host at all"), ("X-Forwarded-Port", "65536")])
+    assert answer["server"] == server.address
+
+
+def test_the_port_of_a_forwarded_client_is_kept(serve_shared, app):
+    answer = seen(serve_shared(app, *TRUSTED), [("X-Forwarded-For", "203.0.113.9:4711")])
+    assert (answer["client"], answer["port"]) == ("203.0.113.9", 4711)
+
+
+def test_beside_x_forwarded_for_rfc_7239_is_not_heard(serve_shared, app):
+    """A proxy that speaks the one passes the other on as the client wrote it."""
+    headers = [("Forwarded", "for=198.51.100.1;proto=https;host=evil.example"), ("X-Forwarded-For", "203.0.113.9")]
+    server = serve_shared(app, *TRUSTED)
+    answer = seen(server, headers)
+    assert (answer["scheme"], answer["client"], answer["server"]) == ("http", "203.0.113.9", server.address)
+
+
+def test_an_absolute_target_does_not_change_the_scheme(serve_shared, app):
+    target = "https://test.example" + ("/environ" if app == "wsgi_cases:app" else "/scope")
+    assert seen(serve_shared(app, *TRUSTED), [], target)["scheme"] == "http"
+
+
+def test_a_listener_on_all_addresses_tells_the_one_that_was_used(serve, app):
+    server = serve(app, binds=("0.0.0.0:0",))
+    port = server.addresses[0][1]
+    for address in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+        server.addresses[0] = (address, port)
+        assert seen(server, [])["server"] == (address, port)
 
 
 def test_a_star_trusts_everyone(serve_shared, app):
