@@ -1,6 +1,7 @@
 /*
- * The first process of a kernel under test: shows it the files of the machine outside (hostfs), the usual file systems
- * and a loopback interface, runs the script that the kernel command line names, says its exit status, and powers off.
+ * The first process of a kernel under test: shows it the files of the machine outside (hostfs, read-only), the usual
+ * file systems and a loopback interface, runs the script that the kernel command line names, says its exit status, and
+ * powers off.
  *
  * Linked statically: it is all there is in the initial file system.
  */
@@ -12,24 +13,27 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* The hard limit of a usual machine; the kernel's own for its first process is 4096. */
+enum { DESCRIPTORS_MAX = 65536 };
+
 struct file_system {
     const char *type, *target, *data;
 };
 
-/* After the change of root; in this order. */
+/* After the change of root; in this order. What is written stays in the guest's memory. */
 static const struct file_system FILE_SYSTEMS[] = {
-    {"proc", "/proc", NULL},
-    {"sysfs", "/sys", NULL},
-    {"devtmpfs", "/dev", NULL},
-    {"tmpfs", "/run", "mode=755"},
-    {"tmpfs", "/dev/shm", "mode=1777"},
+    {"proc", "/proc", NULL},       {"sysfs", "/sys", NULL},
+    {"devtmpfs", "/dev", NULL},    {"tmpfs", "/dev/shm", "mode=1777"},
+    {"tmpfs", "/run", "mode=755"}, {"tmpfs", "/tmp", "mode=1777"},
 };
 
+/* Without an exit status on the console the run counts as failed. */
 static void demand(int result, const char *what)
 {
     if (result < 0) {
@@ -40,14 +44,19 @@ static void demand(int result, const char *what)
 
 static void enter_host(void)
 {
-    demand(mount("none", "/host", "hostfs", 0, "/"), "hostfs");
+    demand(mount("none", "/host", "hostfs", MS_RDONLY, "/"), "hostfs");
     demand(chroot("/host"), "chroot");
     demand(chdir("/"), "chdir");
+}
+
+static void mount_file_systems(void)
+{
     for (size_t i = 0; i < sizeof FILE_SYSTEMS / sizeof FILE_SYSTEMS[0]; i++) {
         const struct file_system *fs = &FILE_SYSTEMS[i];
-        mkdir(fs->target, 0755);
+        mkdir(fs->target, 0755); /* only /dev/shm is not there yet */
         demand(mount("none", fs->target, fs->type, 0, fs->data), fs->target);
     }
+    demand(symlink("/proc/self/fd", "/dev/fd"), "/dev/fd");
 }
 
 static void raise_loopback(void)
@@ -59,14 +68,22 @@ static void raise_loopback(void)
     close(fd);
 }
 
-static int run(const char *script)
+static void raise_limits(void)
+{
+    const struct rlimit descriptors = {.rlim_cur = 1024, .rlim_max = DESCRIPTORS_MAX};
+    demand(setrlimit(RLIMIT_NOFILE, &descriptors), "RLIMIT_NOFILE");
+}
+
+static int run(int script)
 {
     pid_t child = fork();
     demand(child, "fork");
     if (child == 0) {
+        char path[32];
+        snprintf(path, sizeof path, "/dev/fd/%d", script);
         setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
-        execl("/bin/sh", "sh", script, (char *)NULL);
-        perror(script);
+        execl("/bin/sh", "sh", path, (char *)NULL);
+        perror("/bin/sh");
         _exit(127);
     }
     int status;
@@ -78,10 +95,15 @@ static int run(const char *script)
 
 int main(void)
 {
-    const char *script = getenv("script"); /* the kernel hands parameters it does not know to its first process */
+    const char *path = getenv("script"); /* the kernel hands parameters it does not know to its first process */
     enter_host();
+    /* Opened before a file system of the guest's own covers the place where it lies. */
+    int script = open(path != NULL ? path : "", O_RDONLY);
+    demand(script, "script");
+    mount_file_systems();
     raise_loopback();
-    printf("\nkernel test: exit status %d\n", run(script != NULL ? script : "/bin/true"));
+    raise_limits();
+    printf("\nkernel test: exit status %d\n", run(script));
     fflush(stdout);
     sync();
     reboot(RB_POWER_OFF);
