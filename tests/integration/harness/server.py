@@ -24,7 +24,7 @@ LIVE_COUNTERS = ("connections", "exchanges", "slots", "buffers", "staging", "tim
 
 
 def sanitizer_environment() -> dict[str, str]:
-    """Applications crash on purpose in some tests: that is theirs to do, not a report. pybridge/app.py adds the rest."""
+    """Applications crash on purpose in some tests: that is no report. pybridge/app.py adds the rest."""
     if not IS_SANITIZED:
         return {}
     return {

@@ -19,8 +19,8 @@ struct scene {
     struct connection_listener listener;
     struct http_field fields[FIELDS_MAX];
     struct http1_request request;
-    struct slot_record record;
     const char *refusal;
+    struct slot_record record; /* last: it ends with its fields */
 };
 
 static void set_peer(struct scene *scene, const char *address)

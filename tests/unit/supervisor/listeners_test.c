@@ -115,7 +115,7 @@ static void tcp_listeners_pass_their_options_on_to_accepted_sockets(void **state
     const struct listener *listener = &fixture->listeners.items[0];
     assert_true((fcntl(listener->fds[0], F_GETFL) & O_NONBLOCK) != 0);
     assert_true((fcntl(listener->fds[0], F_GETFD) & FD_CLOEXEC) != 0);
-    OWNED_FD client = connect_to((uint16_t)listener->hello.server_port);
+    [[maybe_unused]] OWNED_FD client = connect_to((uint16_t)listener->hello.server_port);
     OWNED_FD accepted = accept4(listener->fds[0], NULL, NULL, SOCK_CLOEXEC);
     assert_true(accepted >= 0);
     assert_int_equal(option(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
