@@ -8,6 +8,7 @@
 #include "pybridge/workers/worker_class.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/random.h>
 
@@ -52,6 +53,8 @@ static int receive_setup(struct app_process *process)
 {
     OWNED_FD settings_fd = -1;
     int log_fd;
+    /* The supervisor had to leave it open for this process; what the application starts has no business with it. */
+    fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
     int r = app_exchange_create(CONTROL_FD, &process->exchange, &settings_fd, &log_fd);
     if (r < 0) {
         log_critical("an app process cannot take over from the supervisor: %s", strerror(-r));

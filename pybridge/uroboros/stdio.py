@@ -16,7 +16,14 @@ class LineFile(io.RawIOBase):
         self.descriptor = descriptor
         self.pending = b""
         self.dropped = 0
-        self.lock = threading.Lock()
+        # A signal handler of the application may print while its thread prints.
+        self.lock = threading.RLock()
+        os.register_at_fork(after_in_child=self.start_anew)
+
+    def start_anew(self):
+        """In a forked child: whoever held the lock is not there, what was pending is the parent's."""
+        self.lock = threading.RLock()
+        self.pending = b""
 
     def writable(self):
         return True

@@ -1,5 +1,6 @@
 #include "pybridge/workers/thread_loop.h"
 
+#include "pybridge/app_log.h"
 #include "pybridge/app_wait.h"
 #include "pybridge/wsgi/wsgi_adapter.h"
 
@@ -39,9 +40,20 @@ static void serve(struct thread_loop *loop, struct app_request *request)
     loop->mark_ns = now;
 }
 
+/* On the main thread handlers of the application's own run between requests too. One may raise: it has no caller. */
+static void handle_signals(const struct thread_loop *loop)
+{
+    if (PyErr_CheckSignals() < 0)
+        app_log_exception(loop->process, NULL, "a signal handler of the application failed");
+}
+
+/* The answers leave first: a signal may be what a client does upon one, and must not find the thread about to sleep. */
 static void rest(struct thread_loop *loop)
 {
+    app_exchange_flush(loop->process->exchange);
+    handle_signals(loop);
     app_wait(loop->process->exchange, NULL, APP_WAIT_REQUEST);
+    handle_signals(loop);
     loop->unrung = 0;
     loop->mark_ns = now_ns();
 }

@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -186,6 +187,28 @@ def start_a_thread(environ, start_response):
 
     threading.Thread(target=last_words).start()
     return plain(start_response, "started")
+
+
+def descriptors_of_a_child(environ, start_response):
+    """What a program gets that is started without closing anything."""
+    if os.spawnvp(os.P_WAIT, "sh", ["sh", "-c", "test ! -e /proc/self/fd/3"]) == 0:
+        return plain(start_response, "closed")
+    return plain(start_response, "open")
+
+
+def print_in_a_fork(environ, start_response):
+    child = os.fork()
+    if child == 0:
+        print("printed by the child", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    return plain(start_response, "forked")
+
+
+def handle_signal(environ, start_response):
+    """Handlers run while the worker waits, and may print."""
+    signal.signal(signal.SIGUSR1, lambda *_: print("handled by the application", flush=True))
+    return plain(start_response, str(os.getpid()))
 
 
 @atexit.register

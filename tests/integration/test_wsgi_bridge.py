@@ -270,6 +270,22 @@ def test_a_process_that_is_told_to_terminate_is_replaced_and_ends_what_it_has_be
     assert old not in server.app_processes()
 
 
+def test_programs_of_the_application_do_not_get_the_control_socket(server):
+    assert server.get("/descriptors_of_a_child").body == b"closed"
+
+
+def test_a_forked_child_may_print(server):
+    position = server.log_position
+    assert server.get("/print_in_a_fork").body == b"forked"
+    server.wait_for_log("printed by the child", since=position)
+
+
+def test_a_signal_of_the_application_is_handled_while_a_sync_worker_waits(serve):
+    server = serve("wsgi_bridge:app", "-k", "sync")
+    os.kill(int(server.get("/handle_signal").body), signal.SIGUSR1)
+    server.wait_for_log("handled by the application")
+
+
 def test_an_asgi_application_is_refused_by_a_wsgi_worker(serve):
     server = serve("hello_asgi:app", "-k", "sync", ready=False)
     server.expect_clean_stop = False
