@@ -404,7 +404,7 @@ static PyObject *runner_close(PyObject *self, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
-/* The period of grace is over: the client has gone and the application has not noticed. */
+/* The period of grace is over: the client has gone and the application has not returned. */
 static PyObject *runner_cancel_task(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
@@ -419,7 +419,7 @@ void asgi_pool_on_gone(struct asgi_cycle *cycle, void *context)
 {
     const struct asgi_pool *pool = context;
     struct asgi_runner *runner = cycle->owner;
-    if (pool->grace_seconds <= 0 || runner == NULL || runner->grace_timer != NULL)
+    if (runner == NULL || runner->grace_timer != NULL)
         return;
     PyObject *cancel = PyObject_GetAttr((PyObject *)runner, asgi_text(pool->core, ASGI_NAME_CANCEL));
     PyObject *delay = PyFloat_FromDouble(pool->grace_seconds);

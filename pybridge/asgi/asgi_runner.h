@@ -56,8 +56,8 @@ struct asgi_pool {
     PyObject *context;            /* what each request's context is a copy of */
     Py_ssize_t parked_references; /* of a clean parked Task; 0: not known yet */
     Py_ssize_t parked_weak_references;
-    double grace_seconds;                       /* from the client's leaving to the Task's end; 0: none */
-    bool keeps_tasks;                           /* asgi_tasks = pooled */
+    double grace_seconds; /* from the client's leaving to the Task's cancellation; 0: the next turn */
+    bool keeps_tasks;     /* asgi_tasks = pooled */
     struct app_request *(*next)(void *context); /* the next request, claimed, or NULL: none, or not now */
     void *context_of_next;
 };
@@ -69,7 +69,7 @@ void asgi_pool_deinit(struct asgi_pool *pool);
 /* Runs requests while next() gives any: on idle Tasks at once, or on new ones in the loop's next turn. */
 void asgi_pool_run(struct asgi_pool *pool);
 
-/* For asgi_adapter.on_gone: starts the period of grace. */
+/* For asgi_adapter.on_gone: starts the period of grace. Even one of 0 lets the application hear of it first. */
 void asgi_pool_on_gone(struct asgi_cycle *cycle, void *context);
 
 #endif

@@ -336,10 +336,10 @@ async def head_is_held(scope, receive, send):
 
 
 async def ignores_the_client(scope, receive, send):
-    """Notices nothing of the client's leaving, until it is cancelled."""
+    """Notices nothing of the client's leaving, until it is cancelled or its gate opens."""
     EVENTS.append("begins")
     try:
-        await asyncio.sleep(60)
+        await asyncio.wait_for(gate(scope).wait(), 60)
     except asyncio.CancelledError:
         EVENTS.append("cancelled")
         raise
