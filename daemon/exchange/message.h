@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EXCHANGE_VERSION = 1 };
+enum { EXCHANGE_VERSION = 2 };
 
 enum message_kind {
     MESSAGE_NONE,

@@ -682,6 +682,14 @@ void dispatch_turn(struct dispatch *dispatch)
         flush_link(dispatch, &dispatch->apps[dispatch->up[i]]);
 }
 
+bool dispatch_outstanding(const struct dispatch *dispatch)
+{
+    for (uint32_t i = 0; i < dispatch->up_count; i++)
+        if (dispatch->apps[dispatch->up[i]].outstanding > 0)
+            return true;
+    return false;
+}
+
 bool dispatch_arm(struct dispatch *dispatch)
 {
     for (uint32_t i = 0; i < dispatch->up_count; i++)

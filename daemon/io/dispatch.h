@@ -91,6 +91,9 @@ uint32_t dispatch_pump(struct dispatch *dispatch);
 /* Queue, recall, retries, returned blocks: once a turn, after the pump and the handlers. Then rings the doorbells. */
 void dispatch_turn(struct dispatch *dispatch);
 
+/* Whether any app holds a request of ours. */
+bool dispatch_outstanding(const struct dispatch *dispatch);
+
 /* "We sleep" to every app, then one more look: false when a reply is there and we do not sleep. */
 bool dispatch_arm(struct dispatch *dispatch);
 void dispatch_disarm(struct dispatch *dispatch);

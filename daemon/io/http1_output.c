@@ -163,10 +163,16 @@ static bool rest_is_bearable(const struct http1_session *session, const struct h
     return session->body.kind == HTTP1_BODY_CHUNKED || session->body.remaining <= HTTP1_DISCARD_BYTES;
 }
 
+/* RFC 9112 9.6: nothing follows a response that says close, so only the last one to a client that has ended says it. */
+static bool is_last_answer(const struct http1_session *session)
+{
+    return session->client_ended && session->count == 1 && session->input_first == NULL;
+}
+
 static void decide_keep_alive(struct http1_session *session, struct http_exchange *exchange,
                               struct http1_response *response)
 {
-    if (response->body == HTTP1_RESPONSE_UNTIL_CLOSE || session->all->core->draining || session->client_ended ||
+    if (response->body == HTTP1_RESPONSE_UNTIL_CLOSE || session->all->core->draining || is_last_answer(session) ||
         !rest_is_bearable(session, exchange))
         exchange->keep_alive = false;
     response->keep_alive = exchange->keep_alive;
@@ -498,7 +504,7 @@ static const char *words_for(uint16_t status)
 static void answer_locally(struct http1_session *session, struct http_exchange *exchange)
 {
     bool body_pending = session->body_open && session->body_exchange == exchange;
-    if (body_pending || session->all->core->draining || session->client_ended)
+    if (body_pending || session->all->core->draining || is_last_answer(session))
         exchange->keep_alive = false;
     exchange->status = exchange->local_status;
     exchange->response_ended = true;

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EXIT_NO_RING = 5, TURN_MS_MAX = 1'000, EXCHANGES_PER_CHUNK = 64, SESSIONS_PER_CHUNK = 16 };
+enum { EXIT_NO_RING = 5, QUIET_LOOKS_MAX = 3, TURN_MS_MAX = 1'000, EXCHANGES_PER_CHUNK = 64, SESSIONS_PER_CHUNK = 16 };
 
 enum io_state { IO_SETTING_UP, IO_SERVING, IO_DRAINING, IO_STOPPED };
 
@@ -36,6 +36,7 @@ struct io_process {
     bool access_log_writing;
     uint64_t access_log_drops_said;
     struct log_limit access_log_limit;
+    uint32_t quiet_looks; /* since the last sign of life */
     struct ring_event events[RING_EVENTS_MAX];
 };
 
@@ -456,7 +457,8 @@ static uint64_t timers_turn(struct io_process *io)
     struct io_core *core = &io->core;
     timer_wheel_advance(&core->wheel, core->now_ms, on_connection_timer, io);
     timer_wheel_advance(&core->exchange_wheel, core->now_ms, on_exchange_timer, io);
-    return acceptor_turn(&io->acceptor);
+    uint64_t spool_ms = spool_turn(&core->spool) ? core->now_ms : UINT64_MAX;
+    return sooner(acceptor_turn(&io->acceptor), spool_ms);
 }
 
 static int64_t wait_ms(const struct io_process *io, uint64_t acceptor_ms)
@@ -481,6 +483,19 @@ static void count_turn(struct io_process *io, int events)
                 timer_wheel_count(&core->wheel) + timer_wheel_count(&core->exchange_wheel));
 }
 
+/*
+ * Apps ring once for several quick answers. One that meets a slow request unexpectedly holds back the ring, not the
+ * answers: they are in the queue. So after the last sign of life we look again after 1, 4 and 16 ms, while any request
+ * is out, before sleeping until something happens.
+ */
+static int64_t look_again_ms(struct io_process *io, int64_t wait)
+{
+    if (io->quiet_looks >= QUIET_LOOKS_MAX || !dispatch_outstanding(&io->dispatch))
+        return wait;
+    int64_t look = 1 << (2 * io->quiet_looks++);
+    return look < wait ? look : wait;
+}
+
 /* One turn: answers, time, what has to be sent; then submit, perhaps sleep, and handle what completed. */
 static int turn(struct io_process *io)
 {
@@ -493,11 +508,14 @@ static int turn(struct io_process *io)
     write_access_log(io);
 
     bool sleeps = replies == 0 && dispatch_arm(&io->dispatch);
-    int count = ring_wait(io->core.ring, sleeps ? wait_ms(io, acceptor_ms) : 0, io->events, RING_EVENTS_MAX);
+    int count =
+        ring_wait(io->core.ring, sleeps ? look_again_ms(io, wait_ms(io, acceptor_ms)) : 0, io->events, RING_EVENTS_MAX);
     if (sleeps)
         dispatch_disarm(&io->dispatch);
     if (count < 0)
         return count;
+    if (count > 0 || replies > 0)
+        io->quiet_looks = 0;
     look_at_clock(&io->core);
     for (int i = 0; i < count; i++)
         on_event(io, &io->events[i]);
