@@ -201,9 +201,10 @@ static int run_hook(const struct app_process *process, const char *name, int64_t
 
 static int wrap_application(struct app_process *process)
 {
-    if (process->hooks == NULL || process->is_asgi || !wants_request_hooks(&process->settings))
+    const char *wrapper = process->is_asgi ? "around_asgi_requests" : "around_requests";
+    if (process->hooks == NULL || !wants_request_hooks(&process->settings))
         return 0;
-    PyObject *wrapped = PyObject_CallMethod(process->hooks, "around_requests", "O", process->application);
+    PyObject *wrapped = PyObject_CallMethod(process->hooks, wrapper, "O", process->application);
     if (wrapped == NULL)
         return -1;
     Py_SETREF(process->application, wrapped);

@@ -47,12 +47,16 @@ class Hooks:
         else:
             self.functions[name](self.worker)
 
-    def around_requests(self, application):
-        """The WSGI application with pre_request and post_request, as far as the file has them, around each request."""
+    def request_hooks(self):
+        """pre_request and post_request, as far as the file has them, and how many arguments the second one takes."""
         before = self.functions.get("pre_request", lambda worker, request: None)
         after = self.functions.get("post_request", lambda worker, request: None)
         # Gunicorn takes post_request with two, three or four arguments.
-        count = len(inspect.signature(after).parameters)
+        return before, after, len(inspect.signature(after).parameters)
+
+    def around_requests(self, application):
+        """The WSGI application with the hooks around each request."""
+        before, after, count = self.request_hooks()
 
         def with_hooks(environ, start_response):
             request, response = Request(environ), types.SimpleNamespace(status=None, headers=None)
@@ -72,6 +76,50 @@ class Hooks:
                 raise
 
         return with_hooks
+
+    def around_asgi_requests(self, application):
+        """The ASGI application with the hooks around each request."""
+        before, after, count = self.request_hooks()
+
+        async def with_hooks(scope, receive, send):
+            if scope["type"] != "http":
+                await application(scope, receive, send)
+                return
+            request, response = AsgiRequest(scope), types.SimpleNamespace(status=None, headers=None)
+
+            async def noting_send(message):
+                if message["type"] == "http.response.start":
+                    response.status, response.headers = message["status"], message.get("headers", [])
+                await send(message)
+
+            before(self.worker, request)
+            try:
+                await application(scope, receive, noting_send)
+            finally:
+                after(*(self.worker, request, request.environ(scope), response)[:count])
+
+        return with_hooks
+
+
+class AsgiRequest:
+    def __init__(self, scope):
+        self.method = scope["method"]
+        self.path = scope["path"]
+        self.query = scope["query_string"].decode("latin-1")
+        self.uri = scope["raw_path"].decode("latin-1") + (f"?{self.query}" if self.query else "")
+        self.headers = [(name.decode("latin-1").upper(), value.decode("latin-1")) for name, value in scope["headers"]]
+
+    def environ(self, scope):
+        """As much of a WSGI environ as a log wants."""
+        return {
+            "REQUEST_METHOD": self.method,
+            "RAW_URI": self.uri,
+            "PATH_INFO": self.path,
+            "QUERY_STRING": self.query,
+            "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+            "REMOTE_ADDR": scope["client"][0] if scope["client"] else "",
+            **{f"HTTP_{name.replace('-', '_')}": value for name, value in self.headers},
+        }
 
 
 class Request:

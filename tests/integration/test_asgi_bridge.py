@@ -275,6 +275,26 @@ def test_an_application_survives_its_io_process(serve):
         client.close()
 
 
+HOOKS = """
+def pre_request(worker, req):
+    worker.log.info("hook before %s %s", req.method, req.uri)
+
+def post_request(worker, req, environ, resp):
+    worker.log.info("hook after %s %s", environ["HTTP_HOST"], resp.status)
+"""
+
+
+def test_hooks_of_a_settings_file_run_around_each_request(serve, tmp_path):
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(HOOKS)
+    server = serve("asgi_bridge:app", "-c", str(path))
+    assert server.get("/create_task?a=b").text == "ok"
+    server.wait_for_log(r"hook before GET /create_task\?a=b")
+    server.wait_for_log("hook after test.example 200")
+    assert server.get("/two_lengths").status == 500
+    server.wait_for_log("hook after", count=2)
+
+
 # --- the end -----------------------------------------------------------------------------------------------------
 
 
