@@ -45,7 +45,7 @@ static const char *parse_path(const char *text, struct bind_address *address)
     /* sun_path holds the path and one octet more, the NUL behind it or the one before an abstract name. */
     if (*text == '\0' || strlen(text) >= BIND_ADDRESS_PATH_BYTES)
         return bad_path;
-    strcpy(address->path, text);
+    memcpy(address->path, text, strlen(text) + 1);
     return NULL;
 }
 
