@@ -45,6 +45,7 @@ int spool_init(struct spool *spool, const char *directory, uint64_t bytes_max)
         .fd = fd,
         .open = true,
         .capacity = blocks < NONE ? (uint32_t)blocks : NONE - 1,
+        .stale = NONE,
         .free = NONE,
     };
     return 0;
@@ -108,12 +109,25 @@ static bool make_entry(struct spool *spool, uint32_t block)
     return true;
 }
 
+static bool pop(const struct spool *spool, uint32_t *list, uint32_t *ret_block)
+{
+    if (*list == NONE)
+        return false;
+    *ret_block = *list;
+    *list = spool->next[*list];
+    return true;
+}
+
+static void push(const struct spool *spool, uint32_t *list, uint32_t block)
+{
+    spool->next[block] = *list;
+    *list = block;
+}
+
 static int borrow(struct spool *spool, uint32_t *ret_block)
 {
-    uint32_t block = spool->free;
-    if (block != NONE) {
-        spool->free = spool->next[block];
-    } else {
+    uint32_t block;
+    if (!pop(spool, &spool->stale, &block) && !pop(spool, &spool->free, &block)) {
         block = spool->fresh;
         if (block == spool->capacity)
             return -ENOBUFS;
@@ -129,11 +143,19 @@ static int borrow(struct spool *spool, uint32_t *ret_block)
 
 static void give_back(struct spool *spool, uint32_t block)
 {
-    /* Where holes cannot be punched the space stays taken until the block is used again: no harm but that. */
-    (void)!fallocate(spool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset_of(block, 0), SPOOL_BLOCK_BYTES);
-    spool->next[block] = spool->free;
-    spool->free = block;
+    push(spool, &spool->stale, block);
     spool->live--;
+}
+
+bool spool_turn(struct spool *spool)
+{
+    uint32_t block;
+    for (uint32_t i = 0; spool->open && i < SPOOL_TURN_BLOCKS && pop(spool, &spool->stale, &block); i++) {
+        /* Where holes cannot be punched the space stays taken until the block is used again: no harm but that. */
+        (void)!fallocate(spool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset_of(block, 0), SPOOL_BLOCK_BYTES);
+        push(spool, &spool->free, block);
+    }
+    return spool->open && spool->stale != NONE;
 }
 
 /* ---- chains ----------------------------------------------------------------------------------------------------- */

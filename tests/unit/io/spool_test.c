@@ -142,6 +142,15 @@ static void a_full_spool_refuses_until_a_chain_is_released(void **state)
     spool_release(&spool, &first);
 }
 
+/* As many turns as it takes; returns how many. */
+static int turn_until_done(void)
+{
+    int turns = 1;
+    while (spool_turn(&spool))
+        turns++;
+    return turns;
+}
+
 static void released_blocks_give_their_space_back(void **state)
 {
     (void)state;
@@ -153,11 +162,29 @@ static void released_blocks_give_their_space_back(void **state)
     assert_int_equal(status.st_nlink, 0);
     assert_true(status.st_blocks * 512 >= 4 * BLOCK);
     assert_takes(&chain, 1, 0, 2 * BLOCK, BLOCK);
+    turn_until_done();
     assert_int_equal(fstat(spool.fd, &status), 0);
     assert_true(status.st_blocks * 512 < 3 * BLOCK);
     spool_release(&spool, &chain);
+    turn_until_done();
     assert_int_equal(fstat(spool.fd, &status), 0);
     assert_int_equal(status.st_blocks, 0);
+}
+
+static void a_turn_gives_back_some_blocks_only(void **state)
+{
+    (void)state;
+    struct spool_chain chain = {};
+    uint64_t at = 0;
+    spool_deinit(&spool);
+    assert_int_equal(spool_init(&spool, "/tmp", 100 * BLOCK), 0);
+    assert_int_equal(append(&chain, 1, &at, 100 * BLOCK), 0);
+    spool_release(&spool, &chain);
+    assert_int_equal(turn_until_done(), (100 + SPOOL_TURN_BLOCKS - 1) / SPOOL_TURN_BLOCKS);
+    assert_false(spool_turn(&spool));
+    at = 0;
+    assert_int_equal(append(&chain, 2, &at, 100 * BLOCK), 0);
+    assert_takes(&chain, 2, 0, at, BLOCK);
 }
 
 /* As a full disk does: the write fails, and nothing is lost but this body. */
@@ -205,6 +232,7 @@ int main(void)
         SPOOL_TEST(taking_from_an_empty_chain_gives_nothing),
         SPOOL_TEST(a_full_spool_refuses_until_a_chain_is_released),
         SPOOL_TEST(released_blocks_give_their_space_back),
+        SPOOL_TEST(a_turn_gives_back_some_blocks_only),
         SPOOL_TEST(a_write_that_fails_leaves_no_block_behind),
         cmocka_unit_test(a_spool_without_room_opens_and_refuses),
     };
