@@ -100,6 +100,16 @@ def test_a_half_closed_connection_gets_its_answers(server):
         client.expect_close()
 
 
+def test_the_end_of_the_client_loses_no_request_before_it(server):
+    with server.connect() as client:
+        client.send(build_request("/sleep?0.3") + HELLO + HELLO)
+        client.sock.shutdown(socket.SHUT_WR)
+        answers = [client.read_response() for _ in range(3)]
+        assert [answer.body for answer in answers] == [b"slept\n", b"hello\n", b"hello\n"]
+        assert [answer.header("connection") for answer in answers] == [None, None, "close"]
+        client.expect_close()
+
+
 def test_empty_lines_before_a_request_are_skipped(server):
     with server.connect() as client:
         client.send(b"\r\n\r\n" + HELLO)
