@@ -1,6 +1,7 @@
 """Finds the application: MODULE, MODULE:ATTRIBUTE or MODULE:FACTORY(ARGUMENTS)."""
 
 import ast
+import functools
 import importlib
 import inspect
 import os
@@ -138,8 +139,8 @@ def call(function, expression, *positional, **named):
 def is_asgi(application):
     """A coroutine function, or an object whose __call__ is one, of three positional parameters."""
     function = inspect.unwrap(application) if inspect.isfunction(application) else application
-    while hasattr(function, "func") and not inspect.isfunction(function) and not inspect.ismethod(function):
-        function = function.func  # functools.partial
+    while isinstance(function, functools.partial):
+        function = function.func
     if inspect.isclass(function):
         return False
     if not inspect.iscoroutinefunction(function):
