@@ -14,12 +14,17 @@ from harness.waiting import eventually
 PIECE = bytes(range(256)) * 4096
 
 
-@pytest.fixture(params=["asyncio-pooled", "uvloop-pooled", "uvloop-task"])
+SERVERS = {
+    "asyncio": ("--asgi-loop", "asyncio"),
+    "uvloop": ("--asgi-loop", "uvloop"),
+    "task": ("--asgi-tasks", "task"),
+    "embedded": ("--python", "embedded"),
+}
+
+
+@pytest.fixture(params=SERVERS)
 def server(request, serve_shared):
-    loop, tasks = request.param.split("-")
-    return serve_shared(
-        "asgi_bridge:app", "--asgi-loop", loop, "--asgi-tasks", tasks, "-w", "1", "--asgi-disconnect-grace-period", "1"
-    )
+    return serve_shared("asgi_bridge:app", "--asgi-disconnect-grace-period", "1", *SERVERS[request.param])
 
 
 def note(server) -> list[str]:

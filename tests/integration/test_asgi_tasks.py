@@ -31,10 +31,18 @@ LATER = [
 ]
 
 
-@pytest.fixture(params=["asyncio-pooled", "uvloop-pooled", "asyncio-task", "uvloop-task"])
+SERVERS = {
+    "asyncio": ("--asgi-loop", "asyncio"),
+    "uvloop": ("--asgi-loop", "uvloop"),
+    "asyncio-task": ("--asgi-loop", "asyncio", "--asgi-tasks", "task"),
+    "uvloop-task": ("--asgi-loop", "uvloop", "--asgi-tasks", "task"),
+    "embedded": ("--python", "embedded"),
+}
+
+
+@pytest.fixture(params=SERVERS)
 def server(request, serve_shared):
-    loop, tasks = request.param.split("-")
-    return serve_shared("asgi_tasks:app", "--asgi-loop", loop, "--asgi-tasks", tasks, "-w", "1")
+    return serve_shared("asgi_tasks:app", *SERVERS[request.param])
 
 
 def expect_ok(client, path: str) -> None:
