@@ -28,7 +28,8 @@ def sanitizer_environment() -> dict[str, str]:
     if not IS_SANITIZED:
         return {}
     return {
-        "ASAN_OPTIONS": "exitcode=99:detect_leaks=1:strict_string_checks=1:handle_segv=0",
+        # Freed memory is kept for a while to catch its use, but less of it than the memory tests allow to be used.
+        "ASAN_OPTIONS": "exitcode=99:detect_leaks=1:strict_string_checks=1:handle_segv=0:quarantine_size_mb=8",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "PYTHONMALLOC": "malloc",
     }
