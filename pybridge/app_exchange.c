@@ -1,116 +1,16 @@
-#include "pybridge/app_exchange.h"
+#include "pybridge/app_exchange_state.h"
 
-#include "daemon/exchange/block_pool.h"
 #include "daemon/exchange/doorbell.h"
-#include "daemon/exchange/field_block.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum {
-    LARGE_BLOCKS_PER_RESPONSE = APP_RESPONSE_WINDOW / LAYOUT_LARGE_BLOCK_BYTES,
-    SMALL_BLOCKS_PER_RESPONSE = 64,
-    LARGE_BLOCKS_RESERVED = 16, /* 1 MiB for responses with nothing outstanding: stuck readers cannot stop quick ones */
-    SMALL_BLOCKS_RESERVED = 128,
-    CREDIT_BATCH_BYTES = 16'384,
-    STANDBY_TICK_MS = 1,
-    STANDBY_IDLE_TICKS = 10,
-    SLOW_APPLICATION_NS = 200'000,
-};
-
-enum waiter_word { WAITER_SLEEPS, WAITER_WOKEN, WAITER_TICKS };
-
-/* One life of one I/O process as seen from here. Outlives the process while requests of it are still open. */
-struct ring_memory {
-    struct arena inbound;
-    struct arena pair_memory;
-    struct pair_page *pair;
-    uint32_t holders; /* the link, and each open request */
-};
-
-struct ring_link {
-    struct ring_memory *memory; /* NULL while that I/O process is away */
-    uint32_t generation;
-    struct spsc_reader requests;
-    struct spsc_writer replies;
-    int doorbell;
-    bool unflushed;
-    struct open_request **open; /* by slot */
-};
-
-struct piece {
-    uint32_t offset;
-    uint32_t length;
-    struct piece *next;
-};
-
-struct open_request {
-    struct app_request public;
-    struct ring_memory *memory;
-    struct piece *first;
-    struct piece *last;
-    struct open_request *next; /* queue of unclaimed requests, deferred list or free list: never two at once */
-    uint64_t begun_ns;
-    uint32_t small_out; /* small blocks of this response that the I/O process still holds */
-    uint32_t credit;    /* octets consumed, not yet told */
-    bool claimed;
-    bool orphan;   /* its I/O process is gone: nothing more is sent */
-    bool wanted;   /* CONSUMED was sent at least once, or want_body was */
-    bool deferred; /* in the list of requests with something unsent */
-    bool done;     /* the adapter is done; only the message is missing */
-};
-
-struct block_owner {
-    uint32_t slot;
-    uint32_t generation;
-};
-
-struct app_exchange {
-    struct control_setup setup;
-    struct inbound_layout inbound_layout;
-    struct outbound_layout outbound_layout;
-    struct arena outbound;
-    struct app_status *status;
-    struct block_pool blocks;
-    struct block_owner *owners;
-    struct ring_link *rings;
-    int control_fd;
-    int log_fd; /* the caller's; a reopened file takes its place */
-    int doorbell_fd;
-    struct app_exchange_hooks hooks;
-    uint32_t next_ring;
-
-    struct open_request *queue_first; /* requests that came and are not claimed yet, oldest first */
-    struct open_request *queue_last;
-    struct open_request *deferred;
-    struct open_request *free_requests;
-    struct piece *free_pieces;
-    uint32_t open_count;
-
-    struct message held; /* the last END message, kept back for one moment so that DONE can ride on it */
-    uint32_t held_ring;
-    bool has_held;
-
-    bool draining;
-    bool stopping;
-
-    /* Waiting threads. The three atomics are what the standby looks at without the lock. */
-    struct app_waiter *waiters;
-    struct app_waiter *standby;
-    _Atomic uint32_t leader_present;
-    _Atomic uint32_t standby_ticking;
-    _Atomic uint64_t epoch;
-    uint64_t application_ns; /* moving average of what one request takes */
-};
+enum { CREDIT_BATCH_BYTES = 16'384 };
 
 static uint64_t now_ns(void)
 {
@@ -385,7 +285,7 @@ static void release_held(struct app_exchange *exchange)
     link->unflushed = true;
 }
 
-static bool push(struct app_exchange *exchange, uint32_t ring, const struct message *message)
+bool app_exchange_push(struct app_exchange *exchange, uint32_t ring, const struct message *message)
 {
     release_held(exchange);
     struct ring_link *link = &exchange->rings[ring];
@@ -395,11 +295,10 @@ static bool push(struct app_exchange *exchange, uint32_t ring, const struct mess
     return true;
 }
 
-/* As push, but END messages wait for the DONE that nearly always follows at once. */
-static bool push_or_hold(struct app_exchange *exchange, uint32_t ring, const struct message *message)
+bool app_exchange_push_or_hold(struct app_exchange *exchange, uint32_t ring, const struct message *message)
 {
     if ((message->flags & MESSAGE_END) == 0)
-        return push(exchange, ring, message);
+        return app_exchange_push(exchange, ring, message);
     release_held(exchange);
     if (spsc_writer_room(&exchange->rings[ring].replies) == 0)
         return false;
@@ -422,7 +321,7 @@ void app_exchange_flush(struct app_exchange *exchange)
     }
 }
 
-static struct message message_for(const struct open_request *request, enum message_kind kind)
+struct message app_exchange_message(const struct open_request *request, enum message_kind kind)
 {
     return (struct message){
         .kind = (uint8_t)kind,
@@ -445,9 +344,9 @@ static void defer(struct app_exchange *exchange, struct open_request *request)
 
 static bool send_credit(struct app_exchange *exchange, struct open_request *request)
 {
-    struct message message = message_for(request, MESSAGE_CONSUMED);
+    struct message message = app_exchange_message(request, MESSAGE_CONSUMED);
     message.count = request->credit;
-    if (!push(exchange, request->public.ring, &message))
+    if (!app_exchange_push(exchange, request->public.ring, &message))
         return false;
     request->credit = 0;
     return true;
@@ -459,8 +358,8 @@ static bool settle(struct app_exchange *exchange, struct open_request *request)
     if (request->orphan)
         return true;
     if (request->done) {
-        struct message message = message_for(request, MESSAGE_DONE);
-        return push(exchange, request->public.ring, &message);
+        struct message message = app_exchange_message(request, MESSAGE_DONE);
+        return app_exchange_push(exchange, request->public.ring, &message);
     }
     return request->credit == 0 || send_credit(exchange, request);
 }
@@ -534,9 +433,6 @@ static void on_blocks(struct app_exchange *exchange, struct ring_link *link, con
     }
 }
 
-static void wake_waiters_of(struct app_exchange *exchange, const struct app_request *request);
-static void wake_waiters_for_room(struct app_exchange *exchange);
-
 static void cancel(struct app_exchange *exchange, struct open_request *request)
 {
     request->public.fate = APP_REQUEST_CANCELLED;
@@ -546,7 +442,7 @@ static void cancel(struct app_exchange *exchange, struct open_request *request)
         return;
     if (exchange->hooks.on_cancel != NULL)
         exchange->hooks.on_cancel(&request->public, exchange->hooks.context);
-    wake_waiters_of(exchange, &request->public);
+    app_waiter_wake_for_request(exchange, &request->public);
 }
 
 static void on_slot_message(struct app_exchange *exchange, struct ring_link *link, const struct message *message)
@@ -563,7 +459,7 @@ static void on_slot_message(struct app_exchange *exchange, struct ring_link *lin
         return;
     if (exchange->hooks.on_body != NULL)
         exchange->hooks.on_body(&request->public, exchange->hooks.context);
-    wake_waiters_of(exchange, &request->public);
+    app_waiter_wake_for_request(exchange, &request->public);
 }
 
 static void dispatch(struct app_exchange *exchange, uint32_t ring, const struct message *message, bool *room)
@@ -618,12 +514,10 @@ bool app_exchange_pump(struct app_exchange *exchange)
     if (room) {
         if (exchange->hooks.on_room != NULL)
             exchange->hooks.on_room(exchange->hooks.context);
-        wake_waiters_for_room(exchange);
+        app_waiter_wake_for_room(exchange);
     }
     return any;
 }
-
-static void lead_on(struct app_exchange *exchange);
 
 static bool claim(struct open_request *request)
 {
@@ -644,7 +538,7 @@ struct app_request *app_exchange_next(struct app_exchange *exchange)
             request->begun_ns = now_ns();
             exchange->open_count++;
             atomic_store_explicit(&exchange->status->requests_open, exchange->open_count, memory_order_relaxed);
-            lead_on(exchange);
+            app_waiter_lead_on(exchange);
             return &request->public;
         }
         struct ring_link *link = &exchange->rings[request->public.ring];
@@ -683,7 +577,7 @@ static void ring_down(struct app_exchange *exchange, uint32_t ring)
     retry_deferred(exchange);
     if (exchange->hooks.on_room != NULL)
         exchange->hooks.on_room(exchange->hooks.context);
-    wake_waiters_for_room(exchange);
+    app_waiter_wake_for_room(exchange);
 }
 
 static struct ring_memory *memory_adopt(const struct app_exchange *exchange, struct control_message *message)
@@ -763,8 +657,6 @@ static void handle_control(struct app_exchange *exchange, struct control_message
     control_close_fds(message);
 }
 
-static void wake_all(struct app_exchange *exchange);
-
 void app_exchange_control(struct app_exchange *exchange)
 {
     struct control_message message;
@@ -781,13 +673,13 @@ void app_exchange_control(struct app_exchange *exchange)
     if (exchange->stopping && exchange->hooks.on_stop != NULL)
         exchange->hooks.on_stop(exchange->hooks.context);
     if (exchange->stopping || exchange->draining)
-        wake_all(exchange);
+        app_waiter_wake_all(exchange);
 }
 
 /* ---- sleeping --------------------------------------------------------------------------------------------------- */
 
 /* Who waits for a body or for room must not be kept awake by requests that are for others. */
-static bool arm(struct app_exchange *exchange, bool wants_requests)
+bool app_exchange_arm_for(struct app_exchange *exchange, bool wants_requests)
 {
     app_exchange_flush(exchange);
     for (uint32_t i = 0; i < exchange->setup.shape.rings; i++)
@@ -806,7 +698,7 @@ static bool arm(struct app_exchange *exchange, bool wants_requests)
 
 bool app_exchange_arm(struct app_exchange *exchange)
 {
-    return arm(exchange, true);
+    return app_exchange_arm_for(exchange, true);
 }
 
 void app_exchange_disarm(struct app_exchange *exchange)
@@ -816,222 +708,19 @@ void app_exchange_disarm(struct app_exchange *exchange)
             doorbell_awake(&exchange->rings[i].memory->pair->app_sleeping);
 }
 
-static void futex_wake(_Atomic uint32_t *word)
-{
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
-
-static bool futex_wait(_Atomic uint32_t *word, uint32_t expected, int timeout_ms)
-{
-    struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1'000'000L};
-    long r = syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, timeout_ms < 0 ? NULL : &timeout, NULL, 0);
-    return !(r < 0 && errno == ETIMEDOUT);
-}
-
-static void waiter_signal(struct app_waiter *waiter, enum waiter_word word)
-{
-    uint32_t expected = WAITER_SLEEPS;
-    /* Release: what the waiter will find was stored before; pairs with the acquire in app_exchange_sleep(). */
-    if (word == WAITER_WOKEN)
-        atomic_store_explicit(&waiter->word, WAITER_WOKEN, memory_order_release);
-    else if (!atomic_compare_exchange_strong_explicit(&waiter->word, &expected, word, memory_order_release,
-                                                      memory_order_relaxed))
-        return;
-    futex_wake(&waiter->word);
-}
-
-static void wake_waiters_of(struct app_exchange *exchange, const struct app_request *request)
-{
-    for (struct app_waiter *waiter = exchange->waiters; waiter != NULL; waiter = waiter->next)
-        if (waiter->request == request && !waiter->leads)
-            waiter_signal(waiter, WAITER_WOKEN);
-}
-
-static void wake_waiters_for_room(struct app_exchange *exchange)
-{
-    for (struct app_waiter *waiter = exchange->waiters; waiter != NULL; waiter = waiter->next)
-        if (waiter->wants_room && !waiter->leads)
-            waiter_signal(waiter, WAITER_WOKEN);
-}
-
-static void wake_all(struct app_exchange *exchange)
-{
-    for (struct app_waiter *waiter = exchange->waiters; waiter != NULL; waiter = waiter->next)
-        if (!waiter->leads)
-            waiter_signal(waiter, WAITER_WOKEN);
-}
-
-/*
- * A thread is about to run application code. Somebody should look at the doorbell meanwhile; waking a thread for that
- * costs more than a quick request takes. So: where requests are slow one is woken at once; where they are quick the
- * standby looks in every millisecond whether anybody has looked at the queues, and takes over when not.
- */
-static void lead_on(struct app_exchange *exchange)
-{
-    if (exchange->waiters == NULL || atomic_load_explicit(&exchange->leader_present, memory_order_relaxed) != 0)
-        return;
-    if (exchange->application_ns >= SLOW_APPLICATION_NS || exchange->standby == NULL)
-        waiter_signal(exchange->waiters, WAITER_WOKEN);
-    else if (atomic_load_explicit(&exchange->standby_ticking, memory_order_seq_cst) == 0)
-        waiter_signal(exchange->standby, WAITER_TICKS);
-}
-
-static void waiter_link(struct app_exchange *exchange, struct app_waiter *waiter)
-{
-    waiter->previous = NULL;
-    waiter->next = exchange->waiters;
-    if (waiter->next != NULL)
-        waiter->next->previous = waiter;
-    exchange->waiters = waiter;
-}
-
-static void waiter_unlink(struct app_exchange *exchange, struct app_waiter *waiter)
-{
-    if (waiter->previous != NULL)
-        waiter->previous->next = waiter->next;
-    else
-        exchange->waiters = waiter->next;
-    if (waiter->next != NULL)
-        waiter->next->previous = waiter->previous;
-}
-
-/* Requests came to a thread that waited for something else: one that waits for requests takes them. */
-static void hand_on(struct app_exchange *exchange)
-{
-    for (struct app_waiter *waiter = exchange->waiters; waiter != NULL; waiter = waiter->next) {
-        if (waiter->request != NULL || waiter->wants_room || waiter->leads)
-            continue;
-        waiter_signal(waiter, WAITER_WOKEN);
-        return;
-    }
-}
-
-bool app_exchange_prepare_wait(struct app_exchange *exchange, struct app_waiter *waiter,
-                               const struct app_request *request, bool wants_room)
-{
-    app_exchange_flush(exchange);
-    *waiter = (struct app_waiter){.request = request, .wants_room = wants_room};
-    waiter_link(exchange, waiter);
-    if (exchange->queue_first != NULL && (request != NULL || wants_room))
-        hand_on(exchange); /* whoever took them from the queues is about to wait for something else */
-    if (atomic_load_explicit(&exchange->leader_present, memory_order_relaxed) != 0) {
-        if (exchange->standby == NULL)
-            exchange->standby = waiter;
-        /* A waiting request in the queue is for any thread that wants one. */
-        return request != NULL || wants_room || exchange->queue_first == NULL;
-    }
-    waiter->leads = true;
-    atomic_store_explicit(&exchange->leader_present, 1, memory_order_seq_cst);
-    return arm(exchange, request == NULL && !wants_room);
-}
-
-static void sleep_leading(const struct app_exchange *exchange, struct app_waiter *waiter, int timeout_ms)
-{
-    struct pollfd fds[2] = {{.fd = exchange->doorbell_fd, .events = POLLIN},
-                            {.fd = exchange->control_fd, .events = POLLIN}};
-    if (poll(fds, 2, timeout_ms) <= 0)
-        return;
-    waiter->doorbell_rang = fds[0].revents != 0;
-    waiter->supervisor_spoke = fds[1].revents != 0;
-}
-
-/* The standby's tick: false when it has to take over, because no thread has looked at the queues for a whole tick. */
-static bool standby_tick(struct app_exchange *exchange, uint64_t *epoch_seen, uint32_t *idle_ticks, bool *ticking)
-{
-    if (atomic_load_explicit(&exchange->leader_present, memory_order_seq_cst) != 0) {
-        if (++*idle_ticks < STANDBY_IDLE_TICKS)
-            return true;
-        /* seq_cst: the store and the load pair with the load and store of lead_on(); one of us sees the other. */
-        atomic_store_explicit(&exchange->standby_ticking, 0, memory_order_seq_cst);
-        if (atomic_load_explicit(&exchange->leader_present, memory_order_seq_cst) != 0) {
-            *ticking = false;
-            return true;
-        }
-        atomic_store_explicit(&exchange->standby_ticking, 1, memory_order_seq_cst);
-    }
-    *idle_ticks = 0;
-    uint64_t epoch = atomic_load_explicit(&exchange->epoch, memory_order_relaxed);
-    bool moved = epoch != *epoch_seen;
-    *epoch_seen = epoch;
-    return moved;
-}
-
-static void sleep_following(struct app_exchange *exchange, struct app_waiter *waiter, int timeout_ms)
-{
-    uint64_t epoch_seen = 0;
-    uint32_t idle_ticks = 0;
-    bool ticking = false;
-    for (;;) {
-        bool woken = futex_wait(&waiter->word, WAITER_SLEEPS, ticking ? STANDBY_TICK_MS : timeout_ms);
-        uint32_t word = atomic_load_explicit(&waiter->word, memory_order_acquire);
-        if (word == WAITER_WOKEN)
-            return;
-        if (word == WAITER_TICKS) {
-            uint32_t expected = WAITER_TICKS;
-            atomic_compare_exchange_strong(&waiter->word, &expected, WAITER_SLEEPS);
-            atomic_store_explicit(&exchange->standby_ticking, 1, memory_order_seq_cst);
-            ticking = true;
-        } else if (!woken) {
-            if (!ticking || !standby_tick(exchange, &epoch_seen, &idle_ticks, &ticking))
-                return;
-        }
-    }
-}
-
-void app_exchange_sleep(struct app_exchange *exchange, struct app_waiter *waiter, int timeout_ms)
-{
-    if (waiter->leads)
-        sleep_leading(exchange, waiter, timeout_ms);
-    else
-        sleep_following(exchange, waiter, timeout_ms);
-}
-
-static void drain_doorbell(const struct app_exchange *exchange)
-{
-    uint64_t count;
-    ssize_t r = read(exchange->doorbell_fd, &count, sizeof count);
-    (void)r; /* EAGAIN: the control socket or the time limit woke us */
-}
-
-void app_exchange_finish_wait(struct app_exchange *exchange, struct app_waiter *waiter)
-{
-    waiter_unlink(exchange, waiter);
-    if (exchange->standby == waiter) {
-        exchange->standby = NULL;
-        atomic_store_explicit(&exchange->standby_ticking, 0, memory_order_seq_cst);
-    }
-    if (waiter->leads) {
-        atomic_store_explicit(&exchange->leader_present, 0, memory_order_seq_cst);
-        app_exchange_disarm(exchange);
-        if (waiter->doorbell_rang)
-            drain_doorbell(exchange);
-        if (waiter->supervisor_spoke)
-            app_exchange_control(exchange);
-    }
-    app_exchange_pump(exchange);
-    if (exchange->queue_first != NULL && (waiter->request != NULL || waiter->wants_room))
-        hand_on(exchange);
-}
-
 /* ---- reading a request ------------------------------------------------------------------------------------------ */
-
-static struct open_request *open_of(const struct app_request *request)
-{
-    static_assert(offsetof(struct open_request, public) == 0, "one is the other's head");
-    return (struct open_request *)(uintptr_t)request;
-}
 
 struct bytes app_request_span(const struct app_exchange *exchange, const struct app_request *request, uint32_t offset,
                               uint32_t length)
 {
     (void)exchange;
-    const uint8_t *data = arena_at(&open_of(request)->memory->inbound, offset, length);
+    const uint8_t *data = arena_at(&open_request_of(request)->memory->inbound, offset, length);
     return data == NULL ? (struct bytes){} : bytes_of(data, length);
 }
 
 struct bytes app_request_body(const struct app_request *request)
 {
-    const struct open_request *open = open_of(request);
+    const struct open_request *open = open_request_of(request);
     if (open->first == NULL)
         return (struct bytes){};
     return bytes_of(open->memory->inbound.base + open->first->offset, open->first->length);
@@ -1039,7 +728,7 @@ struct bytes app_request_body(const struct app_request *request)
 
 void app_request_consume(struct app_exchange *exchange, struct app_request *request, size_t octets)
 {
-    struct open_request *open = open_of(request);
+    struct open_request *open = open_request_of(request);
     struct piece *piece = open->first;
     if (piece == NULL || octets == 0)
         return;
@@ -1066,226 +755,13 @@ void app_request_consume(struct app_exchange *exchange, struct app_request *requ
 
 void app_request_want_body(struct app_exchange *exchange, struct app_request *request)
 {
-    struct open_request *open = open_of(request);
+    struct open_request *open = open_request_of(request);
     if (open->wanted || open->orphan || request->body_state != APP_BODY_MORE)
         return;
     open->wanted = send_credit(exchange, open);
 }
 
-/* ---- writing a response ----------------------------------------------------------------------------------------- */
-
-static int64_t borrow_small(struct app_exchange *exchange, struct open_request *open)
-{
-    struct block_pool *pool = &exchange->blocks;
-    bool outstanding = open->small_out > 0 || open->public.blocks_out > 0;
-    if (open->small_out >= SMALL_BLOCKS_PER_RESPONSE ||
-        (outstanding && pool->free_small_count <= SMALL_BLOCKS_RESERVED))
-        return -ENOBUFS;
-    return block_pool_borrow_small(pool, open->public.ring);
-}
-
-static int64_t borrow_large(struct app_exchange *exchange, struct open_request *open)
-{
-    struct block_pool *pool = &exchange->blocks;
-    bool outstanding = open->small_out > 0 || open->public.blocks_out > 0;
-    if (open->public.blocks_out >= LARGE_BLOCKS_PER_RESPONSE ||
-        (outstanding && pool->free_large_count <= LARGE_BLOCKS_RESERVED))
-        return -ENOBUFS;
-    return block_pool_borrow_large(pool, open->public.ring);
-}
-
-/* From now on the I/O process holds the block. */
-static void block_went_out(struct app_exchange *exchange, struct open_request *open, uint32_t block)
-{
-    exchange->owners[block] = (struct block_owner){open->public.slot, open->public.generation};
-    if (block >= exchange->blocks.small)
-        open->public.blocks_out++;
-    else
-        open->small_out++;
-}
-
-static uint8_t *block_memory(const struct app_exchange *exchange, uint32_t block)
-{
-    return exchange->outbound.base + block_pool_offset(&exchange->blocks, block);
-}
-
-int app_response_begin(struct app_exchange *exchange, struct app_request *request, struct app_response *ret_response)
-{
-    struct open_request *open = open_of(request);
-    if (open->orphan)
-        return -EPIPE;
-    int64_t block = borrow_small(exchange, open);
-    if (block < 0)
-        block = borrow_large(exchange, open);
-    if (block < 0)
-        return (int)block;
-    *ret_response = (struct app_response){
-        .request = request,
-        .block = (uint32_t)block,
-        .memory = block_memory(exchange, (uint32_t)block),
-        .capacity = block_pool_bytes(&exchange->blocks, (uint32_t)block),
-    };
-    return 0;
-}
-
-static int move_to_large(struct app_exchange *exchange, struct app_response *response)
-{
-    if (response->capacity == LAYOUT_LARGE_BLOCK_BYTES)
-        return -EMSGSIZE;
-    int64_t block = borrow_large(exchange, open_of(response->request));
-    if (block < 0)
-        return (int)block;
-    uint8_t *memory = block_memory(exchange, (uint32_t)block);
-    memcpy(memory, response->memory, response->head_length);
-    block_pool_give_back(&exchange->blocks, response->block, NULL);
-    response->block = (uint32_t)block;
-    response->memory = memory;
-    response->capacity = LAYOUT_LARGE_BLOCK_BYTES;
-    return 0;
-}
-
-int app_response_field(struct app_exchange *exchange, struct app_response *response, struct bytes name,
-                       struct bytes value)
-{
-    while (!field_block_append(response->memory, response->capacity, &response->head_length, name, value)) {
-        int r = move_to_large(exchange, response);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-void app_response_drop(struct app_exchange *exchange, struct app_response *response)
-{
-    if (response->memory == NULL)
-        return;
-    /* Of an orphan all blocks came back when its I/O process went: this one may be somebody else's by now. */
-    if (!open_of(response->request)->orphan)
-        block_pool_give_back(&exchange->blocks, response->block, NULL);
-    *response = (struct app_response){};
-}
-
-int app_response_start(struct app_exchange *exchange, struct app_response *response, uint16_t status,
-                       int64_t content_length, struct bytes body, bool end, size_t *ret_taken)
-{
-    struct open_request *open = open_of(response->request);
-    if (open->orphan)
-        return -EPIPE;
-    if (body.length > response->capacity - response->head_length)
-        (void)move_to_large(exchange, response); /* else as much as fits goes along */
-    size_t room = response->capacity - response->head_length;
-    size_t taken = body.length < room ? body.length : room;
-
-    struct message message = message_for(open, MESSAGE_RESPONSE);
-    message.status = status;
-    message.content_length = content_length;
-    message.head_block = response->block;
-    message.head_offset = block_pool_offset(&exchange->blocks, response->block);
-    message.head_length = (uint32_t)response->head_length;
-    if (taken > 0) {
-        message.body_block = response->block;
-        message.body_offset = message.head_offset + message.head_length;
-        message.body_length = (uint32_t)taken;
-    }
-    if (end && taken == body.length)
-        message.flags = MESSAGE_END;
-    if (taken > 0)
-        memcpy(response->memory + response->head_length, body.data, taken);
-    if (!push_or_hold(exchange, open->public.ring, &message))
-        return -EAGAIN;
-    block_went_out(exchange, open, response->block);
-    open->public.head_sent = true;
-    open->public.end_sent = (message.flags & MESSAGE_END) != 0;
-    *response = (struct app_response){};
-    *ret_taken = taken;
-    return 0;
-}
-
-int app_response_interim(struct app_exchange *exchange, struct app_response *response, uint16_t status)
-{
-    struct open_request *open = open_of(response->request);
-    if (open->orphan)
-        return -EPIPE;
-    struct message message = message_for(open, MESSAGE_INTERIM);
-    message.status = status;
-    message.head_block = response->block;
-    message.head_offset = block_pool_offset(&exchange->blocks, response->block);
-    message.head_length = (uint32_t)response->head_length;
-    if (!push(exchange, open->public.ring, &message))
-        return -EAGAIN;
-    block_went_out(exchange, open, response->block);
-    *response = (struct app_response){};
-    return 0;
-}
-
-/* One message of at most one block. Octets taken, or -ENOBUFS / -EAGAIN. */
-static int64_t send_piece(struct app_exchange *exchange, struct open_request *open, struct bytes body, bool end)
-{
-    int64_t block = body.length <= LAYOUT_SMALL_BLOCK_BYTES ? borrow_small(exchange, open) : -ENOBUFS;
-    if (block < 0)
-        block = borrow_large(exchange, open);
-    if (block < 0)
-        return block;
-    size_t capacity = block_pool_bytes(&exchange->blocks, (uint32_t)block);
-    size_t taken = body.length < capacity ? body.length : capacity;
-
-    struct message message = message_for(open, MESSAGE_BODY);
-    message.body_block = (uint32_t)block;
-    message.body_offset = block_pool_offset(&exchange->blocks, (uint32_t)block);
-    message.body_length = (uint32_t)taken;
-    if (end && taken == body.length)
-        message.flags = MESSAGE_END;
-    memcpy(block_memory(exchange, (uint32_t)block), body.data, taken);
-    if (!push_or_hold(exchange, open->public.ring, &message)) {
-        block_pool_give_back(&exchange->blocks, (uint32_t)block, NULL);
-        return -EAGAIN;
-    }
-    block_went_out(exchange, open, (uint32_t)block);
-    open->public.end_sent = (message.flags & MESSAGE_END) != 0;
-    return (int64_t)taken;
-}
-
-static int send_end(struct app_exchange *exchange, struct open_request *open, uint8_t flags)
-{
-    struct message message = message_for(open, MESSAGE_BODY);
-    message.flags = flags;
-    if (!push_or_hold(exchange, open->public.ring, &message))
-        return -EAGAIN;
-    open->public.end_sent = true;
-    return 0;
-}
-
-int app_response_body(struct app_exchange *exchange, struct app_request *request, struct bytes body, bool end,
-                      size_t *ret_taken)
-{
-    struct open_request *open = open_of(request);
-    if (open->orphan || request->fate == APP_REQUEST_CANCELLED)
-        return -EPIPE;
-    size_t taken = 0;
-    while (taken < body.length) {
-        int64_t r = send_piece(exchange, open, bytes_skip(body, taken), end);
-        if (r < 0)
-            break;
-        taken += (size_t)r;
-    }
-    if (body.length == 0 && end) {
-        int r = send_end(exchange, open, MESSAGE_END);
-        if (r < 0)
-            return r;
-    } else if (taken == 0 && body.length > 0) {
-        return -EAGAIN;
-    }
-    *ret_taken = taken;
-    return 0;
-}
-
-int app_response_fail(struct app_exchange *exchange, struct app_request *request)
-{
-    struct open_request *open = open_of(request);
-    if (open->orphan || request->end_sent)
-        return 0;
-    return send_end(exchange, open, MESSAGE_END | MESSAGE_FAILED);
-}
+/* ---- the end of a request --------------------------------------------------------------------------------------- */
 
 static void note_duration(struct app_exchange *exchange, const struct open_request *open)
 {
@@ -1297,7 +773,7 @@ static void note_duration(struct app_exchange *exchange, const struct open_reque
 
 void app_request_done(struct app_exchange *exchange, struct app_request *request)
 {
-    struct open_request *open = open_of(request);
+    struct open_request *open = open_request_of(request);
     note_duration(exchange, open);
     open->done = true;
     open->credit = 0;

@@ -1,0 +1,130 @@
+/*
+ * App exchange state: what the three files of the app side share, and nobody else sees.
+ *
+ *   app_exchange.c   peers, queues, requests and their bodies
+ *   app_response.c   blocks and what is sent in them
+ *   app_waiter.c     threads that sleep, and which of them looks at the doorbell
+ *
+ * All under the lock of app_exchange.h, but for the three atomics.
+ */
+#ifndef PYBRIDGE_APP_EXCHANGE_STATE_H
+#define PYBRIDGE_APP_EXCHANGE_STATE_H
+
+#include "daemon/exchange/block_pool.h"
+#include "pybridge/app_exchange.h"
+
+#include <stddef.h>
+
+/* One life of one I/O process as seen from here. Outlives the process while requests of it are still open. */
+struct ring_memory {
+    struct arena inbound;
+    struct arena pair_memory;
+    struct pair_page *pair;
+    uint32_t holders; /* the link, and each open request */
+};
+
+struct ring_link {
+    struct ring_memory *memory; /* NULL while that I/O process is away */
+    uint32_t generation;
+    struct spsc_reader requests;
+    struct spsc_writer replies;
+    int doorbell;
+    bool unflushed;
+    struct open_request **open; /* by slot */
+};
+
+struct piece {
+    uint32_t offset;
+    uint32_t length;
+    struct piece *next;
+};
+
+struct open_request {
+    struct app_request public;
+    struct ring_memory *memory;
+    struct piece *first;
+    struct piece *last;
+    struct open_request *next; /* queue of unclaimed requests, deferred list or free list: never two at once */
+    uint64_t begun_ns;
+    uint32_t small_out; /* small blocks of this response that the I/O process still holds */
+    uint32_t credit;    /* octets consumed, not yet told */
+    bool claimed;
+    bool orphan;   /* its I/O process is gone: nothing more is sent */
+    bool wanted;   /* CONSUMED was sent at least once, or want_body was */
+    bool deferred; /* in the list of requests with something unsent */
+    bool done;     /* the adapter is done; only the message is missing */
+};
+
+struct block_owner {
+    uint32_t slot;
+    uint32_t generation;
+};
+
+struct app_exchange {
+    struct control_setup setup;
+    struct inbound_layout inbound_layout;
+    struct outbound_layout outbound_layout;
+    struct arena outbound;
+    struct app_status *status;
+    struct block_pool blocks;
+    struct block_owner *owners;
+    struct ring_link *rings;
+    int control_fd;
+    int log_fd; /* the caller's; a reopened file takes its place */
+    int doorbell_fd;
+    struct app_exchange_hooks hooks;
+    uint32_t next_ring;
+
+    struct open_request *queue_first; /* requests that came and are not claimed yet, oldest first */
+    struct open_request *queue_last;
+    struct open_request *deferred;
+    struct open_request *free_requests;
+    struct piece *free_pieces;
+    uint32_t open_count;
+
+    struct message held; /* the last END message, kept back for one moment so that DONE can ride on it */
+    uint32_t held_ring;
+    bool has_held;
+
+    bool draining;
+    bool stopping;
+
+    /* Waiting threads. The three atomics are what the standby looks at without the lock. */
+    struct app_waiter *waiters;
+    struct app_waiter *standby;
+    _Atomic uint32_t leader_present;
+    _Atomic uint32_t standby_ticking;
+    _Atomic uint64_t epoch;
+    uint64_t application_ns; /* moving average of what one request takes */
+};
+
+static inline struct open_request *open_request_of(const struct app_request *request)
+{
+    static_assert(offsetof(struct open_request, public) == 0, "one is the other's head");
+    return (struct open_request *)(uintptr_t)request;
+}
+
+/* ---- app_exchange.c, for the others ---- */
+
+struct message app_exchange_message(const struct open_request *request, enum message_kind kind);
+
+/* false: the queue is full. */
+[[nodiscard]] bool app_exchange_push(struct app_exchange *exchange, uint32_t ring, const struct message *message);
+
+/* As push, but a message with END waits for the DONE that nearly always follows at once. */
+[[nodiscard]] bool app_exchange_push_or_hold(struct app_exchange *exchange, uint32_t ring,
+                                             const struct message *message);
+
+/* As app_exchange_arm(); a thread that waits for a body or for room does not care that requests wait. */
+bool app_exchange_arm_for(struct app_exchange *exchange, bool wants_requests);
+
+/* ---- app_waiter.c, for the others ---- */
+
+void app_waiter_wake_for_request(struct app_exchange *exchange, const struct app_request *request);
+void app_waiter_wake_for_room(struct app_exchange *exchange);
+void app_waiter_wake_all(struct app_exchange *exchange);
+
+/* A thread is about to run application code: somebody should look at the doorbell meanwhile. */
+void app_waiter_lead_on(struct app_exchange *exchange);
+
+#endif
