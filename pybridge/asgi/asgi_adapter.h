@@ -10,9 +10,9 @@
  *   START_DUE --> HEAD_HELD --> STREAMING --> COMPLETE
  *                      +----------------------->        a body of one piece
  *
- * send() answers an awaitable that is done already, while there is room. Else what is left waits in the cycle's
- * queue, in order, and its future is woken when the client has taken enough.
- * receive() gives one http.request for each piece that is there, then waits: for more, or for http.disconnect.
+ * send() (asgi_send) answers an awaitable that is done already, while there is room. Else what is left waits in the
+ * cycle's queue, in order, and its future is woken when the client has taken enough. receive() (asgi_receive) gives one
+ * http.request for each piece that is there, then waits: for more, or for http.disconnect.
  *
  * Owns:    per cycle the open request, the held head, whoever waits.
  * Threads: the loop's thread, with the interpreter lock held.
@@ -72,6 +72,12 @@ struct asgi_adapter {
     void *on_closed_context;
 };
 
+/* Nobody wants this response any more. */
+static inline bool asgi_cycle_is_gone(const struct asgi_cycle *cycle)
+{
+    return cycle->request == NULL || cycle->request->fate == APP_REQUEST_CANCELLED;
+}
+
 /* -1 with a Python error. The hooks are set by the caller, before the first request. */
 [[nodiscard]] int asgi_adapter_init(struct asgi_adapter *adapter, struct asgi_core *core);
 void asgi_adapter_deinit(struct asgi_adapter *adapter);
@@ -79,6 +85,9 @@ void asgi_adapter_deinit(struct asgi_adapter *adapter);
 /* For the hooks of the exchange: they note what happened, asgi_adapter_settle() acts on it. */
 void asgi_adapter_note(struct asgi_adapter *adapter, struct app_request *request);
 void asgi_adapter_note_room(struct asgi_adapter *adapter);
+
+/* For asgi_send: the cycle has something to send and no room for it. */
+void asgi_adapter_want_room(struct asgi_cycle *cycle);
 
 /* Wakes whoever has something to hear of. Runs application code; no Task may be current. */
 void asgi_adapter_settle(struct asgi_adapter *adapter);

@@ -1,0 +1,308 @@
+#include "pybridge/asgi/asgi_send.h"
+
+#include "pybridge/asgi/asgi_receive.h"
+
+/* One send() that has not gone out whole. */
+struct asgi_outgoing {
+    struct asgi_outgoing *next;
+    struct asgi_future *future;
+    PyObject *message;
+    Py_buffer body;
+    size_t sent;
+    int kind;     /* index in SEND_ROWS */
+    bool is_read; /* body and ends are filled in */
+    bool ends;    /* the last piece */
+};
+
+/* ---- what was said -------------------------------------------------------------------------------------- */
+
+static int raise_order(const char *what)
+{
+    PyErr_SetString(PyExc_RuntimeError, what);
+    return -1;
+}
+
+/* Whether a message may still be sent at all. */
+static int check_open(const struct asgi_cycle *cycle)
+{
+    if (cycle->phase == ASGI_COMPLETE)
+        return raise_order("send() was called after the response was complete");
+    if (!asgi_cycle_is_gone(cycle))
+        return 0;
+    PyErr_SetString(cycle->adapter->core->client_disconnected, "the client is gone");
+    return -1;
+}
+
+static bool method_is_head(const struct asgi_cycle *cycle)
+{
+    const struct arena_span span = cycle->request->record->method;
+    return bytes_equal(app_request_span(cycle->adapter->core->exchange, cycle->request, span.offset, span.length),
+                       BYTES_LITERAL("HEAD"));
+}
+
+static enum asgi_progress send_start(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
+{
+    if (cycle->phase != ASGI_START_DUE) {
+        raise_order("http.response.start was sent already");
+        return ASGI_FAILED;
+    }
+    enum asgi_progress progress = asgi_head_read(cycle->adapter->core, cycle->request, outgoing->message, &cycle->head);
+    if (progress != ASGI_DONE)
+        return progress;
+    uint16_t status = cycle->head.status;
+    cycle->body_is_unwanted = status == 204 || status == 304 || method_is_head(cycle);
+    cycle->body_left = cycle->head.content_length;
+    cycle->phase = ASGI_HEAD_HELD;
+    return ASGI_DONE;
+}
+
+static int read_flag(const struct asgi_core *core, PyObject *message, enum asgi_name name, bool *ret_flag)
+{
+    PyObject *value = asgi_core_lookup(core, message, name);
+    int truth = value == NULL ? 0 : PyObject_IsTrue(value);
+    Py_XDECREF(value);
+    if (truth < 0 || PyErr_Occurred())
+        return -1;
+    *ret_flag = truth != 0;
+    return 0;
+}
+
+static int read_body(const struct asgi_core *core, struct asgi_outgoing *outgoing)
+{
+    bool more;
+    if (read_flag(core, outgoing->message, ASGI_NAME_MORE_BODY, &more) < 0)
+        return -1;
+    PyObject *body = asgi_core_lookup(core, outgoing->message, ASGI_NAME_BODY);
+    if (body == NULL && PyErr_Occurred())
+        return -1;
+    int r = body == NULL ? 0 : PyObject_GetBuffer(body, &outgoing->body, PyBUF_SIMPLE);
+    Py_XDECREF(body);
+    if (r < 0)
+        return -1;
+    outgoing->ends = !more;
+    outgoing->is_read = true;
+    return 0;
+}
+
+/* RFC 9110 8.6: what was stated is what has to come. A response to HEAD states what GET would get. */
+static int account(struct asgi_cycle *cycle, const struct asgi_outgoing *outgoing)
+{
+    if (cycle->body_left < 0 || cycle->body_is_unwanted)
+        return 0;
+    if (outgoing->body.len > cycle->body_left)
+        return raise_order("the response body is longer than its Content-Length");
+    if (outgoing->ends && outgoing->body.len < cycle->body_left)
+        return raise_order("the response body is shorter than its Content-Length");
+    cycle->body_left -= outgoing->body.len;
+    return 0;
+}
+
+/* The length to state: the application's word, or the size of the only piece. */
+static int64_t length_to_state(const struct asgi_cycle *cycle, const struct asgi_outgoing *outgoing)
+{
+    if (cycle->head.content_length >= 0 || !outgoing->ends)
+        return cycle->head.content_length;
+    bool without_length = cycle->head.status == 204 || cycle->head.status == 304;
+    return without_length ? -1 : outgoing->body.len;
+}
+
+static enum asgi_progress send_head(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
+{
+    struct asgi_core *core = cycle->adapter->core;
+    struct bytes body = bytes_of(outgoing->body.buf, (size_t)outgoing->body.len);
+    bool ends = outgoing->ends || cycle->body_is_unwanted;
+    if (cycle->body_is_unwanted)
+        body.length = 0;
+    size_t taken = 0;
+    int r = app_response_start(core->exchange, &cycle->head.response, cycle->head.status,
+                               length_to_state(cycle, outgoing), body, ends, &taken);
+    if (r == 0) {
+        cycle->phase = ASGI_STREAMING;
+        outgoing->sent = taken;
+    }
+    return asgi_head_progress(core, r);
+}
+
+/* What the head did not take along. */
+static enum asgi_progress send_rest(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
+{
+    struct asgi_core *core = cycle->adapter->core;
+    const size_t length = (size_t)outgoing->body.len;
+    while (outgoing->sent < length || (outgoing->ends && !cycle->request->end_sent)) {
+        size_t taken = 0;
+        struct bytes rest = bytes_of((const uint8_t *)outgoing->body.buf + outgoing->sent, length - outgoing->sent);
+        int r = app_response_body(core->exchange, cycle->request, rest, outgoing->ends, &taken);
+        outgoing->sent += taken;
+        if (r < 0)
+            return asgi_head_progress(core, r);
+    }
+    return ASGI_DONE;
+}
+
+static void complete(struct asgi_cycle *cycle)
+{
+    cycle->phase = ASGI_COMPLETE;
+    asgi_receive_wake(cycle, ASGI_WAKE_SOON);
+}
+
+static enum asgi_progress send_body(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
+{
+    if (cycle->phase == ASGI_START_DUE) {
+        raise_order("http.response.body was sent before http.response.start");
+        return ASGI_FAILED;
+    }
+    if (!outgoing->is_read && (read_body(cycle->adapter->core, outgoing) < 0 || account(cycle, outgoing) < 0))
+        return ASGI_FAILED;
+    enum asgi_progress progress = ASGI_DONE;
+    if (cycle->phase == ASGI_HEAD_HELD)
+        progress = send_head(cycle, outgoing);
+    if (progress == ASGI_DONE && !cycle->body_is_unwanted)
+        progress = send_rest(cycle, outgoing);
+    asgi_core_flush(cycle->adapter->core);
+    if (progress == ASGI_DONE && outgoing->ends)
+        complete(cycle);
+    return progress;
+}
+
+/* Hints that come after the head has gone out are too late to help, and no error. */
+static enum asgi_progress send_early_hint(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
+{
+    if (cycle->phase > ASGI_HEAD_HELD)
+        return ASGI_DONE;
+    return asgi_head_send_early_hint(cycle->adapter->core, cycle->request, outgoing->message);
+}
+
+static enum asgi_progress send_informational(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
+{
+    if (cycle->phase > ASGI_HEAD_HELD)
+        return ASGI_DONE;
+    return asgi_head_send_informational(cycle->adapter->core, cycle->request, outgoing->message);
+}
+
+/* ---- now or later --------------------------------------------------------------------------------------- */
+
+static const enum asgi_name SEND_NAMES[] = {
+    ASGI_NAME_HTTP_RESPONSE_START,
+    ASGI_NAME_HTTP_RESPONSE_BODY,
+    ASGI_NAME_HTTP_RESPONSE_EARLY_HINT,
+    ASGI_NAME_HTTP_RESPONSE_INFORMATIONAL,
+};
+enum { SEND_KINDS = sizeof SEND_NAMES / sizeof *SEND_NAMES };
+
+static enum asgi_progress (*const SEND_ROWS[SEND_KINDS])(struct asgi_cycle *, struct asgi_outgoing *) = {
+    send_start,
+    send_body,
+    send_early_hint,
+    send_informational,
+};
+
+static enum asgi_progress attempt(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
+{
+    return check_open(cycle) < 0 ? ASGI_FAILED : SEND_ROWS[outgoing->kind](cycle, outgoing);
+}
+
+static void outgoing_release(struct asgi_outgoing *outgoing)
+{
+    PyBuffer_Release(&outgoing->body);
+    Py_CLEAR(outgoing->message);
+    Py_CLEAR(outgoing->future);
+}
+
+/* Puts it at the end of the cycle's queue; its future is the answer. Takes what `outgoing` holds, either way. */
+static PyObject *wait_for_room(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
+{
+    outgoing->future = asgi_future_create(cycle->adapter->core);
+    struct asgi_outgoing *queued = outgoing->future == NULL ? NULL : PyMem_Malloc(sizeof *queued);
+    if (queued == NULL) {
+        if (outgoing->future != NULL)
+            PyErr_NoMemory();
+        outgoing_release(outgoing);
+        return NULL;
+    }
+    *queued = *outgoing;
+    queued->next = NULL;
+    struct asgi_outgoing **end = &cycle->outgoing;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = queued;
+    asgi_adapter_want_room(cycle);
+    return Py_NewRef(queued->future);
+}
+
+PyObject *asgi_send_call(PyObject *self, PyObject *const *arguments, size_t count_and_flag, PyObject *keywords)
+{
+    struct asgi_cycle *cycle = (struct asgi_cycle *)self;
+    struct asgi_core *core = cycle->adapter->core;
+    if (PyVectorcall_NARGS(count_and_flag) != 1 || keywords != NULL) {
+        PyErr_SetString(PyExc_TypeError, "send() takes one message");
+        return NULL;
+    }
+    struct asgi_outgoing outgoing = {.kind = asgi_core_message_type(core, arguments[0], SEND_NAMES, SEND_KINDS)};
+    if (outgoing.kind < 0)
+        return NULL;
+    outgoing.message = Py_NewRef(arguments[0]);
+    enum asgi_progress progress = cycle->outgoing != NULL ? ASGI_WAITS : attempt(cycle, &outgoing);
+    if (progress == ASGI_WAITS)
+        return wait_for_room(cycle, &outgoing);
+    outgoing_release(&outgoing);
+    return progress == ASGI_DONE ? Py_NewRef(core->done) : NULL;
+}
+
+static struct asgi_outgoing *outgoing_pop(struct asgi_cycle *cycle)
+{
+    struct asgi_outgoing *outgoing = cycle->outgoing;
+    cycle->outgoing = outgoing->next;
+    return outgoing;
+}
+
+/* The future of the oldest one hears how it ended; with ASGI_WAKE_NOW that runs the application. */
+static void outgoing_settle(struct asgi_cycle *cycle, enum asgi_progress progress, enum asgi_wake wake)
+{
+    struct asgi_outgoing *outgoing = outgoing_pop(cycle);
+    if (progress == ASGI_DONE)
+        asgi_future_finish(outgoing->future, Py_NewRef(Py_None), wake);
+    else
+        asgi_future_fail(outgoing->future, asgi_core_take_exception(), wake);
+    outgoing_release(outgoing);
+    PyMem_Free(outgoing);
+}
+
+bool asgi_send_retry(struct asgi_cycle *cycle)
+{
+    while (cycle->outgoing != NULL) {
+        enum asgi_progress progress = attempt(cycle, cycle->outgoing);
+        if (progress == ASGI_WAITS) {
+            asgi_adapter_want_room(cycle);
+            return false;
+        }
+        outgoing_settle(cycle, progress, ASGI_WAKE_NOW);
+    }
+    return true;
+}
+
+void asgi_send_fail(struct asgi_cycle *cycle)
+{
+    while (cycle->outgoing != NULL) {
+        PyErr_SetString(cycle->adapter->core->client_disconnected, "the request is over");
+        outgoing_settle(cycle, ASGI_FAILED, ASGI_WAKE_SOON);
+    }
+}
+
+int asgi_send_traverse(struct asgi_cycle *cycle, visitproc visit, void *arg)
+{
+    for (struct asgi_outgoing *outgoing = cycle->outgoing; outgoing != NULL; outgoing = outgoing->next) {
+        Py_VISIT(outgoing->message);
+        Py_VISIT(outgoing->future);
+        Py_VISIT(outgoing->body.obj);
+    }
+    return 0;
+}
+
+void asgi_send_clear(struct asgi_cycle *cycle)
+{
+    while (cycle->outgoing != NULL) {
+        struct asgi_outgoing *outgoing = outgoing_pop(cycle);
+        outgoing_release(outgoing);
+        PyMem_Free(outgoing);
+    }
+}
