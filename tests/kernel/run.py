@@ -4,9 +4,9 @@
 The kernel is Debian's user-mode-linux: an ordinary program, no privilege and no hardware support needed. It sees the
 files of this machine, so the daemon and the tests are the ones that were built here; what they write stays in the guest.
 
-usage: run.py [--full] [PYTEST ARGUMENT...]
+usage: run.py [--full] [PYTEST OPTION...] [TEST...]
 
-Without an argument a smoke set runs, with --full every integration test that takes no --full of its own. The exit
+Without a test a smoke set runs, with --full every integration test that takes no --full of its own. The exit
 status is that of pytest; 1 when the guest panics or does not end in time; 77 when there is no such kernel here.
 """
 
@@ -190,12 +190,14 @@ def run_guest(kernel: Path, arguments: list[str], seconds: int) -> int:
 
 def main() -> int:
     is_full, arguments = "--full" in sys.argv, [word for word in sys.argv[1:] if word != "--full"]
+    if not is_full and all(word.startswith("-") for word in arguments):
+        arguments += SMOKE
     try:
         kernel = find_kernel()
     except NoKernelError as reason:
         print(f"NOT RUN: nothing was tested on kernel {RELEASE}: {reason}")
         return SKIPPED
-    return run_guest(kernel, arguments or ([] if is_full else SMOKE), FULL_SECONDS if is_full or arguments else SMOKE_SECONDS)
+    return run_guest(kernel, arguments, FULL_SECONDS if is_full else SMOKE_SECONDS)
 
 
 if __name__ == "__main__":
