@@ -54,6 +54,9 @@ def _parse_field(line: str) -> tuple[str, str]:
     return name, value.strip(" \t")
 
 
+PART_BYTES = 256 << 10
+
+
 class ResponseReader:
     """Feed it what arrived; it yields each response when its last byte is there."""
 
@@ -100,9 +103,14 @@ class ResponseReader:
                 raise BadResponse(f"Transfer-Encoding: {coding}")
             yield from self._chunks(response)
         elif length is not None:
-            while len(self.buffer) < int(length):
+            parts, missing = [], int(length)
+            while len(self.buffer) < missing:
+                # To append to a long body copies all of it each time.
+                if len(self.buffer) >= PART_BYTES:
+                    parts.append(self.buffer)
+                    missing, self.buffer = missing - len(self.buffer), b""
                 yield None
-            response.body, self.buffer = self.buffer[: int(length)], self.buffer[int(length) :]
+            response.body, self.buffer = b"".join([*parts, self.buffer[:missing]]), self.buffer[missing:]
         else:
             while not self._eof:
                 yield None
