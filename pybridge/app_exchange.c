@@ -433,11 +433,8 @@ static void on_blocks(struct app_exchange *exchange, struct ring_link *link, con
     }
 }
 
-static void cancel(struct app_exchange *exchange, struct open_request *request)
+static void tell_cancelled(struct app_exchange *exchange, struct open_request *request)
 {
-    request->public.fate = APP_REQUEST_CANCELLED;
-    if (request->public.body_state == APP_BODY_MORE)
-        request->public.body_state = APP_BODY_BROKEN;
     if (!request->claimed || request->done)
         return;
     if (exchange->hooks.on_cancel != NULL)
@@ -445,11 +442,24 @@ static void cancel(struct app_exchange *exchange, struct open_request *request)
     app_waiter_wake_for_request(exchange, &request->public);
 }
 
+static void cancel(struct app_exchange *exchange, struct open_request *request)
+{
+    request->public.fate = APP_REQUEST_CANCELLED;
+    if (request->public.body_state == APP_BODY_MORE)
+        request->public.body_state = APP_BODY_BROKEN;
+    tell_cancelled(exchange, request);
+}
+
 static void on_slot_message(struct app_exchange *exchange, struct ring_link *link, const struct message *message)
 {
     struct open_request *request = link->open[message->slot];
     if (request == NULL || request->public.generation != message->generation || request->done)
         return;
+    if (message->kind == MESSAGE_CANCEL && message->status == MESSAGE_CANCEL_ENDED) {
+        request->public.client_ended = true;
+        tell_cancelled(exchange, request);
+        return;
+    }
     if (message->kind == MESSAGE_CANCEL) {
         cancel(exchange, request);
         return;

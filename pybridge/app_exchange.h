@@ -52,6 +52,7 @@ struct app_request {
     uint32_t ring;
     uint32_t slot;
     uint32_t generation;
+    bool client_ended;   /* the client sends nothing more, and perhaps does not read either: on_cancel told so */
     bool head_sent;      /* app_response_start() succeeded */
     bool end_sent;       /* the last piece went out */
     uint32_t blocks_out; /* large blocks of this response that the I/O process still holds */
@@ -61,7 +62,7 @@ struct app_request {
 /* Hooks may be NULL. They run inside app_exchange_pump() (so with the lock) and must not call back into it. */
 struct app_exchange_hooks {
     void (*on_body)(struct app_request *request, void *context);   /* a piece, the end, or a broken body arrived */
-    void (*on_cancel)(struct app_request *request, void *context); /* the client is gone; fate says so already */
+    void (*on_cancel)(struct app_request *request, void *context); /* the client is gone; fate or client_ended say so */
     void (*on_room)(void *context);                                /* blocks or queue places came back */
     void (*on_drain)(void *context); /* DRAIN: take no new requests, exit when none is open */
     void (*on_stop)(void *context);  /* STOP or the supervisor is gone: exit now */

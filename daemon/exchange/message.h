@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EXCHANGE_VERSION = 2 };
+enum { EXCHANGE_VERSION = 3 };
 
 enum message_kind {
     MESSAGE_NONE,
@@ -77,6 +77,8 @@ struct message {
 static_assert(sizeof(struct message) == 64, "one entry is one cache line");
 static_assert(offsetof(struct message, body_offset) == 16, "pinned: it crosses between processes");
 
-enum message_cancel { MESSAGE_CANCEL_GONE = 1, MESSAGE_CANCEL_TIMEOUT = 2, MESSAGE_CANCEL_STOP = 3 };
+/* ENDED calls nothing off: the client has closed its sending half, and may or may not still read (RFC 9112 9.6). Who
+ * waits for its end hears of it; a response still goes out. */
+enum message_cancel { MESSAGE_CANCEL_GONE = 1, MESSAGE_CANCEL_TIMEOUT = 2, MESSAGE_CANCEL_ENDED = 3 };
 
 #endif

@@ -64,10 +64,16 @@ void buffer_pool_commit(struct buffer_pool *pool);
 /* Whether so much of the group, or of the staging blocks, is lent that whoever can do without should. */
 bool buffer_pool_scarce(const struct buffer_pool *pool, enum loan_kind kind);
 
-/* Whether a receive would find a buffer in either group. */
+/* Whether buffer_pool_stage() would find a block, whatever its size. */
+static inline bool buffer_pool_has_block(const struct buffer_pool *pool)
+{
+    return pool->staging.free_large_count > 0;
+}
+
+/* Whether a receive into one of the groups would find a buffer. */
 static inline bool buffer_pool_available(const struct buffer_pool *pool)
 {
-    return pool->receive.lent < pool->receive.count && pool->upload.lent < pool->upload.count;
+    return pool->receive.lent < pool->receive.count || pool->upload.lent < pool->upload.count;
 }
 
 static inline uint32_t buffer_pool_live(const struct buffer_pool *pool)

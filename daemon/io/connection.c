@@ -227,6 +227,17 @@ static void cancel_receive(struct connections *connections, struct connection *c
     ring_cancel(connections->core->ring, token_of(connection, RING_RECEIVE));
 }
 
+static void put_on_turn(struct connections *connections, struct connection *connection)
+{
+    if (connection->dirty)
+        return;
+    connection->dirty = true;
+    connection->dirty_next = connections->dirty_first;
+    connections->dirty_first = connection;
+}
+
+/* The descriptor and the session go when this turn is over and not here: a session may be closing its own connection,
+ * and goes on from this call. */
 static void begin_close(struct connections *connections, struct connection *connection, enum close_reason reason)
 {
     if (connection->state == CONNECTION_CLOSING)
@@ -245,7 +256,7 @@ static void begin_close(struct connections *connections, struct connection *conn
         ring_cancel(connections->core->ring, token_of(connection, RING_IDLE_POLL));
     if (connection->send_in_flight)
         ring_cancel(connections->core->ring, token_of(connection, RING_SEND));
-    try_close(connections, connection);
+    put_on_turn(connections, connection);
 }
 
 void connection_abort(struct connections *connections, struct connection *connection, enum close_reason reason,
@@ -309,9 +320,8 @@ static void arm_poll(struct connections *connections, struct connection *connect
     ring_poll(connections->core->ring, connection->fd, POLLIN | POLLRDHUP, false, token_of(connection, RING_IDLE_POLL));
 }
 
-static void starve(struct connections *connections, struct connection *connection)
+static void put_among_starved(struct connections *connections, struct connection *connection)
 {
-    metrics_add(connections->core->metrics, METRIC_ENOBUFS, 1);
     if (connection->starved)
         return;
     connection->starved = true;
@@ -321,6 +331,12 @@ static void starve(struct connections *connections, struct connection *connectio
     else
         connections->starved_first = connection;
     connections->starved_last = connection;
+}
+
+static void starve(struct connections *connections, struct connection *connection)
+{
+    metrics_add(connections->core->metrics, METRIC_ENOBUFS, 1);
+    put_among_starved(connections, connection);
 }
 
 void connection_want(struct connections *connections, struct connection *connection, bool wants_read,
@@ -351,10 +367,6 @@ static void on_data(struct connections *connections, struct connection *connecti
                                          event->buffer, &loan);
     if (data == NULL)
         return;
-    if (event->result <= 0) {
-        buffer_pool_drop(&connections->core->buffers, &loan);
-        return;
-    }
     metrics_add(connections->core->metrics, METRIC_BYTES_RECEIVED, (uint64_t)event->result);
     if (connection->state == CONNECTION_PARKED)
         connection->state = CONNECTION_OPEN;
@@ -362,6 +374,14 @@ static void on_data(struct connections *connections, struct connection *connecti
         connection->protocol->on_bytes(connection, loan, data, (uint32_t)event->result);
     else
         discard(connections, connection, &loan, (uint32_t)event->result);
+}
+
+/* A buffer that came with an end or an error. */
+static void give_back_unused(struct connections *connections, struct connection *connection, int32_t buffer)
+{
+    struct loan loan;
+    if (buffer_pool_received(&connections->core->buffers, (enum loan_kind)connection->armed_group, buffer, &loan))
+        buffer_pool_drop(&connections->core->buffers, &loan);
 }
 
 static void on_end(struct connections *connections, struct connection *connection)
@@ -385,7 +405,9 @@ void connection_on_receive(struct connections *connections, struct connection *c
         connection->receive_armed = false;
         connection->receive_cancelling = false;
     }
-    if (event->buffer >= 0)
+    if (event->buffer >= 0 && event->result <= 0)
+        give_back_unused(connections, connection, event->buffer);
+    if (event->buffer >= 0 && event->result > 0)
         on_data(connections, connection, event);
     else if (event->result == 0 && connection->state != CONNECTION_CLOSING)
         on_end(connections, connection);
@@ -431,11 +453,8 @@ void connection_on_poll(struct connections *connections, struct connection *conn
 
 void connection_flush(struct connections *connections, struct connection *connection)
 {
-    if (connection->dirty || connection->send_in_flight || connection->state == CONNECTION_CLOSING)
-        return;
-    connection->dirty = true;
-    connection->dirty_next = connections->dirty_first;
-    connections->dirty_first = connection;
+    if (!connection->send_in_flight && connection->state != CONNECTION_CLOSING)
+        put_on_turn(connections, connection);
 }
 
 static void start_send(struct connections *connections, struct connection *connection)
@@ -516,16 +535,28 @@ void connection_on_timer(struct connections *connections, struct connection *con
 
 /* ---- once a turn ------------------------------------------------------------------------------------------------ */
 
+/* Whoever found the pool empty tries again, the longest waiting first, and no more of them than buffers are free: the
+ * others would only find it empty once more. */
 static void feed_starved(struct connections *connections)
 {
+    const struct buffer_pool *buffers = &connections->core->buffers;
+    uint32_t receives = buffers->receive.count - buffers->receive.lent;
+    uint32_t uploads = buffers->upload.count - buffers->upload.lent;
     struct connection *list = connections->starved_first;
     connections->starved_first = connections->starved_last = NULL;
     while (list != NULL) {
         struct connection *connection = list;
+        uint32_t *free_buffers = connection->group == LOAN_UPLOAD ? &uploads : &receives;
         list = connection->starved_next;
         connection->starved = false;
-        if (connection->wants_read && connection->state != CONNECTION_CLOSING)
-            arm_receive(connections, connection);
+        if (!connection->wants_read || connection->state == CONNECTION_CLOSING)
+            continue;
+        if (*free_buffers == 0) {
+            put_among_starved(connections, connection);
+            continue;
+        }
+        (*free_buffers)--;
+        arm_receive(connections, connection);
     }
 }
 
@@ -535,10 +566,12 @@ void connections_turn(struct connections *connections)
         struct connection *connection = connections->dirty_first;
         connections->dirty_first = connection->dirty_next;
         connection->dirty = false;
-        start_send(connections, connection);
+        if (connection->state == CONNECTION_CLOSING)
+            try_close(connections, connection);
+        else
+            start_send(connections, connection);
     }
     buffer_pool_commit(&connections->core->buffers);
-    /* Whoever found the pool empty tries again once it is not; the longest waiting first. */
     if (connections->starved_first != NULL && buffer_pool_available(&connections->core->buffers))
         feed_starved(connections);
 }

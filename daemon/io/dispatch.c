@@ -57,8 +57,17 @@ static void link_close(struct app_link *link)
     *link = (struct app_link){.generation = link->generation};
 }
 
+/* What is still there when the process stops at once. */
+static void drop_exchanges(struct dispatch *dispatch)
+{
+    for (uint32_t i = 0; dispatch->by_slot != NULL && i < dispatch->core->setup.shape.slots; i++)
+        if (dispatch->by_slot[i] != NULL)
+            http_exchange_destroy(dispatch->core, dispatch->by_slot[i]);
+}
+
 void dispatch_deinit(struct dispatch *dispatch)
 {
+    drop_exchanges(dispatch);
     for (uint32_t i = 0; i < dispatch->up_count; i++)
         link_close(&dispatch->apps[dispatch->up[i]]);
     free(dispatch->apps);
@@ -243,6 +252,17 @@ static void fail(struct dispatch *dispatch, struct http_exchange *exchange, uint
         exchange->owner->on_failure(exchange, status, reason);
 }
 
+/* No app holds the exchange any more, and none answers what it has not answered by now. */
+static void fail_or_release(struct dispatch *dispatch, struct http_exchange *exchange, uint16_t status,
+                            enum close_reason reason)
+{
+    exchange->state = EXCHANGE_DONE;
+    if (exchange->owner != NULL && !exchange->response_ended && !exchange->response_received)
+        fail(dispatch, exchange, status, reason);
+    else
+        release(dispatch, exchange);
+}
+
 /* ---- to the app ------------------------------------------------------------------------------------------------- */
 
 static struct message message_for(const struct http_exchange *exchange, enum message_kind kind)
@@ -309,6 +329,15 @@ static void send_cancel(struct dispatch *dispatch, struct http_exchange *exchang
         retry_later(dispatch, exchange);
 }
 
+static void send_ended(struct dispatch *dispatch, struct http_exchange *exchange)
+{
+    struct message message = message_for(exchange, MESSAGE_CANCEL);
+    message.status = MESSAGE_CANCEL_ENDED;
+    exchange->ended_due = !push(&dispatch->apps[exchange->app], &message);
+    if (exchange->ended_due)
+        retry_later(dispatch, exchange);
+}
+
 static uint64_t watch_interval(const struct dispatch *dispatch)
 {
     const struct settings *settings = &dispatch->core->settings;
@@ -354,6 +383,8 @@ static bool publish(struct dispatch *dispatch, struct http_exchange *exchange, u
     list_append(&link->first, &link->last, exchange);
     count_outstanding(dispatch, app, 1);
     send_body(dispatch, exchange);
+    if (exchange->client_ended)
+        send_ended(dispatch, exchange);
     return true;
 }
 
@@ -377,6 +408,15 @@ void dispatch_body(struct dispatch *dispatch, struct http_exchange *exchange)
 {
     if (exchange->state == EXCHANGE_QUEUED)
         send_body(dispatch, exchange);
+}
+
+void dispatch_client_ended(struct dispatch *dispatch, struct http_exchange *exchange)
+{
+    if (exchange->client_ended)
+        return;
+    exchange->client_ended = true;
+    if (exchange->state == EXCHANGE_QUEUED)
+        send_ended(dispatch, exchange);
 }
 
 /* ---- recall ----------------------------------------------------------------------------------------------------- */
@@ -415,8 +455,8 @@ void dispatch_let_go(struct dispatch *dispatch, struct http_exchange *exchange, 
     case EXCHANGE_QUEUED:
         if (cancelled && recall(dispatch, exchange))
             release(dispatch, exchange);
-        else if (cancelled)
-            send_cancel(dispatch, exchange);
+        else if (cancelled || !exchange->end_sent)
+            send_cancel(dispatch, exchange); /* also where it reads: no more of the body will come */
         break;
     case EXCHANGE_BUFFERING:
     case EXCHANGE_DONE:
@@ -552,6 +592,14 @@ static void on_consumed(struct dispatch *dispatch, struct http_exchange *exchang
         exchange->owner->on_credit(exchange, taken);
 }
 
+/* Whether the message speaks of a request that this app has now. */
+static bool is_of(const struct dispatch *dispatch, uint32_t app, const struct message *message)
+{
+    const struct http_exchange *exchange = dispatch->by_slot[message->slot];
+    return exchange != NULL && exchange->state == EXCHANGE_QUEUED && exchange->app == app &&
+           exchange->generation == message->generation;
+}
+
 static void on_message(struct dispatch *dispatch, uint32_t app, const struct message *message)
 {
     if (message->slot >= dispatch->core->setup.shape.slots) {
@@ -561,8 +609,7 @@ static void on_message(struct dispatch *dispatch, uint32_t app, const struct mes
     struct http_exchange *exchange = dispatch->by_slot[message->slot];
     /* Late words about a slot's earlier life are normal: a cancelled or recalled request crosses them. Its blocks go
      * back all the same. */
-    bool ours = exchange != NULL && exchange->state == EXCHANGE_QUEUED && exchange->app == app &&
-                exchange->generation == message->generation;
+    bool ours = is_of(dispatch, app, message);
     switch (message->kind) {
     case MESSAGE_RESPONSE:
     case MESSAGE_INTERIM:
@@ -574,7 +621,8 @@ static void on_message(struct dispatch *dispatch, uint32_t app, const struct mes
             return;
         }
         on_reply(dispatch, app, exchange, message);
-        if ((message->flags & MESSAGE_WAS_DONE) != 0)
+        /* A reply that broke a request off ends it here, when its app has not even begun it. */
+        if ((message->flags & MESSAGE_WAS_DONE) != 0 && is_of(dispatch, app, message))
             on_done(dispatch, exchange);
         return;
     case MESSAGE_CONSUMED:
@@ -604,12 +652,15 @@ static uint32_t pump_link(struct dispatch *dispatch, uint32_t app)
     uint32_t count = 0;
     struct message message;
     int r = 1;
+    if (link->broken)
+        return 0;
     while (count < DISPATCH_REPLIES_MAX && (r = spsc_pop(&link->replies, &message)) == 1) {
         count++;
         on_message(dispatch, app, &message);
     }
-    if (r < 0 && !link->draining) {
+    if (r < 0) {
         complain(dispatch, app, "an impossible queue position");
+        link->broken = true; /* nothing that it says is listened to, or the loop would never sleep again */
         link->draining = true;
         report_stuck(app, link->generation);
     }
@@ -633,10 +684,13 @@ static void retry_link(struct dispatch *dispatch, struct app_link *link)
         if (!exchange->retry)
             continue;
         exchange->retry = false;
-        if (exchange->cancel_due)
+        if (exchange->cancel_due) {
             send_cancel(dispatch, exchange);
-        else
-            send_body(dispatch, exchange);
+            continue;
+        }
+        send_body(dispatch, exchange);
+        if (exchange->ended_due)
+            send_ended(dispatch, exchange);
     }
 }
 
@@ -695,7 +749,8 @@ bool dispatch_arm(struct dispatch *dispatch)
     for (uint32_t i = 0; i < dispatch->up_count; i++)
         doorbell_sleeping(&dispatch->apps[dispatch->up[i]].pair->io_sleeping);
     for (uint32_t i = 0; i < dispatch->up_count; i++) {
-        if (spsc_reader_pending(&dispatch->apps[dispatch->up[i]].replies)) {
+        struct app_link *link = &dispatch->apps[dispatch->up[i]];
+        if (!link->broken && spsc_reader_pending(&link->replies)) {
             dispatch_disarm(dispatch);
             return false;
         }
@@ -719,6 +774,8 @@ static bool passed(uint64_t since_ms, uint64_t now_ms, int64_t limit_ms)
 /* The app took too long. Its client is told; the app hears that nobody waits any more. */
 static void time_out(struct dispatch *dispatch, struct http_exchange *exchange)
 {
+    if (exchange->timed_out || exchange->response_received)
+        return;
     exchange->timed_out = true;
     metrics_add(dispatch->core->metrics, METRIC_APP_TIMEOUTS, 1);
     fail(dispatch, exchange, 504, CLOSE_APP_TIMEOUT);
@@ -766,11 +823,9 @@ static void watch_begun(struct dispatch *dispatch, struct http_exchange *exchang
         link->draining = true;
         report_stuck(exchange->app, link->generation);
     }
-    if (exchange->owner != NULL && (stuck || passed(exchange->dispatched_ms, now, settings->request_timeout_ms))) {
+    watch(dispatch, exchange); /* a request whose client was answered may still show that its app is stuck */
+    if (exchange->owner != NULL && (stuck || passed(exchange->dispatched_ms, now, settings->request_timeout_ms)))
         time_out(dispatch, exchange);
-        return;
-    }
-    watch(dispatch, exchange);
 }
 
 void dispatch_on_timer(struct dispatch *dispatch, struct http_exchange *exchange)
@@ -793,8 +848,7 @@ void dispatch_on_timer(struct dispatch *dispatch, struct http_exchange *exchange
     if (passed(exchange->published_ms, core->now_ms, core->settings.timeout_ms))
         suspect(dispatch, exchange->app);
     if (too_long && recall(dispatch, exchange)) {
-        exchange->state = EXCHANGE_DONE;
-        fail(dispatch, exchange, 503, CLOSE_QUEUE_TIMEOUT);
+        fail_or_release(dispatch, exchange, 503, CLOSE_QUEUE_TIMEOUT);
     } else {
         watch(dispatch, exchange);
     }
@@ -842,6 +896,13 @@ static int link_open(struct dispatch *dispatch, struct app_link *link, const str
     return 0;
 }
 
+static void listen_to_doorbell(struct dispatch *dispatch, uint32_t app)
+{
+    const struct app_link *link = &dispatch->apps[app];
+    ring_poll(dispatch->core->ring, link->own_doorbell, POLLIN, true,
+              ring_token_make(RING_DOORBELL, link->generation, app));
+}
+
 int dispatch_app_up(struct dispatch *dispatch, const struct control_peer *peer, struct control_message *message)
 {
     if (peer->index >= dispatch->core->setup.shape.apps || message->fd_count != 4)
@@ -854,9 +915,20 @@ int dispatch_app_up(struct dispatch *dispatch, const struct control_peer *peer, 
         return r;
     dispatch->up[dispatch->up_count++] = peer->index;
     dispatch->core->app_buffers_requests = (peer->flags & CONTROL_APP_WSGI) != 0;
-    ring_poll(dispatch->core->ring, link->own_doorbell, POLLIN, true,
-              ring_token_make(RING_DOORBELL, link->generation, peer->index));
+    listen_to_doorbell(dispatch, peer->index);
     return 0;
+}
+
+/* That it rang needs no handling, every turn looks at all queues. But a poll that ended, as all do that a full
+ * completion queue hits, would leave this app's replies to be found by chance. */
+void dispatch_on_doorbell(struct dispatch *dispatch, const struct ring_event *event)
+{
+    uint32_t index = ring_token_index(event->token);
+    if (event->more || index >= dispatch->core->setup.shape.apps)
+        return;
+    const struct app_link *link = &dispatch->apps[index];
+    if (link->up && (link->generation & RING_GENERATION_MASK) == ring_token_generation(event->token))
+        listen_to_doorbell(dispatch, index);
 }
 
 void dispatch_app_drain(struct dispatch *dispatch, uint32_t index, uint32_t generation)
@@ -892,11 +964,7 @@ static void sweep(struct dispatch *dispatch, struct http_exchange *exchange, uin
         requeue(dispatch, exchange);
         return;
     }
-    exchange->state = EXCHANGE_DONE;
-    if (exchange->owner != NULL && !exchange->response_ended)
-        fail(dispatch, exchange, status, status == 504 ? CLOSE_APP_TIMEOUT : CLOSE_APP_FAILED);
-    else
-        release(dispatch, exchange);
+    fail_or_release(dispatch, exchange, status, status == 504 ? CLOSE_APP_TIMEOUT : CLOSE_APP_FAILED);
 }
 
 void dispatch_app_gone(struct dispatch *dispatch, uint32_t index, uint32_t generation, uint16_t status)
@@ -909,8 +977,8 @@ void dispatch_app_gone(struct dispatch *dispatch, uint32_t index, uint32_t gener
     link->draining = true;
     while (pump_link(dispatch, index) == DISPATCH_REPLIES_MAX)
         continue; /* what it said before it died counts */
-    while (link->first != NULL)
-        sweep(dispatch, link->first, status);
+    while (link->last != NULL)
+        sweep(dispatch, link->last, status); /* each goes to the front of the queue: the oldest stays the first */
     metrics_add(dispatch->core->metrics, METRIC_APP_DEATHS, 1);
     ring_cancel(dispatch->core->ring, ring_token_make(RING_DOORBELL, link->generation, index));
     forget_up(dispatch, index);

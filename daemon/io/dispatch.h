@@ -23,6 +23,7 @@ enum {
 struct app_link {
     bool up;
     bool draining;  /* takes nothing new */
+    bool broken;    /* its queue makes no sense */
     bool unflushed; /* something was pushed: ring at the end of the turn */
     bool retry;     /* an exchange has something that found the queue full */
     uint32_t generation;
@@ -79,6 +80,9 @@ bool dispatch_serving(const struct dispatch *dispatch);
 /* Body was appended, or it ended or failed. */
 void dispatch_body(struct dispatch *dispatch, struct http_exchange *exchange);
 
+/* The client has closed its sending half; the exchange is otherwise as it was. */
+void dispatch_client_ended(struct dispatch *dispatch, struct http_exchange *exchange);
+
 /* The session lets go, because the response is complete on its side or because nobody wants it any more. The owner is
  * never called again; the exchange is freed now or when its app is done with it. */
 void dispatch_let_go(struct dispatch *dispatch, struct http_exchange *exchange, bool cancelled);
@@ -98,6 +102,7 @@ bool dispatch_outstanding(const struct dispatch *dispatch);
 bool dispatch_arm(struct dispatch *dispatch);
 void dispatch_disarm(struct dispatch *dispatch);
 
+void dispatch_on_doorbell(struct dispatch *dispatch, const struct ring_event *event);
 void dispatch_on_timer(struct dispatch *dispatch, struct http_exchange *exchange);
 
 /* Takes the message's descriptors on success. */

@@ -46,6 +46,7 @@ static bool push_segment(struct http1_session *session, struct loan loan, const 
         session->input_last = segment;
     }
     session->input_bytes += length;
+    session->input_segments++;
     return true;
 }
 
@@ -65,6 +66,7 @@ static void take(struct http1_session *session, uint32_t length)
     session->input_bytes -= length;
     if (segment->length > 0)
         return;
+    session->input_segments--;
     session->input_first = segment->next;
     if (session->input_first == NULL)
         session->input_last = NULL;
@@ -168,6 +170,7 @@ static void append_exchange(struct http1_session *session, struct http_exchange 
 {
     exchange->owner = &http1_exchange_owner;
     exchange->session = session;
+    exchange->client_ended = session->client_ended;
     if (session->last != NULL)
         session->last->next = exchange;
     else
@@ -257,6 +260,7 @@ static void open_body(struct http1_session *session, struct http_exchange *excha
         return;
     }
     session->body_open = true;
+    session->body_held = false;
     session->body_exchange = exchange;
     session->discarded = 0;
     session->body_since = session->body_progress = core->now_ms;
@@ -433,7 +437,8 @@ static void body_refused(struct http1_session *session)
         return;
     exchange->keep_alive = false;
     exchange->body_failed = true;
-    exchange->local_status = session->body.status;
+    if (!exchange->head_sent) /* else the application ends what it has begun */
+        exchange->local_status = session->body.status;
     exchange->close_reason = CLOSE_REQUEST_REJECTED;
     dispatch_body(session->all->dispatch, exchange);
 }
@@ -451,7 +456,8 @@ static bool body_room(const struct http1_session *session)
     if (unwanted(exchange))
         return true;
     if (exchange->state != EXCHANGE_BUFFERING)
-        return exchange->spooled.bytes == 0 && exchange->unconsumed_bytes < HTTP1_READ_AHEAD_BYTES;
+        return exchange->spooled.bytes == 0 && exchange->unconsumed_bytes < HTTP1_READ_AHEAD_BYTES &&
+               exchange->piece_count < HTTP1_BODY_PIECES_MAX;
     return io_core_request_buffering(core) ? buffered(session, exchange)
                                            : exchange->body_bytes < HTTP1_READ_AHEAD_BYTES;
 }
@@ -513,13 +519,25 @@ static enum step deliver(struct http1_session *session, const uint8_t *data, siz
     return STEP_ON;
 }
 
+/* The client was not read from: it could not send, however fast it is. */
+static void restart_rate(struct http1_session *session)
+{
+    session->body_held = false;
+    session->body_since = session->all->core->now_ms;
+    session->body_mark_bytes = session->body.received;
+}
+
 static enum step body_step(struct http1_session *session)
 {
     struct body_piece *segment = session->input_first;
     if (segment == NULL)
         return STEP_HUNGRY;
-    if (!body_room(session))
+    if (!body_room(session)) {
+        session->body_held = true;
         return STEP_BLOCKED;
+    }
+    if (session->body_held)
+        restart_rate(session);
     uint8_t *data = segment_data(session, segment);
     size_t consumed = 0;
     size_t offset = 0;
@@ -576,6 +594,11 @@ static bool may_begin(struct http1_session *session)
         return false;
     if (session->count > 0 && session->unsafe_count > 0)
         return false;
+    if (session->partial != NULL && !buffer_pool_has_block(&session->all->core->buffers)) {
+        starve(session);
+        session->all->block_wanted = true;
+        return false;
+    }
     if (dispatch_slot_free(session->all->dispatch))
         return true;
     starve(session);

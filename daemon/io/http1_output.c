@@ -8,9 +8,11 @@
 #include <stdlib.h>
 
 enum {
+    KEPT_WITHOUT_BLOCK_MAX = 64, /* replies before their turn: each block once, and a few that need none */
     RESPONSE_FIELDS_MAX = 1'024,
     HEAD_ROOM = 512, /* status line, Date, Server, framing */
     PLAIN_ROOM = 1'024,
+    COPIED_AHEAD_MAX = 65'536, /* octets queued for a client behind which nothing small is copied any more */
 };
 
 /* ---- what we say ourselves -------------------------------------------------------------------------------------- */
@@ -281,6 +283,8 @@ static int send_head(struct http1_session *session, struct http_exchange *exchan
 
 static int send_interim(struct http1_session *session, const struct http_exchange *exchange, const struct reply *reply)
 {
+    if (reply->status < 102 || reply->status > 199)
+        return -EPROTO; /* 100 is ours to say, 101 is no interim response, the others are none at all */
     if (exchange->is_http_1_0 || exchange->head_sent)
         return 0; /* RFC 9110 15.2: an HTTP/1.0 client does not know 1xx */
     int count = read_fields(session, reply->head);
@@ -303,7 +307,8 @@ static int send_interim(struct http1_session *session, const struct http_exchang
 
 static int put_octets(struct http1_session *session, struct reply *reply, struct bytes body)
 {
-    if (body.length <= OUTPUT_COPY_MAX)
+    /* Beyond that a block goes back only when the client has taken it, for that is what stops the application. */
+    if (body.length <= OUTPUT_COPY_MAX && session->out.queue.bytes <= COPIED_AHEAD_MAX)
         return output_queue_copy(&session->out.queue, body);
     uint32_t block = reply->body_block;
     reply->body_block = MESSAGE_NO_BLOCK; /* goes back when it is sent */
@@ -355,13 +360,23 @@ static void end_response(struct http1_session *session, struct http_exchange *ex
 
 /* ---- replies ---------------------------------------------------------------------------------------------------- */
 
+/* An application has as much out as it has blocks, and what was taken off its hands. One that names a block twice, or
+ * none, would fill our memory for a client that does not read. */
+static bool beyond_all_bounds(const struct http1_session *session, const struct reply *reply)
+{
+    const struct settings *settings = &session->all->core->settings;
+    return session->out.queue.bytes > reply->memory->outbound.bytes + (uint64_t)settings->response_buffer_max;
+}
+
 static int apply(struct http1_session *session, struct http_exchange *exchange, struct reply *reply)
 {
     int r = 0;
+    if (beyond_all_bounds(session, reply))
+        return -EPROTO;
     if (reply->kind == MESSAGE_INTERIM)
         return send_interim(session, exchange, reply);
     if (reply->kind == MESSAGE_RESPONSE) {
-        if (exchange->head_sent)
+        if (exchange->head_sent || reply->status < 200)
             return -EPROTO;
         r = send_head(session, exchange, reply);
     } else if (!exchange->head_sent) {
@@ -402,7 +417,8 @@ static void emit(struct http1_session *session, struct http_exchange *exchange, 
 
 static void keep_for_later(struct http1_session *session, struct http_exchange *exchange, const struct reply *reply)
 {
-    struct reply *kept = slab_borrow(&session->all->core->replies);
+    const uint32_t kept_max = reply->memory->blocks + KEPT_WITHOUT_BLOCK_MAX;
+    struct reply *kept = exchange->reply_count < kept_max ? slab_borrow(&session->all->core->replies) : NULL;
     if (kept == NULL) {
         struct reply copy = *reply;
         reply_discard(&copy);
@@ -418,6 +434,7 @@ static void keep_for_later(struct http1_session *session, struct http_exchange *
     else
         exchange->replies = kept;
     exchange->replies_last = kept;
+    exchange->reply_count++;
 }
 
 static void emit_kept(struct http1_session *session, struct http_exchange *exchange)
@@ -462,7 +479,7 @@ static void on_credit(struct http_exchange *exchange, uint32_t octets)
 static void on_failure(struct http_exchange *exchange, uint16_t status, enum close_reason reason)
 {
     struct http1_session *session = exchange->session;
-    if (exchange->response_ended || exchange->local_status != 0)
+    if (exchange->response_ended || exchange->response_received || exchange->local_status != 0)
         return;
     exchange->close_reason = (uint8_t)reason;
     if (!exchange->head_sent && exchange->replies == NULL) {
@@ -514,6 +531,13 @@ static void answer_locally(struct http1_session *session, struct http_exchange *
         exchange->broken = true;
 }
 
+/* RFC 9112 9.6: what was pipelined behind a response that closes is not answered. */
+static void close_behind_response(struct http1_session *session, enum close_reason reason)
+{
+    http1_session_drop_all(session);
+    connection_close_when_sent(session->all->connections, session->connection, reason);
+}
+
 static void end_first(struct http1_session *session, struct http_exchange *exchange)
 {
     bool broken = exchange->broken;
@@ -524,8 +548,7 @@ static void end_first(struct http1_session *session, struct http_exchange *excha
     if (broken)
         break_connection(session, reason != CLOSE_NONE ? reason : CLOSE_RESPONSE_INCOMPLETE);
     else if (!keep_alive)
-        connection_close_when_sent(session->all->connections, session->connection,
-                                   reason != CLOSE_NONE ? reason : CLOSE_REQUESTED);
+        close_behind_response(session, reason != CLOSE_NONE ? reason : CLOSE_REQUESTED);
 }
 
 static bool closing(const struct http1_session *session)

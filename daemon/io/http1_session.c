@@ -9,6 +9,7 @@ enum {
     RESPONSE_FIELDS_MAX = 1'024,
     RATE_PERIOD_MS = 30'000, /* body_rate_min and write_rate_min are looked at over this long */
     RATE_GRACE_MS = 10'000,
+    RATE_CHECK_MS = 1'000,
 };
 
 /* ---- birth and death -------------------------------------------------------------------------------------------- */
@@ -86,6 +87,18 @@ void http1_session_finish_first(struct http1_session *session)
     dispatch_let_go(session->all->dispatch, exchange, cancelled);
 }
 
+void http1_session_drop_all(struct http1_session *session)
+{
+    session->last_request = true;
+    session->body_open = false;
+    session->body_exchange = NULL;
+    while (session->first != NULL) {
+        struct http_exchange *exchange = session->first;
+        unlink_first(session);
+        dispatch_let_go(session->all->dispatch, exchange, true);
+    }
+}
+
 /* ---- deadlines -------------------------------------------------------------------------------------------------- */
 
 static uint64_t sooner(uint64_t a, uint64_t b)
@@ -106,24 +119,36 @@ static bool awaits_body(const struct http1_session *session)
            (session->body_exchange == NULL || !session->body_exchange->wants_continue);
 }
 
+/* Once a second after the grace: a deadline that has passed would come back with every tick. */
+static uint64_t next_rate_check(const struct http1_session *session)
+{
+    uint64_t grace = session->body_since + RATE_GRACE_MS;
+    uint64_t soon = session->all->core->now_ms + RATE_CHECK_MS;
+    return grace > soon ? grace : soon;
+}
+
 static uint64_t body_deadline(const struct http1_session *session)
 {
     const struct settings *settings = &session->all->core->settings;
     if (!awaits_body(session))
         return 0;
     uint64_t idle = after(session->body_progress, settings->body_timeout_ms);
-    uint64_t rate = settings->body_rate_min > 0 ? session->body_since + RATE_GRACE_MS : 0;
+    uint64_t rate = settings->body_rate_min > 0 ? next_rate_check(session) : 0;
     if (session->body_exchange == NULL)
         idle = sooner(idle, session->body_since + HTTP1_DISCARD_MS);
     return sooner(idle, rate);
+}
+
+static uint64_t write_deadline(const struct http1_session *session)
+{
+    return session->writing ? after(session->write_progress, session->all->core->settings.write_timeout_ms) : 0;
 }
 
 static uint64_t session_deadline(const struct http1_session *session)
 {
     const struct settings *settings = &session->all->core->settings;
     uint64_t head = session->count == 0 ? after(session->head_since, settings->head_timeout_ms) : 0;
-    uint64_t write = session->writing ? after(session->write_progress, settings->write_timeout_ms) : 0;
-    return sooner(head, sooner(body_deadline(session), write));
+    return sooner(head, sooner(body_deadline(session), write_deadline(session)));
 }
 
 static bool writing(const struct http1_session *session)
@@ -195,6 +220,12 @@ static void body_too_slow(struct http1_session *session, enum close_reason reaso
     dispatch_body(session->all->dispatch, exchange);
 }
 
+/* Nothing is read as a request any more, and nothing but what is queued goes out. */
+static bool over(const struct connection *connection)
+{
+    return connection->state >= CONNECTION_LINGERING || connection->close_when_sent;
+}
+
 static void check_deadlines(struct http1_session *session)
 {
     const struct io_core *core = session->all->core;
@@ -205,6 +236,8 @@ static void check_deadlines(struct http1_session *session)
         connection_abort(session->all->connections, session->connection, CLOSE_WRITE_TIMEOUT, true);
         return;
     }
+    if (over(session->connection))
+        return;
     uint64_t head = after(session->head_since, settings->head_timeout_ms);
     if (session->count == 0 && head != 0 && now >= head && session->fault.status == 0) {
         http1_output_log_refused(session, 408, false);
@@ -244,10 +277,13 @@ static bool finished(const struct http1_session *session)
 }
 
 /* Reading goes on while a request is being answered, so that a lost client is noticed; it stops when what waits to be
- * parsed is more than a client may have read ahead. */
+ * parsed is more than a client may have read ahead. While buffers are scarce that is what it has sent already. */
 static bool wants_read(const struct http1_session *session)
 {
-    return !session->client_ended && session->input_bytes < HTTP1_READ_AHEAD_BYTES;
+    const struct buffer_pool *buffers = &session->all->core->buffers;
+    if (session->client_ended || (session->input_first != NULL && buffer_pool_scarce(buffers, LOAN_RECEIVE)))
+        return false;
+    return session->input_bytes < HTTP1_READ_AHEAD_BYTES && session->input_segments < HTTP1_READ_AHEAD_BUFFERS;
 }
 
 static enum loan_kind wanted_group(const struct http1_session *session)
@@ -285,11 +321,6 @@ static void close_ended_client(struct http1_session *session)
                                    cut ? CLOSE_CLIENT_EOF_EARLY : CLOSE_CLIENT_DONE);
 }
 
-static bool over(const struct connection *connection)
-{
-    return connection->state >= CONNECTION_LINGERING || connection->close_when_sent;
-}
-
 void http1_session_settle(struct http1_session *session)
 {
     struct http1_sessions *all = session->all;
@@ -312,7 +343,7 @@ void http1_session_settle(struct http1_session *session)
         connection_close_when_sent(all->connections, connection, CLOSE_REQUESTED);
     if (over(connection)) {
         if (connection->state < CONNECTION_LINGERING)
-            connection_set_deadline(all->connections, connection, session_deadline(session));
+            connection_set_deadline(all->connections, connection, write_deadline(session));
         return;
     }
     if (finished(session)) {
@@ -351,6 +382,9 @@ static void on_eof(struct connection *connection)
         return;
     }
     session->client_ended = true;
+    /* Half-closed or gone: nobody can tell until something is sent. Who waits for a client's end hears of it. */
+    for (struct http_exchange *exchange = session->first; exchange != NULL; exchange = exchange->next)
+        dispatch_client_ended(session->all->dispatch, exchange);
     http1_session_settle(session);
 }
 
@@ -386,14 +420,7 @@ static void on_deadline(struct connection *connection)
 static void on_close(struct connection *connection)
 {
     struct http1_session *session = connection->session;
-    session->last_request = true;
-    session->body_open = false;
-    session->body_exchange = NULL;
-    while (session->first != NULL) {
-        struct http_exchange *exchange = session->first;
-        unlink_first(session);
-        dispatch_let_go(session->all->dispatch, exchange, true);
-    }
+    http1_session_drop_all(session);
     http1_input_clear(session);
 }
 
@@ -466,15 +493,20 @@ void http1_sessions_turn(struct http1_sessions *sessions)
 {
     if (sessions->starved_first == NULL || !(sessions->block_wanted || dispatch_slot_free(sessions->dispatch)))
         return;
+    bool block_wanted = sessions->block_wanted;
     sessions->block_wanted = false;
-    struct http1_session *list = sessions->starved_first;
-    sessions->starved_first = sessions->starved_last = NULL;
-    while (list != NULL) {
-        struct http1_session *session = list;
-        list = session->starved_next;
+    struct http1_session *last = sessions->starved_last;
+    while (sessions->starved_first != NULL && (block_wanted || dispatch_slot_free(sessions->dispatch))) {
+        struct http1_session *session = sessions->starved_first;
+        sessions->starved_first = session->starved_next;
+        if (sessions->starved_first == NULL)
+            sessions->starved_last = NULL;
         session->starved = false;
+        bool was_last = session == last;
         if (session->connection->state < CONNECTION_LINGERING)
             http1_session_settle(session);
+        if (was_last)
+            return; /* those behind it have had their try in this turn */
     }
 }
 

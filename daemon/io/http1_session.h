@@ -22,6 +22,8 @@
 
 enum {
     HTTP1_READ_AHEAD_BYTES = 65'536, /* of body, streamed, not yet taken by the application; of pipelined requests */
+    HTTP1_READ_AHEAD_BUFFERS = 16,   /* that hold them, for a segment may be a single octet */
+    HTTP1_BODY_PIECES_MAX = 1'024,   /* of body, streamed, not yet taken */
     HTTP1_UPLOAD_BYTES = 16'384,     /* a longer body is received in upload buffers */
     HTTP1_DISCARD_BYTES = 1 << 20,   /* of a body nobody wants, for the sake of the connection */
     HTTP1_DISCARD_MS = 5'000,
@@ -56,13 +58,14 @@ struct http1_session {
 
     /* Input. */
     struct body_piece *input_first, *input_last;
-    uint32_t input_bytes;
+    uint32_t input_bytes, input_segments;
     uint8_t *partial; /* a head that is cut across buffers is put together here; NULL: there is none */
     struct http_field *partial_fields;
     uint32_t partial_bytes, partial_capacity;
     struct http1_request parser;
     struct http1_body body;
     bool body_open;                      /* a request body is being received ... */
+    bool body_held;                      /* ... but not read for now: nobody takes it */
     struct http_exchange *body_exchange; /* ... for this one; NULL: nobody wants it any more */
     uint32_t discarded;
     bool settling;     /* http1_session_settle() is under way */
@@ -130,5 +133,8 @@ void http1_session_fault(struct http1_session *session, uint16_t status, const c
 
 /* The first exchange is answered: takes it off, wherever its application is. */
 void http1_session_finish_first(struct http1_session *session);
+
+/* No response will go out any more: applications hear that nobody waits for those that are left. */
+void http1_session_drop_all(struct http1_session *session);
 
 #endif

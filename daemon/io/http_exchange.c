@@ -34,6 +34,7 @@ static void append_piece(struct http_exchange *exchange, struct body_piece *piec
     if (exchange->unsent == NULL)
         exchange->unsent = piece;
     exchange->unconsumed_bytes += piece->length;
+    exchange->piece_count++;
 }
 
 /* Room for `length` octets behind the last ones gathered. */
@@ -157,6 +158,7 @@ static void pop_piece(struct io_core *core, struct http_exchange *exchange)
     exchange->first = piece->next;
     if (exchange->first == NULL)
         exchange->last = NULL;
+    exchange->piece_count--;
     buffer_pool_drop(&core->buffers, &piece->loan);
     slab_give_back(&core->bodies, piece);
 }

@@ -82,6 +82,7 @@ struct http_exchange {
     /* Request body: pieces first..last are received; those before `unsent` are with the app, not consumed yet. */
     struct body_piece *first, *last, *unsent;
     uint64_t unconsumed_bytes;
+    uint32_t piece_count;
     uint64_t body_bytes;        /* received, decoded */
     struct spool_chain spooled; /* what comes behind the pieces waits in the file */
     bool app_reads;             /* the application has asked for body */
@@ -90,6 +91,8 @@ struct http_exchange {
     bool end_sent;              /* the app knows */
     bool retry;                 /* something could not be pushed, the queue to the app was full */
     bool cancel_due;
+    bool client_ended; /* the client's half of the connection is closed */
+    bool ended_due;    /* the app does not know that yet */
     struct loan tail_loan; /* the staging block that small pieces are gathered in */
     uint32_t tail_used, tail_capacity;
     uint8_t *tail_memory;
@@ -98,6 +101,7 @@ struct http_exchange {
     uint16_t local_status;                /* an answer of our own instead of the application's; 0: none */
     uint8_t close_reason;                 /* enum close_reason, for the log when it ends the connection */
     struct reply *replies, *replies_last; /* came before their turn */
+    uint32_t reply_count;                 /* how many ever did */
     bool reply_due;                       /* it is this exchange's turn */
     bool head_sent;
     bool response_ended;

@@ -264,6 +264,11 @@ static void open_spool(struct io_core *core)
                     directory, strerror(-r));
 }
 
+static void listen_to_supervisor(struct io_process *io)
+{
+    ring_poll(io->core.ring, CONTROL_FD, POLLIN, true, ring_token_make(RING_CONTROL, 0, 0));
+}
+
 static int start(struct io_process *io)
 {
     const struct settings *settings = &io->core.settings;
@@ -279,7 +284,7 @@ static int start(struct io_process *io)
     if (r < 0)
         return r;
     const struct control_ready ready = {};
-    ring_poll(io->core.ring, CONTROL_FD, POLLIN, true, ring_token_make(RING_CONTROL, 0, 0));
+    listen_to_supervisor(io);
     acceptor_start(&io->acceptor);
     io->state = IO_SERVING;
     return control_send(CONTROL_FD, CONTROL_READY, &ready, sizeof ready, NULL, 0);
@@ -409,7 +414,12 @@ static void on_event(struct io_process *io, const struct ring_event *event)
         acceptor_on_accept(&io->acceptor, event);
         return;
     case RING_CONTROL:
+        if (!event->more && event->result >= 0)
+            listen_to_supervisor(io); /* the poll ended because the completion queue was full */
         on_control(io);
+        return;
+    case RING_DOORBELL:
+        dispatch_on_doorbell(&io->dispatch, event);
         return;
     case RING_LOG_WRITE:
         on_log_written(io, event);
@@ -420,7 +430,7 @@ static void on_event(struct io_process *io, const struct ring_event *event)
     case RING_CLOSE:
         break;
     default:
-        return; /* a doorbell: every turn looks at all queues anyway */
+        return;
     }
     struct connection *connection = connection_find(&io->connections, event->token);
     assert(connection != NULL); /* a connection outlives all that is in flight for it */

@@ -4,6 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* AddressSanitizer is told what is not handed out, else it would see nothing of a use after giving back. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SLAB_POISONS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLAB_POISONS 1
+#endif
+#endif
+#ifdef SLAB_POISONS
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, bytes)   ((void)(address), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
+#endif
+
 enum { CHUNK_HEAD_BYTES = 64 };
 
 void slab_init(struct slab *slab, size_t object_bytes, uint32_t objects_per_chunk)
@@ -26,6 +41,7 @@ static void push_free(struct slab *slab, void *object)
 {
     memcpy(object, &slab->free_list, sizeof(void *));
     slab->free_list = object;
+    ASAN_POISON_MEMORY_REGION(object, slab->object_bytes);
 }
 
 static int grow(struct slab *slab)
@@ -46,6 +62,7 @@ void *slab_borrow(struct slab *slab)
     if (slab->free_list == NULL && grow(slab) < 0)
         return NULL;
     void *object = slab->free_list;
+    ASAN_UNPOISON_MEMORY_REGION(object, slab->object_bytes);
     memcpy(&slab->free_list, object, sizeof(void *));
     slab->live++;
     return object;

@@ -56,8 +56,9 @@ static enum receivable receivable(const struct asgi_cycle *cycle)
 {
     if (asgi_cycle_is_gone(cycle) || cycle->phase == ASGI_COMPLETE)
         return RECEIVE_DISCONNECT;
+    /* A client that has closed its half may still read the response: send() goes on working. */
     if (cycle->request_is_read)
-        return RECEIVE_NOTHING;
+        return cycle->request->client_ended ? RECEIVE_DISCONNECT : RECEIVE_NOTHING;
     if (cycle->request->body_state == APP_BODY_BROKEN)
         return RECEIVE_DISCONNECT;
     return has_body_event(cycle->request) ? RECEIVE_BODY : RECEIVE_NOTHING;

@@ -158,6 +158,14 @@ async def endless(scope, receive, send):
         raise
 
 
+async def hears_the_end(scope, receive, send):
+    await receive()
+    EVENTS.append("listening")
+    event = await receive()
+    await start(send)
+    await send({"type": "http.response.body", "body": event["type"].encode()})
+
+
 async def raises(scope, receive, send):
     raise RuntimeError("raised before the start")
 

@@ -1,6 +1,7 @@
 """ASGI over the wire: scope, streaming both ways, disconnects, lifespan, and what an application's mistakes cost."""
 
 import json
+import socket
 import random
 import re
 
@@ -163,6 +164,17 @@ def test_a_disconnect_reaches_receive_and_then_send_raises_oserror(serve):
         wait_for_event(server, "waiting")
     wait_for_event(server, "OSError True")
     assert "http.disconnect" in events(server)
+
+
+def test_a_client_that_only_closes_its_half_is_heard_and_still_answered(serve):
+    server = serve("asgi_cases:app")
+    with server.connect() as client:
+        client.send(build_request("/hears_the_end"))
+        wait_for_event(server, "listening")
+        client.sock.shutdown(socket.SHUT_WR)
+        response = client.read_response()
+        assert (response.status, response.body) == (200, b"http.disconnect")
+        client.expect_close()
 
 
 def test_an_endless_response_ends_when_its_client_goes(serve):
