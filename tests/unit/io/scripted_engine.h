@@ -1,0 +1,63 @@
+/*
+ * Scripted engine: stands behind the interface of daemon/io/ring.h in place of io_uring, and does what a test says.
+ *
+ * It defines every function of ring.h, so a program that has it links no io_uring. Sockets are numbers that no
+ * descriptor has; what a client sends, takes, refuses or breaks is written down with the functions below and happens
+ * at the next ring_wait().
+ */
+#ifndef TESTS_UNIT_IO_SCRIPTED_ENGINE_H
+#define TESTS_UNIT_IO_SCRIPTED_ENGINE_H
+
+#include "daemon/io/ring.h"
+#include "proto/bytes.h"
+
+enum { SCRIPTED_FD_FIRST = 1 << 20, SCRIPTED_SOCKETS_MAX = 256 };
+
+struct scripted_operation {
+    bool armed;
+    bool cancelled;
+    ring_token token;
+};
+
+struct scripted_socket {
+    bool used;
+    bool closed;
+    bool shut; /* our side said that nothing more comes */
+    bool eof;  /* the client's side did, behind `input` */
+    bool send_stalled;
+    int receive_error; /* negative errno, once */
+    int send_error;    /* negative errno, once */
+    size_t send_max;   /* octets that one send takes; 0: all */
+    size_t receive_max;
+    uint32_t group;
+    uint32_t receives; /* how often one was armed */
+    struct scripted_operation receive, send, poll, close;
+    const struct iovec *parts; /* of the send */
+    struct iovec plain;
+    size_t part_count;
+    uint8_t *input;
+    size_t input_bytes;
+    uint8_t *output; /* all that was ever taken */
+    size_t output_bytes;
+};
+
+/* A socket that a client has just opened. */
+int scripted_socket(struct ring *ring);
+struct scripted_socket *scripted_at(struct ring *ring, int fd);
+
+void scripted_client_sends(struct ring *ring, int fd, struct bytes data);
+void scripted_client_ends(struct ring *ring, int fd);
+
+/* An event of no operation that the engine knows. */
+void scripted_event(struct ring *ring, const struct ring_event *event);
+
+/* Free buffers of a group, as the kernel would count them. */
+uint32_t scripted_buffers_free(const struct ring *ring, uint16_t group);
+
+/* Sockets on which anything is armed. */
+uint32_t scripted_armed(const struct ring *ring);
+/* Polls that stay armed were submitted so many times. */
+uint32_t scripted_polls(const struct ring *ring);
+uint32_t scripted_accepts(const struct ring *ring);
+
+#endif
