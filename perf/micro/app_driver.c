@@ -3,9 +3,10 @@
  *
  *   app_driver PROGRAM SCRIPT COUNT REQUEST_FILE [DAEMON OPTIONS] APPLICATION
  *
- * Starts `PROGRAM SCRIPT` (a python3 and pybridge/app.py), sends it the HTTP/1 request of the file COUNT times, at most
- * IN_FLIGHT at once, prints the last answer and what a request took. Under callgrind the child's instructions between
- * two values of COUNT are the cost of a request: a baseline that no scheduler disturbs.
+ * Starts `PROGRAM SCRIPT` (a python3 and pybridge/app.py), sends it the HTTP/1 request of the file COUNT times, in
+ * batches of IN_FLIGHT, prints the first answer and what a request took. Under callgrind the child's instructions
+ * between two values of COUNT are the cost of a request. A batch is complete before the app process is woken, and
+ * nothing is said to it until all of the batch is answered: what it does then does not depend on the scheduler.
  */
 #include "config/settings_loader.h"
 #include "config/settings_transfer.h"
@@ -56,7 +57,9 @@ struct driver {
     struct slot_record *model; /* of each request, with its fields */
     uint32_t body_offset, body_length;
     uint32_t generations[256];
-    uint32_t sent, answered, wanted;
+    uint32_t sent, answered;
+    uint32_t home[2 * IN_FLIGHT]; /* blocks to give back with the next batch */
+    uint32_t home_count;
     bool show; /* the next answer is printed */
 };
 
@@ -221,15 +224,31 @@ static void show_head(const struct driver *driver, const struct message *message
     printf("\n");
 }
 
-static void give_back(struct driver *driver, const struct message *message)
+static void keep_for_return(struct driver *driver, uint32_t block)
 {
-    struct message blocks = {.kind = MESSAGE_BLOCKS};
-    if (message->head_block != MESSAGE_NO_BLOCK)
-        blocks.blocks[blocks.count++] = message->head_block;
-    if (message->body_block != MESSAGE_NO_BLOCK && message->body_block != message->head_block)
-        blocks.blocks[blocks.count++] = message->body_block;
-    if (blocks.count > 0 && !spsc_push(&driver->requests, &blocks))
-        errx(1, "the request queue is full");
+    if (block == MESSAGE_NO_BLOCK)
+        return;
+    if (driver->home_count == 2 * IN_FLIGHT)
+        errx(1, "answers of more than two blocks are not expected here");
+    driver->home[driver->home_count++] = block;
+}
+
+static void take_blocks(struct driver *driver, const struct message *message)
+{
+    keep_for_return(driver, message->body_block);
+    if (message->kind != MESSAGE_BODY && message->head_block != message->body_block)
+        keep_for_return(driver, message->head_block);
+}
+
+static void give_back(struct driver *driver)
+{
+    while (driver->home_count > 0) {
+        struct message blocks = {.kind = MESSAGE_BLOCKS};
+        while (driver->home_count > 0 && blocks.count < MESSAGE_BLOCKS_MAX)
+            blocks.blocks[blocks.count++] = driver->home[--driver->home_count];
+        if (!spsc_push(&driver->requests, &blocks))
+            errx(1, "the request queue is full");
+    }
 }
 
 static void on_reply(struct driver *driver, const struct message *message)
@@ -242,12 +261,9 @@ static void on_reply(struct driver *driver, const struct message *message)
     if (driver->show && (message->flags & MESSAGE_FAILED))
         printf("(failed)\n");
     if (message->kind == MESSAGE_RESPONSE || message->kind == MESSAGE_INTERIM || message->kind == MESSAGE_BODY)
-        give_back(driver, message);
-    if (message->kind == MESSAGE_DONE || (message->flags & MESSAGE_WAS_DONE)) {
+        take_blocks(driver, message);
+    if (message->kind == MESSAGE_DONE || (message->flags & MESSAGE_WAS_DONE))
         driver->answered++;
-        if (driver->sent < driver->wanted)
-            send_request(driver, message->slot);
-    }
 }
 
 static void wait_for_doorbell(struct driver *driver)
@@ -265,20 +281,37 @@ static void wait_for_doorbell(struct driver *driver)
         errx(1, "the app process is gone");
 }
 
+/* Whoever still runs would find half a batch. */
+static void wait_until_app_sleeps(const struct driver *driver)
+{
+    for (int tries = 0; atomic_load_explicit(&driver->pair->app_sleeping, memory_order_seq_cst) == 0; tries++) {
+        if (tries > 100'000)
+            errx(1, "the app process does not go to sleep");
+        usleep(100);
+    }
+}
+
+static void send_batch(struct driver *driver, uint32_t count)
+{
+    wait_until_app_sleeps(driver);
+    give_back(driver);
+    for (uint32_t slot = 0; slot < IN_FLIGHT && driver->sent < count; slot++)
+        send_request(driver, slot);
+    doorbell_ring(&driver->pair->app_sleeping, driver->app_doorbell);
+}
+
 static void run(struct driver *driver, uint32_t count)
 {
     driver->sent = driver->answered = 0;
-    driver->wanted = count;
-    for (uint32_t slot = 0; slot < IN_FLIGHT && slot < count; slot++)
-        send_request(driver, slot);
     while (driver->answered < count) {
         struct message message;
         int r;
+        if (driver->answered == driver->sent)
+            send_batch(driver, count);
         while ((r = spsc_pop(&driver->replies, &message)) == 1)
             on_reply(driver, &message);
         check(r, "replies");
-        doorbell_ring(&driver->pair->app_sleeping, driver->app_doorbell);
-        if (driver->answered < count && !spsc_reader_pending(&driver->replies))
+        if (driver->answered < driver->sent && !spsc_reader_pending(&driver->replies))
             wait_for_doorbell(driver);
     }
 }
