@@ -95,6 +95,12 @@ uint32_t scripted_buffers_free(const struct ring *ring, uint16_t group)
     return ring->groups[group]->tail - ring->groups[group]->head;
 }
 
+void scripted_buffer_taken(struct ring *ring, uint16_t group)
+{
+    assert(scripted_buffers_free(ring, group) > 0);
+    ring->groups[group]->head++;
+}
+
 /* ---- operations ------------------------------------------------------------------------------------------------- */
 
 int scripted_socket(struct ring *ring)
@@ -295,7 +301,10 @@ static void take_receive(struct ring *ring, struct scripted_socket *socket, stru
     if (!socket->receive.armed)
         return;
     if (socket->receive.cancelled) {
-        complete(done, &socket->receive, -ECANCELED, -1, false);
+        if (socket->cancels_late)
+            receive_data(ring, socket, done);
+        if (socket->receive.armed)
+            complete(done, &socket->receive, -ECANCELED, -1, false);
     } else if (socket->receive_error != 0) {
         if (complete(done, &socket->receive, socket->receive_error, -1, false))
             socket->receive_error = 0;

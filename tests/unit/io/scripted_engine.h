@@ -25,6 +25,7 @@ struct scripted_socket {
     bool shut; /* our side said that nothing more comes */
     bool eof;  /* the client's side did, behind `input` */
     bool send_stalled;
+    bool cancels_late; /* octets that are there still come before the receive ends */
     int receive_error; /* negative errno, once */
     int send_error;    /* negative errno, once */
     size_t send_max;   /* octets that one send takes; 0: all */
@@ -53,6 +54,9 @@ void scripted_event(struct ring *ring, const struct ring_event *event);
 
 /* Free buffers of a group, as the kernel would count them. */
 uint32_t scripted_buffers_free(const struct ring *ring, uint16_t group);
+
+/* The kernel filled the next free buffer of a group for somebody that the script does not know. */
+void scripted_buffer_taken(struct ring *ring, uint16_t group);
 
 /* Sockets on which anything is armed. */
 uint32_t scripted_armed(const struct ring *ring);

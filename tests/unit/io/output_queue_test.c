@@ -1,0 +1,234 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "daemon/io/output_queue.h"
+
+enum { BLOCKS = 8 };
+
+struct scene {
+    struct output_pools pools;
+    struct output_queue queue;
+    struct app_memory *memory;
+    uint8_t arena[40'000];
+};
+
+static int set_up(void **state)
+{
+    struct scene *scene = calloc(1, sizeof *scene);
+    assert_non_null(scene);
+    output_pools_init(&scene->pools);
+    output_queue_init(&scene->queue, &scene->pools);
+    scene->memory = calloc(1, sizeof *scene->memory + BLOCKS * sizeof scene->memory->returns[0]);
+    assert_non_null(scene->memory);
+    scene->memory->blocks = BLOCKS;
+    scene->memory->holders = 1;
+    for (size_t i = 0; i < sizeof scene->arena; i++)
+        scene->arena[i] = (uint8_t)('A' + i % 26);
+    *state = scene;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct scene *scene = *state;
+    output_queue_deinit(&scene->queue);
+    assert_int_equal(scene->pools.pieces.live, 0);
+    assert_int_equal(scene->pools.scratches.live, 0);
+    assert_int_equal(scene->pools.detached_bytes, 0);
+    assert_int_equal(scene->memory->holders, 1);
+    output_pools_deinit(&scene->pools);
+    free(scene->memory);
+    free(scene);
+    return 0;
+}
+
+static void copy(struct scene *scene, const char *text)
+{
+    assert_int_equal(output_queue_copy(&scene->queue, bytes_of_string(text)), 0);
+}
+
+static void lend(struct scene *scene, uint32_t block, uint32_t offset, uint32_t length)
+{
+    struct bytes data = bytes_of(scene->arena + offset, length);
+    assert_int_equal(output_queue_lend(&scene->queue, scene->memory, block, data), 0);
+}
+
+/* Sends all, `step` octets at a time, and returns what went out. */
+static size_t send_all(struct scene *scene, size_t step, uint8_t *out)
+{
+    size_t total = 0;
+    while (scene->queue.bytes > 0) {
+        struct iovec parts[OUTPUT_PARTS_MAX];
+        uint32_t count = output_queue_gather(&scene->queue, parts);
+        size_t left = step;
+        assert_true(count > 0);
+        for (uint32_t i = 0; i < count && left > 0; i++) {
+            size_t length = parts[i].iov_len < left ? parts[i].iov_len : left;
+            memcpy(out + total, parts[i].iov_base, length);
+            total += length;
+            left -= length;
+        }
+        output_queue_sent(&scene->queue, step - left);
+    }
+    return total;
+}
+
+static void neighbouring_copies_are_one_part(void **state)
+{
+    struct scene *scene = *state;
+    struct iovec parts[OUTPUT_PARTS_MAX];
+    copy(scene, "one ");
+    copy(scene, "two ");
+    copy(scene, "three");
+    assert_int_equal(output_queue_gather(&scene->queue, parts), 1);
+    assert_int_equal(parts[0].iov_len, 13);
+    assert_memory_equal(parts[0].iov_base, "one two three", 13);
+    output_queue_sent(&scene->queue, 13);
+}
+
+static void a_part_in_flight_does_not_grow(void **state)
+{
+    struct scene *scene = *state;
+    struct iovec parts[OUTPUT_PARTS_MAX];
+    copy(scene, "told");
+    assert_int_equal(output_queue_gather(&scene->queue, parts), 1);
+    copy(scene, " later");
+    assert_int_equal(parts[0].iov_len, 4);
+    output_queue_sent(&scene->queue, 4);
+    assert_int_equal(scene->queue.bytes, 6);
+    assert_int_equal(output_queue_gather(&scene->queue, parts), 1);
+    assert_memory_equal(parts[0].iov_base, " later", 6);
+    output_queue_sent(&scene->queue, 6);
+}
+
+static void a_send_has_bounded_parts_and_about_bounded_octets(void **state)
+{
+    struct scene *scene = *state;
+    struct iovec parts[OUTPUT_PARTS_MAX];
+    for (uint32_t i = 0; i < OUTPUT_PARTS_MAX + 4; i++)
+        lend(scene, MESSAGE_NO_BLOCK, i, 2);
+    assert_int_equal(output_queue_gather(&scene->queue, parts), OUTPUT_PARTS_MAX);
+    output_queue_sent(&scene->queue, 2 * OUTPUT_PARTS_MAX);
+    assert_int_equal(output_queue_gather(&scene->queue, parts), 4);
+    output_queue_sent(&scene->queue, 8);
+    for (uint32_t i = 0; i < 5; i++)
+        lend(scene, MESSAGE_NO_BLOCK, 0, 40'000);
+    assert_int_equal(output_queue_gather(&scene->queue, parts), 4);
+    output_queue_sent(&scene->queue, 0);
+}
+
+static void octets_leave_in_order_however_short_the_sends(void **state)
+{
+    struct scene *scene = *state;
+    for (size_t step = 1; step < 60; step++) {
+        uint8_t out[128];
+        copy(scene, "head ");
+        lend(scene, 1, 0, 20);
+        copy(scene, " middle ");
+        lend(scene, MESSAGE_NO_BLOCK, 20, 6);
+        lend(scene, 2, 26, 7);
+        copy(scene, " tail");
+        assert_int_equal(send_all(scene, step, out), 51);
+        assert_memory_equal(out, "head ABCDEFGHIJKLMNOPQRST middle UVWXYZABCDEFG tail", 51);
+        assert_int_equal(scene->memory->returns_count, 2);
+        assert_int_equal(scene->memory->returns[0], 1);
+        assert_int_equal(scene->memory->returns[1], 2);
+        scene->memory->returns_count = 0;
+        assert_int_equal(scene->memory->holders, 1);
+    }
+}
+
+static void a_block_goes_back_when_its_last_octet_has_left_and_once(void **state)
+{
+    struct scene *scene = *state;
+    struct iovec parts[OUTPUT_PARTS_MAX];
+    lend(scene, 3, 0, 10);
+    output_queue_gather(&scene->queue, parts);
+    output_queue_sent(&scene->queue, 9);
+    assert_int_equal(scene->memory->returns_count, 0);
+    output_queue_gather(&scene->queue, parts);
+    assert_int_equal(parts[0].iov_len, 1);
+    output_queue_sent(&scene->queue, 1);
+    assert_int_equal(scene->memory->returns_count, 1);
+}
+
+static void a_long_copy_has_a_buffer_of_its_own(void **state)
+{
+    struct scene *scene = *state;
+    static uint8_t out[40'000];
+    struct bytes data = bytes_of(scene->arena, 30'000);
+    copy(scene, "x");
+    assert_int_equal(output_queue_copy(&scene->queue, data), 0);
+    copy(scene, "y");
+    assert_int_equal(send_all(scene, 999, out), 30'002);
+    assert_memory_equal(out + 1, scene->arena, 30'000);
+    assert_int_equal(out[30'001], 'y');
+}
+
+static void detaching_spares_what_is_in_flight_and_keeps_the_octets(void **state)
+{
+    struct scene *scene = *state;
+    struct iovec parts[OUTPUT_PARTS_MAX];
+    uint8_t out[64];
+    lend(scene, 1, 0, 10);
+    assert_int_equal(output_queue_gather(&scene->queue, parts), 1);
+    lend(scene, 2, 10, 10);
+    output_queue_detach(&scene->queue, 1'000, 1'000);
+    assert_int_equal(scene->memory->returns_count, 1);
+    assert_int_equal(scene->memory->returns[0], 2);
+    assert_ptr_equal(parts[0].iov_base, scene->arena);
+    assert_int_equal(scene->queue.detached_bytes, 10);
+    memset(scene->arena + 10, '?', 10); /* the application has its block again, and writes to it */
+    output_queue_sent(&scene->queue, 0);
+    assert_int_equal(send_all(scene, 100, out), 20);
+    assert_memory_equal(out, "ABCDEFGHIJKLMNOPQRST", 20);
+    assert_int_equal(scene->queue.detached_bytes, 0);
+}
+
+static void detaching_stops_at_the_bound_of_a_queue_and_of_all(void **state)
+{
+    struct scene *scene = *state;
+    uint8_t out[64];
+    for (uint32_t i = 0; i < 4; i++)
+        lend(scene, i, i * 10, 10);
+    output_queue_detach(&scene->queue, 25, 1'000);
+    assert_int_equal(scene->queue.detached_bytes, 20);
+    scene->pools.detached_bytes += 80;
+    output_queue_detach(&scene->queue, 1'000, 105);
+    assert_int_equal(scene->queue.detached_bytes, 20);
+    scene->pools.detached_bytes -= 80;
+    assert_int_equal(send_all(scene, 7, out), 40);
+    assert_int_equal(scene->memory->returns_count, 4);
+}
+
+static void what_is_dropped_gives_its_blocks_back(void **state)
+{
+    struct scene *scene = *state;
+    copy(scene, "head");
+    lend(scene, 5, 0, 10);
+    output_queue_deinit(&scene->queue);
+    assert_int_equal(scene->memory->returns_count, 1);
+    output_queue_deinit(&scene->queue);
+}
+
+int main(void)
+{
+#define WITH_SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        WITH_SCENE(neighbouring_copies_are_one_part),
+        WITH_SCENE(a_part_in_flight_does_not_grow),
+        WITH_SCENE(a_send_has_bounded_parts_and_about_bounded_octets),
+        WITH_SCENE(octets_leave_in_order_however_short_the_sends),
+        WITH_SCENE(a_block_goes_back_when_its_last_octet_has_left_and_once),
+        WITH_SCENE(a_long_copy_has_a_buffer_of_its_own),
+        WITH_SCENE(detaching_spares_what_is_in_flight_and_keeps_the_octets),
+        WITH_SCENE(detaching_stops_at_the_bound_of_a_queue_and_of_all),
+        WITH_SCENE(what_is_dropped_gives_its_blocks_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
