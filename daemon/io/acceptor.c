@@ -155,10 +155,16 @@ bool acceptor_is_closed(const struct acceptor *acceptor)
     return true;
 }
 
+/* Nothing is wrong here: cancelled, or the client went before it was accepted, which must not keep others waiting. */
+static bool passing(int error)
+{
+    return error == -ECANCELED || error == -EINTR || error == -EAGAIN || error == -ECONNABORTED || error == -EPROTO;
+}
+
 /* RES-10: out of descriptors the accept ends with an error; arming it again at once would only spin. */
 static void failed(struct acceptor *acceptor, int error)
 {
-    if (error == -ECANCELED || error == -EINTR || error == -EAGAIN)
+    if (passing(error))
         return;
     if (error == -EMFILE || error == -ENFILE) {
         metrics_add(acceptor->connections->core->metrics, METRIC_ACCEPT_EMFILE, 1);

@@ -2,11 +2,11 @@
  * Acceptor: connections come in, and stop coming when there is no room.
  *
  * Owns:    the listening sockets as this process has them (the supervisor keeps its own, so nothing queued in the
- *          kernel is lost when this process dies), and one spare descriptor.
+ *          kernel is lost when this process dies).
  * Threads: the loop.
  *
  *   ARMED <----> PAUSED     no descriptors (EMFILE), no memory, or max_connections reached: tried again every
- *     |            |        ACCEPT_RETRY_MS, and when a connection closes
+ *     |            |        ACCEPT_RETRY_MS
  *     +------------+------> STOPPED   draining
  */
 #ifndef DAEMON_IO_ACCEPTOR_H
