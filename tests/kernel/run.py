@@ -2,7 +2,8 @@
 """Runs integration tests on kernel 6.1, the oldest that is supported.
 
 The kernel is Debian's user-mode-linux: an ordinary program, no privilege and no hardware support needed. It sees the
-files of this machine, so the daemon and the tests are the ones that were built here; what they write stays in the guest.
+files of this machine, so the daemon and the tests are the ones that were built here; what
+they write stays in the guest.
 
 usage: run.py [--full] [PYTEST OPTION...] [TEST...]
 
@@ -48,6 +49,12 @@ SMOKE = [
     "test_bodies.py::test_a_body_in_drips_is_put_together",
     "test_buffering.py::test_a_body_from_the_file_is_followed_by_the_next_request",
 ]
+# The kernel maps the pages of a process one by one, and the machine outside allows 65530 mappings: the client of these
+# tests holds more than those 256 MiB.
+TOO_LARGE = [
+    "test_buffering.py::test_100_uploads_that_do_not_end_keep_no_thread",
+    "test_buffering.py::test_100_uploads_at_64_kib_per_second_do_not_disturb_others",
+]
 
 
 class NoKernelError(Exception):
@@ -69,10 +76,12 @@ def download() -> Path:
             raise NoKernelError(f"{PACKAGE} is not installed and there is no {tool} to get it with")
     CACHE.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE.parent) as folder:
-        got = subprocess.run(["apt-get", "-qq", "download", PACKAGE], cwd=folder, capture_output=True, text=True, check=False)
+        command = ["apt-get", "-qq", "download", PACKAGE]
+        got = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         packages = list(Path(folder).glob("*.deb"))
         if got.returncode != 0 or not packages:
-            raise NoKernelError(f"apt-get download {PACKAGE}: {got.stderr.strip().splitlines()[-1:] or got.returncode}")
+            complaint = got.stderr.strip().splitlines() or [f"exit status {got.returncode}"]
+            raise NoKernelError(f"apt-get download {PACKAGE}: {complaint[-1]}")
         tree = Path(folder) / "tree"
         subprocess.run(["dpkg-deb", "--extract", packages[0], tree], check=True)
         shutil.rmtree(CACHE, ignore_errors=True)
@@ -127,7 +136,8 @@ def uncover(folder: Path) -> str:
 
 def write_script(folder: Path, arguments: list[str]) -> Path:
     script = folder / "script"
-    pytest = [str(ROOT / ".venv" / "bin" / "python"), "-m", "pytest", "--color=no", "-p", "no:cacheprovider", *arguments]
+    python = ROOT / ".venv" / "bin" / "python"
+    pytest = [str(python), "-m", "pytest", "--color=no", "-p", "no:cacheprovider", *arguments]
     script.write_text(
         uncover(ROOT)
         + ("" if DAEMON.is_relative_to(ROOT) else uncover(DAEMON.parent))
@@ -197,6 +207,10 @@ def main() -> int:
     except NoKernelError as reason:
         print(f"NOT RUN: nothing was tested on kernel {RELEASE}: {reason}")
         return SKIPPED
+    if is_full:
+        for test in TOO_LARGE:
+            print(f"SKIPPED {test}: too large for a process of this kernel")
+            arguments.append(f"--deselect={test}")
     return run_guest(kernel, arguments, FULL_SECONDS if is_full else SMOKE_SECONDS)
 
 
