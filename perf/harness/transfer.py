@@ -134,7 +134,7 @@ def run_transfer(server: Server, direction: str, mib: int, cpus: set[int], verif
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus)
     try:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
             move(connection, 64, False)
             with MemoryWatch(server.process.pid) as watch, CpuSpan(server.process.pid) as span:
                 right = move(connection, pieces, verify)
