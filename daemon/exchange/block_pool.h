@@ -14,14 +14,14 @@
 #include "daemon/exchange/layout.h"
 
 struct block_pool {
-    uint32_t *free_small;     /* stacks of free numbers: the block used last is used next, and is warm */
+    uint32_t *free_small; /* stacks of free numbers: the block used last is used next, and is warm */
     uint32_t *free_large;
-    uint32_t *lent_to;        /* per block; BLOCK_FREE, or what the borrower said it is for */
+    uint32_t *lent_to; /* per block; BLOCK_FREE, or what the borrower said it is for */
     uint32_t free_small_count;
     uint32_t free_large_count;
     uint32_t small;
     uint32_t large;
-    uint32_t offset;          /* of block 0 in the arena */
+    uint32_t offset; /* of block 0 in the arena */
 };
 
 enum { BLOCK_FREE = 0xffffffff };

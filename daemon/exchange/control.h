@@ -56,27 +56,27 @@ enum control_setup_flag { CONTROL_HAS_ACCESS_LOG = 1, CONTROL_LIVE_COUNTERS = 2 
 
 struct control_setup {
     struct exchange_shape shape;
-    uint32_t index;       /* ring index, or app index */
-    uint32_t generation;  /* of the child at that index: counts restarts */
-    uint32_t flags;       /* enum control_setup_flag */
-    int32_t cpu;          /* to pin to, or -1 */
+    uint32_t index;      /* ring index, or app index */
+    uint32_t generation; /* of the child at that index: counts restarts */
+    uint32_t flags;      /* enum control_setup_flag */
+    int32_t cpu;         /* to pin to, or -1 */
     uint32_t supervisor_pid;
 };
 
 struct control_listener {
-    uint32_t flags;       /* enum control_listener_flag */
-    uint32_t server_port; /* 0 for unix sockets */
+    uint32_t flags;                  /* enum control_listener_flag */
+    uint32_t server_port;            /* 0 for unix sockets */
     char server[SLOT_ADDRESS_BYTES]; /* address or path as text */
 };
 
 enum control_listener_flag { CONTROL_LISTENER_UNIX = 1, CONTROL_LISTENER_SHARED = 2 };
 
 struct control_peer {
-    uint32_t index;       /* of the peer: app index when sent to an I/O process, ring index when sent to an app */
+    uint32_t index; /* of the peer: app index when sent to an I/O process, ring index when sent to an app */
     uint32_t generation;
-    uint32_t places;      /* requests it takes at once (io only) */
-    uint32_t flags;       /* io only: enum control_ready_flag, with PEER_GONE enum control_gone_flag */
-    int32_t pid;          /* io only, PEER_UP: of the app process, for the access log */
+    uint32_t places; /* requests it takes at once (io only) */
+    uint32_t flags;  /* io only: enum control_ready_flag, with PEER_GONE enum control_gone_flag */
+    int32_t pid;     /* io only, PEER_UP: of the app process, for the access log */
     uint32_t reserved;
 };
 

@@ -41,12 +41,12 @@ enum message_kind {
 };
 
 enum message_flag {
-    MESSAGE_END = 1,        /* the body ends with this message (a body of no octets too) */
-    MESSAGE_WAS_DONE = 2,   /* the sender is done with the slot */
-    MESSAGE_FAILED = 4,     /* app to I/O with END: the response is cut short, the client must see it broken;
-                               I/O to app with END: the request body was cut short, reading it raises */
-    MESSAGE_TRAILERS = 8,   /* the piece is a field block of trailers, not body */
-    MESSAGE_BUFFERED = 16,  /* I/O to app: the whole body follows at once; the client is not waited for */
+    MESSAGE_END = 1,       /* the body ends with this message (a body of no octets too) */
+    MESSAGE_WAS_DONE = 2,  /* the sender is done with the slot */
+    MESSAGE_FAILED = 4,    /* app to I/O with END: the response is cut short, the client must see it broken;
+                              I/O to app with END: the request body was cut short, reading it raises */
+    MESSAGE_TRAILERS = 8,  /* the piece is a field block of trailers, not body */
+    MESSAGE_BUFFERED = 16, /* I/O to app: the whole body follows at once; the client is not waited for */
 };
 
 enum { MESSAGE_BLOCKS_MAX = 12, MESSAGE_NO_BLOCK = 0xffffffff };
@@ -54,7 +54,7 @@ enum { MESSAGE_BLOCKS_MAX = 12, MESSAGE_NO_BLOCK = 0xffffffff };
 struct message {
     uint8_t kind;
     uint8_t flags;
-    uint16_t status;     /* RESPONSE, INTERIM: status; CANCEL: enum message_cancel */
+    uint16_t status; /* RESPONSE, INTERIM: status; CANCEL: enum message_cancel */
     uint32_t slot;
     uint32_t generation; /* of the slot */
     uint32_t count;      /* BLOCKS: how many ids; CONSUMED: octets */
@@ -63,11 +63,11 @@ struct message {
             /* The piece of body, in the sender's arena. */
             uint32_t body_offset;
             uint32_t body_length;
-            uint32_t body_block;   /* app to I/O: the block that holds it, or MESSAGE_NO_BLOCK */
+            uint32_t body_block; /* app to I/O: the block that holds it, or MESSAGE_NO_BLOCK */
             /* RESPONSE, INTERIM: the field block (slot.h: field_block_*) */
             uint32_t head_offset;
             uint32_t head_length;
-            uint32_t head_block;   /* may equal body_block: then it is one loan */
+            uint32_t head_block; /* may equal body_block: then it is one loan */
             uint32_t reserved;
             int64_t content_length; /* RESPONSE: what the application or bridge knows, or -1 */
         };

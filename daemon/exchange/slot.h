@@ -54,13 +54,13 @@ static inline void slot_claim_set(_Atomic uint32_t *word, uint32_t generation, e
 enum slot_version { SLOT_HTTP_1_0 = 10, SLOT_HTTP_1_1 = 11, SLOT_HTTP_2 = 20 };
 
 enum slot_flag {
-    SLOT_HTTPS = 1,          /* the scheme that the application is told */
-    SLOT_CHUNKED = 2,        /* a body of unknown length follows: no CONTENT_LENGTH */
-    SLOT_BODY = 4,           /* there is a body (content_length may be 0 without it) */
-    SLOT_TRUSTED = 8,        /* the peer is in forwarded_allow_ips: forwarder_headers may be believed */
-    SLOT_UNIX = 16,          /* the listener is a unix socket: `server` is its path, the ports are 0 */
-    SLOT_PROXIED = 32,       /* a PROXY header named the client: proxy_* is filled in */
-    SLOT_TE_TRAILERS = 64,   /* the client takes trailers */
+    SLOT_HTTPS = 1,        /* the scheme that the application is told */
+    SLOT_CHUNKED = 2,      /* a body of unknown length follows: no CONTENT_LENGTH */
+    SLOT_BODY = 4,         /* there is a body (content_length may be 0 without it) */
+    SLOT_TRUSTED = 8,      /* the peer is in forwarded_allow_ips: forwarder_headers may be believed */
+    SLOT_UNIX = 16,        /* the listener is a unix socket: `server` is its path, the ports are 0 */
+    SLOT_PROXIED = 32,     /* a PROXY header named the client: proxy_* is filled in */
+    SLOT_TE_TRAILERS = 64, /* the client takes trailers */
 };
 
 /* One request field; the name is in lower case, `id` is an enum http_field_id. */
@@ -78,21 +78,21 @@ enum { SLOT_ADDRESS_BYTES = 112 };
 struct slot_record {
     uint32_t generation;
     uint16_t field_count;
-    uint8_t version;   /* enum slot_version */
-    uint8_t flags;     /* enum slot_flag */
+    uint8_t version;        /* enum slot_version */
+    uint8_t flags;          /* enum slot_flag */
     int64_t content_length; /* -1: unknown (SLOT_CHUNKED) */
     struct arena_span method;
-    struct arena_span target;  /* as sent */
-    struct arena_span path;    /* of the target, still percent-encoded, without query */
-    struct arena_span query;   /* without '?' */
+    struct arena_span target; /* as sent */
+    struct arena_span path;   /* of the target, still percent-encoded, without query */
+    struct arena_span query;  /* without '?' */
     uint16_t client_port;
     uint16_t server_port;
     uint16_t proxy_client_port;
     uint16_t reserved;
-    uint64_t request_id;       /* of this I/O process's life, for the log */
-    char client[SLOT_ADDRESS_BYTES];  /* text, NUL-terminated; "" when unknown (unix sockets) */
-    char server[SLOT_ADDRESS_BYTES];  /* text, NUL-terminated; the path of a unix socket */
-    char proxy_client[48];     /* SLOT_PROXIED */
+    uint64_t request_id;             /* of this I/O process's life, for the log */
+    char client[SLOT_ADDRESS_BYTES]; /* text, NUL-terminated; "" when unknown (unix sockets) */
+    char server[SLOT_ADDRESS_BYTES]; /* text, NUL-terminated; the path of a unix socket */
+    char proxy_client[48];           /* SLOT_PROXIED */
     char padding[16];
     struct slot_field fields[];
 };

@@ -91,8 +91,8 @@ struct http_exchange {
     bool end_sent;              /* the app knows */
     bool retry;                 /* something could not be pushed, the queue to the app was full */
     bool cancel_due;
-    bool client_ended; /* the client's half of the connection is closed */
-    bool ended_due;    /* the app does not know that yet */
+    bool client_ended;     /* the client's half of the connection is closed */
+    bool ended_due;        /* the app does not know that yet */
     struct loan tail_loan; /* the staging block that small pieces are gathered in */
     uint32_t tail_used, tail_capacity;
     uint8_t *tail_memory;
