@@ -12,6 +12,7 @@ enum {
     STANDBY_TICK_MS = 1,
     STANDBY_IDLE_TICKS = 10,
     SLOW_APPLICATION_NS = 200'000,
+    ROOM_LOOK_MS = 50,
 };
 
 enum waiter_word { WAITER_SLEEPS, WAITER_WOKEN, WAITER_TICKS };
@@ -181,6 +182,9 @@ static void sleep_following(struct app_exchange *exchange, struct app_waiter *wa
 
 void app_exchange_sleep(struct app_exchange *exchange, struct app_waiter *waiter, int timeout_ms)
 {
+    /* Room in a queue comes without a message, and may have come before we slept: look again before long. */
+    if (waiter->wants_room && (timeout_ms < 0 || timeout_ms > ROOM_LOOK_MS))
+        timeout_ms = ROOM_LOOK_MS;
     if (waiter->leads)
         sleep_leading(exchange, waiter, timeout_ms);
     else

@@ -658,6 +658,8 @@ static uint32_t pump_link(struct dispatch *dispatch, uint32_t app)
         count++;
         on_message(dispatch, app, &message);
     }
+    /* Whoever found its reply queue full waits for room and not for a message: emptying a full queue rings too. */
+    link->unflushed |= count == DISPATCH_REPLIES_MAX;
     if (r < 0) {
         complain(dispatch, app, "an impossible queue position");
         link->broken = true; /* nothing that it says is listened to, or the loop would never sleep again */
