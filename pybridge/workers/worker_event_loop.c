@@ -235,12 +235,13 @@ static PyObject *on_turn(PyObject *capsule, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
-/* Once a second: proof that the loop turns, for the supervisor's watchdog. */
+/* Once a second: proof that the loop turns, for the supervisor's watchdog, and a look at what rang no bell (room in a
+ * queue that was full). */
 static PyObject *on_tick(PyObject *capsule, PyObject *ignored)
 {
     (void)ignored;
     struct event_loop_worker *worker = worker_of(capsule);
-    app_exchange_heartbeat(worker->exchange);
+    turn(worker);
     if (call_loop(worker, "call_later", "(iO)", 1, worker->callbacks[CALLBACK_TICK]) < 0)
         return NULL;
     Py_RETURN_NONE;
