@@ -64,10 +64,11 @@ void buffer_pool_commit(struct buffer_pool *pool);
 /* Whether so much of the group, or of the staging blocks, is lent that whoever can do without should. */
 bool buffer_pool_scarce(const struct buffer_pool *pool, enum loan_kind kind);
 
-/* Whether buffer_pool_stage() would find a block, whatever its size. */
-static inline bool buffer_pool_has_block(const struct buffer_pool *pool)
+/* Whether buffer_pool_stage() would find a block for so much. */
+static inline bool buffer_pool_has_block(const struct buffer_pool *pool, uint32_t bytes)
 {
-    return pool->staging.free_large_count > 0;
+    return pool->staging.free_large_count > 0 ||
+           (bytes <= LAYOUT_SMALL_BLOCK_BYTES && pool->staging.free_small_count > 0);
 }
 
 /* Whether a receive into one of the groups would find a buffer. */

@@ -88,6 +88,12 @@ static void starve(struct http1_session *session)
     all->starved_last = session;
 }
 
+static void starve_for_block(struct http1_session *session)
+{
+    starve(session);
+    session->all->block_wanted = true;
+}
+
 /* ---- a head that is cut across buffers --------------------------------------------------------------------------
  *
  * It gathers in private memory, as large as what has come: a thousand clients that send an octet a minute cost their
@@ -536,6 +542,12 @@ static enum step body_step(struct http1_session *session)
         session->body_held = true;
         return STEP_BLOCKED;
     }
+    if (!unwanted(session->body_exchange) &&
+        !http_exchange_body_has_place(session->all->core, session->body_exchange, segment->length)) {
+        session->body_held = true;
+        starve_for_block(session);
+        return STEP_BLOCKED;
+    }
     if (session->body_held)
         restart_rate(session);
     uint8_t *data = segment_data(session, segment);
@@ -576,8 +588,7 @@ static void read_back(struct http1_session *session)
     while (r == 0 && exchange->spooled.bytes > 0 && exchange->unconsumed_bytes < ahead)
         r = http_exchange_body_unspool(core, exchange);
     if (r == -ENOBUFS) {
-        starve(session);
-        session->all->block_wanted = true;
+        starve_for_block(session);
     } else if (r < 0) {
         log_error("a part of a request body could not be read back: %s", strerror(-r));
         http_exchange_body_forget(core, exchange);
@@ -588,15 +599,21 @@ static void read_back(struct http1_session *session)
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
+/* Whether a head that is complete with the next segment could move into the arena. */
+static bool partial_has_block(const struct http1_session *session)
+{
+    uint32_t more = session->input_first != NULL ? session->input_first->length : 0;
+    return buffer_pool_has_block(&session->all->core->buffers, session->partial_bytes + more);
+}
+
 static bool may_begin(struct http1_session *session)
 {
     if (session->last_request || session->count >= (uint32_t)session->all->core->settings.pipeline_max)
         return false;
     if (session->count > 0 && session->unsafe_count > 0)
         return false;
-    if (session->partial != NULL && !buffer_pool_has_block(&session->all->core->buffers)) {
-        starve(session);
-        session->all->block_wanted = true;
+    if (session->partial != NULL && !partial_has_block(session)) {
+        starve_for_block(session);
         return false;
     }
     if (dispatch_slot_free(session->all->dispatch))

@@ -89,7 +89,8 @@ static int append(struct io_core *core, struct http_exchange *exchange, struct l
     bool copies = loan.kind != LOAN_STAGING && buffer_pool_scarce(&core->buffers, loan.kind);
     if (length < SMALL_PIECE_BYTES || copies) {
         int r = append_copy(core, exchange, data, length);
-        if (r == 0 || length < SMALL_PIECE_BYTES)
+        /* A held body with no block left is refused; one that is read keeps the buffer until it is. */
+        if (r == 0 || (length < SMALL_PIECE_BYTES && exchange->state == EXCHANGE_BUFFERING))
             return r;
     }
     struct body_piece *piece = slab_borrow(&core->bodies);
@@ -99,6 +100,12 @@ static int append(struct io_core *core, struct http_exchange *exchange, struct l
     *piece = (struct body_piece){.loan = loan, .offset = buffer_pool_offset(&core->buffers, data), .length = length};
     append_piece(exchange, piece);
     return 0;
+}
+
+bool http_exchange_body_has_place(const struct io_core *core, const struct http_exchange *exchange, uint32_t length)
+{
+    return exchange->state == EXCHANGE_BUFFERING || length >= SMALL_PIECE_BYTES ||
+           exchange->tail_capacity - exchange->tail_used >= length || buffer_pool_has_block(&core->buffers, length);
 }
 
 int http_exchange_body_append(struct io_core *core, struct http_exchange *exchange, struct loan loan,

@@ -132,6 +132,10 @@ struct http_exchange *http_exchange_create(struct io_core *core, uint32_t slot);
 [[nodiscard]] int http_exchange_body_append(struct io_core *core, struct http_exchange *exchange, struct loan loan,
                                             const uint8_t *data, uint32_t length);
 
+/* Whether octets that come now would find their place. Of a body that is held back there is no use in waiting for one:
+ * what it waits for may be held by others that wait as well. An application that reads makes room. */
+bool http_exchange_body_has_place(const struct io_core *core, const struct http_exchange *exchange, uint32_t length);
+
 /* Appends received octets to the part that is in the file; from then on all have to go there until it is read back.
  * What spool_append() says. */
 [[nodiscard]] int http_exchange_body_spool(struct io_core *core, struct http_exchange *exchange, struct bytes data);
