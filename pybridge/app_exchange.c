@@ -514,6 +514,7 @@ bool app_exchange_pump(struct app_exchange *exchange)
     bool room = false;
     atomic_fetch_add_explicit(&exchange->epoch, 1, memory_order_relaxed);
     const uint32_t rings = exchange->setup.shape.rings;
+    assert(rings > 0);
     for (uint32_t i = 0; i < rings; i++)
         any |= pump_ring(exchange, (exchange->next_ring + i) % rings, &room);
     exchange->next_ring = (exchange->next_ring + 1) % rings;

@@ -62,6 +62,7 @@ void *slab_borrow(struct slab *slab)
     if (slab->free_list == NULL && grow(slab) < 0)
         return NULL;
     void *object = slab->free_list;
+    assert(object != NULL);
     ASAN_UNPOISON_MEMORY_REGION(object, slab->object_bytes);
     memcpy(&slab->free_list, object, sizeof(void *));
     slab->live++;
