@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The hard limit of a usual machine; the kernel's own for its first process is 4096. */
+/* The client of a test opens a thousand connections; the first process of a kernel gets 1024 descriptors. */
 enum { DESCRIPTORS_MAX = 65536 };
 
 struct file_system {
@@ -70,7 +70,7 @@ static void raise_loopback(void)
 
 static void raise_limits(void)
 {
-    const struct rlimit descriptors = {.rlim_cur = 1024, .rlim_max = DESCRIPTORS_MAX};
+    const struct rlimit descriptors = {.rlim_cur = DESCRIPTORS_MAX, .rlim_max = DESCRIPTORS_MAX};
     demand(setrlimit(RLIMIT_NOFILE, &descriptors), "RLIMIT_NOFILE");
 }
 
