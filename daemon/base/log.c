@@ -260,9 +260,11 @@ static void put_escaped(struct line *line, const char *text, size_t length, bool
 
 static void put_time(struct line *line)
 {
-    time_t now = time(NULL);
+    /* Not time(): where it is a system call, the filter of the I/O process does not know that one. */
+    struct timespec now;
     struct tm local;
-    localtime_r(&now, &local);
+    clock_gettime(CLOCK_REALTIME, &now);
+    localtime_r(&now.tv_sec, &local);
     line->used += strftime(line->text + line->used, line->capacity - line->used, "[%Y-%m-%d %H:%M:%S %z] ", &local);
 }
 
