@@ -168,7 +168,7 @@ def test_a_hung_thread_is_504_to_its_client_and_its_process_is_replaced(serve):
 
 
 def test_a_thread_that_holds_the_interpreter_lock_is_504(serve):
-    server = serve("wsgi_cases:app", "-k", "sync", "--timeout", "1", "--graceful-timeout", "1")
+    server = serve("wsgi_cases:app", "-k", "sync", "--timeout", "1", "--graceful-timeout", "1", "--queue-timeout", "30")
     with server.connect(timeout=15) as client:
         assert client.request("/spin").status == 504
         assert client.request("/hello").body == b"hello\n"
