@@ -31,7 +31,8 @@ def one_byte_a_write(case):
 
 def cuts(case, offsets):
     raw = corpus.raw_bytes(case)
-    return [(f"{case['name']} cut at {at}", case, corpus.cut_pieces(raw, at)) for at in offsets]
+    # One after another: all pieces of all cuts of a large case would be gigabytes.
+    return ((f"{case['name']} cut at {at}", case, corpus.cut_pieces(raw, at)) for at in offsets)
 
 
 def every_cut(case):
@@ -57,7 +58,7 @@ def verdict(verdicts, serve_shared, app, way) -> dict[str, str]:
     key = (app, way.__name__)
     if key not in verdicts:
         server = serve_shared(app, "--threads", "4")
-        runs = [run for case in CASES for run in way(case)]
+        runs = (run for case in CASES for run in way(case))
         verdicts[key] = asyncio.run(corpus.run_all(runs, server.address, ANSWER_SECONDS))
     return verdicts[key]
 
