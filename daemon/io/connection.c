@@ -277,7 +277,7 @@ static void linger(struct connections *connections, struct connection *connectio
     }
     connection->state = CONNECTION_LINGERING;
     connection_set_idle(connections, connection, false);
-    ring_shutdown(connections->core->ring, connection->fd, ring_token_make(RING_IGNORED, 0, 0));
+    ring_shutdown(connections->core->ring, connection->fd);
     connection_set_deadline(connections, connection, connections->core->now_ms + CONNECTION_LINGER_MS);
     connection_want(connections, connection, true, LOAN_RECEIVE);
 }
@@ -477,6 +477,7 @@ void connection_on_send(struct connections *connections, struct connection *conn
 {
     connection->send_in_flight = false;
     uint64_t sent = event->result > 0 ? (uint64_t)event->result : 0;
+    connection->is_slow = sent < connection->out->queue.in_flight_bytes;
     output_queue_sent(&connection->out->queue, sent);
     metrics_add(connections->core->metrics, METRIC_BYTES_SENT, sent);
     if (connection->state == CONNECTION_CLOSING) {

@@ -105,6 +105,7 @@ struct connection {
     bool starved : 1;
     bool eof : 1;
     bool close_when_sent : 1;
+    bool is_slow : 1; /* the last send was not taken whole */
     bool idle : 1;
     union {
         struct sockaddr any;

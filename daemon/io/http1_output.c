@@ -389,10 +389,10 @@ static int apply(struct http1_session *session, struct http_exchange *exchange, 
     return r;
 }
 
-static void detach_if_slow(struct http1_session *session)
+void http1_output_detach_if_slow(struct http1_session *session)
 {
     const struct io_core *core = session->all->core;
-    if (session->connection->send_in_flight && io_core_response_buffering(core))
+    if (session->connection->is_slow && io_core_response_buffering(core))
         output_queue_detach(&session->out.queue, (uint32_t)core->settings.response_buffer_max,
                             (uint64_t)core->settings.response_buffer_total);
 }
@@ -412,7 +412,7 @@ static void emit(struct http1_session *session, struct http_exchange *exchange, 
     }
     if (session->out.queue.bytes > 0)
         connection_flush(session->all->connections, session->connection);
-    detach_if_slow(session);
+    http1_output_detach_if_slow(session);
 }
 
 static void keep_for_later(struct http1_session *session, struct http_exchange *exchange, const struct reply *reply)

@@ -395,6 +395,8 @@ static void on_sent(struct connection *connection, uint32_t bytes)
         session->write_progress = session->all->core->now_ms;
     if (session->out.queue.bytes == 0)
         http1_session_settle(session);
+    else
+        http1_output_detach_if_slow(session);
 }
 
 static void on_deadline(struct connection *connection)

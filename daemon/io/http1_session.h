@@ -118,6 +118,10 @@ void http1_input_submit(struct http1_session *session, struct http_exchange *exc
 
 extern const struct http_exchange_owner http1_exchange_owner;
 
+/* A client that does not take what it is sent at once keeps no block of an application: what waits for it is copied,
+ * within response_buffer_max. A client that does costs no copy. */
+void http1_output_detach_if_slow(struct http1_session *session);
+
 /* Answers that are due: replies of the first exchange, faults; then ends exchanges that are complete. */
 void http1_output_advance(struct http1_session *session);
 

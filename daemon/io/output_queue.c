@@ -178,6 +178,7 @@ uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts)
         queue->in_flight_last = piece;
     }
     queue->in_flight_pieces = count;
+    queue->in_flight_bytes = bytes;
     return count;
 }
 

@@ -56,6 +56,7 @@ struct output_queue {
     uint64_t bytes;
     uint32_t detached_bytes;
     uint32_t in_flight_pieces;
+    uint64_t in_flight_bytes;                  /* of the last send */
     const struct output_piece *in_flight_last; /* must not grow: the kernel was told its length */
 };
 

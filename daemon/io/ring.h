@@ -23,8 +23,7 @@ struct ring;
 struct io_uring_buf_ring;
 
 /* What completed. The loop has one handler for each (io_process.c). */
-#define RING_KINDS(X) \
-    X(IGNORED) X(ACCEPT) X(RECEIVE) X(SEND) X(IDLE_POLL) X(SHUTDOWN) X(CLOSE) X(DOORBELL) X(CONTROL) X(LOG_WRITE)
+#define RING_KINDS(X) X(IGNORED) X(ACCEPT) X(RECEIVE) X(SEND) X(IDLE_POLL) X(CLOSE) X(DOORBELL) X(CONTROL) X(LOG_WRITE)
 
 enum ring_kind {
 #define RING_KIND_ENUM(name) RING_##name,
@@ -89,7 +88,8 @@ void ring_send(struct ring *ring, int fd, const void *data, size_t bytes, ring_t
 void ring_send_message(struct ring *ring, int fd, const struct msghdr *message, ring_token token);
 void ring_poll(struct ring *ring, int fd, uint32_t events, bool stays_armed, ring_token token);
 void ring_cancel(struct ring *ring, ring_token victim);
-void ring_shutdown(struct ring *ring, int fd, ring_token token);
+/* The sending half, at once and without an event. */
+void ring_shutdown(struct ring *ring, int fd);
 void ring_close(struct ring *ring, int fd, ring_token token);
 void ring_write(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token);
 

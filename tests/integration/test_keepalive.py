@@ -176,3 +176,11 @@ def test_many_clients_at_once_all_get_their_own_answers(server):
     with Parallel() as clients:
         for number in range(30):
             clients.start(one, number)
+
+
+def test_a_connection_that_ends_never_takes_the_next_one_along(serve):
+    """The kernel gives the descriptor of a closed connection to the next client at once."""
+    server = serve("hello_wsgi:app")
+    for _ in range(300):
+        assert server.get("/", host="bad host").status == 400
+        assert server.get("/").status == 200

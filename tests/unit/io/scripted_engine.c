@@ -184,9 +184,8 @@ void ring_cancel(struct ring *ring, ring_token victim)
     }
 }
 
-void ring_shutdown(struct ring *ring, int fd, ring_token token)
+void ring_shutdown(struct ring *ring, int fd)
 {
-    (void)token;
     scripted_at(ring, fd)->shut = true;
 }
 
