@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { RING_RETRIES = 20, RING_RETRY_NS = 50'000'000 };
 enum { EXIT_NO_RING = 5, QUIET_LOOKS_MAX = 3, TURN_MS_MAX = 1'000, EXCHANGES_PER_CHUNK = 64, SESSIONS_PER_CHUNK = 16 };
 
 enum io_state { IO_SETTING_UP, IO_SERVING, IO_DRAINING, IO_STOPPED };
@@ -161,10 +162,23 @@ static void pin(const struct control_setup *setup)
         log_warning("could not pin I/O process %u to CPU %d", setup->index, setup->cpu);
 }
 
+/* The memory of a ring is charged until the kernel has taken it down, which is some time after its process is gone: the
+ * successor of a dead I/O process may come too early. */
+static int create_ring(struct ring **ret_ring)
+{
+    const struct timespec pause = {.tv_nsec = RING_RETRY_NS};
+    int r = ring_create(ret_ring);
+    for (int i = 0; r == -ENOMEM && i < RING_RETRIES; i++) {
+        nanosleep(&pause, NULL);
+        r = ring_create(ret_ring);
+    }
+    return r;
+}
+
 static int open_ring(struct io_process *io)
 {
     char why[512];
-    int r = ring_create(&io->core.ring);
+    int r = create_ring(&io->core.ring);
     if (r == 0)
         r = buffer_pool_init(&io->core.buffers, io->core.ring, &io->core.inbound, &io->core.setup.shape);
     if (r == 0)
