@@ -70,6 +70,7 @@ class Server:
         self.addresses: list[Address] = []
         # Tests that end the daemon in their own way switch the proof off and say what they expect.
         self.expect_clean_stop = True
+        self._end_was_seen = False
         self.process = subprocess.Popen(
             arguments,
             cwd=cwd,
@@ -182,6 +183,7 @@ class Server:
             code = self.process.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout * PATIENCE} s:\n{self.log()}") from None
+        self._end_was_seen = True
         for collector in self._collectors:
             collector.join(timeout=5 * PATIENCE)
         return code
@@ -194,7 +196,8 @@ class Server:
     def finish(self) -> None:
         """The end of every test: a clean stop, nothing alive, no process left."""
         try:
-            if self.expect_clean_stop and self.process.poll() is None:
+            if self.expect_clean_stop and not self._end_was_seen:
+                assert self.process.poll() is None, f"it ended by itself, status {self.process.poll()}:\n{self.log()}"
                 code = self.stop()
                 assert code == 0, f"exit status {code} after SIGTERM:\n{self.log()}"
                 self.assert_nothing_alive()
