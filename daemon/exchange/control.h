@@ -12,6 +12,11 @@
  *                app gets fds: inbound arena, pair page, ring's doorbell for it
  *     PEER_GONE  struct control_peer; to io, flags: enum control_gone_flag
  *     PEER_DRAIN io: struct control_peer of an app that takes nothing new; what it has begun goes on
+ *     TLS_PAIR   io: struct control_tls_pair; fds: certificate chain, private key [, password file] [, OCSP response]
+ *     TLS_TRUST  io: struct control_tls_context; fd: the authorities of client certificates
+ *     TLS_TICKETS io: struct control_tls_tickets, for all contexts, before START and at each rotation
+ *     TLS_READY  io: struct control_tls_context: all of it has come; build it aside, and use it for new handshakes
+ *                only when it is whole and valid; answer TLS_TAKEN or TLS_REFUSED
  *     START      io: every listener and setting is there, create the ring and answer READY
  *     SETTINGS   settings memfd, after a reload; those that apply live
  *     LOG        error log fd [, io: access log fd], after a reopen
@@ -20,6 +25,8 @@
  *   child to supervisor
  *     HELLO      io: fd: its inbound arena
  *     READY      struct control_ready
+ *     TLS_TAKEN  io: struct control_tls_context: new handshakes use it
+ *     TLS_REFUSED io: struct control_tls_refusal: it cannot be used, and why; the one before it serves on
  *     STUCK      io: struct control_peer of an app that passed `timeout`
  *     RECYCLE    app: it has served max_requests; it serves on until DRAIN, which follows once another is ready
  *     FAILED     text for the operator, one message; the exit status says the rest
@@ -31,7 +38,15 @@
 
 #include "daemon/exchange/layout.h"
 
-enum { CONTROL_FD = 3, CONTROL_PAYLOAD_MAX = 4'096, CONTROL_FDS_MAX = 8 };
+enum {
+    CONTROL_FD = 3,
+    CONTROL_PAYLOAD_MAX = 4'096,
+    CONTROL_FDS_MAX = 8,
+    CONTROL_TLS_NAME_BYTES = 192,
+    CONTROL_TLS_REASON_BYTES = 1'024,
+    CONTROL_TLS_TICKET_KEYS = 3,
+    CONTROL_TLS_TICKET_KEY_BYTES = 80, /* 16 of name, 32 of HMAC-SHA-256 key, 32 of AES-256 key */
+};
 
 enum control_kind {
     CONTROL_SETUP = 1,
@@ -49,6 +64,12 @@ enum control_kind {
     CONTROL_STUCK,
     CONTROL_RECYCLE,
     CONTROL_FAILED,
+    CONTROL_TLS_PAIR,
+    CONTROL_TLS_TRUST,
+    CONTROL_TLS_TICKETS,
+    CONTROL_TLS_READY,
+    CONTROL_TLS_TAKEN,
+    CONTROL_TLS_REFUSED,
     CONTROL_KINDS
 };
 
@@ -66,10 +87,36 @@ struct control_setup {
 struct control_listener {
     uint32_t flags;                  /* enum control_listener_flag */
     uint32_t server_port;            /* 0 for unix sockets */
+    int32_t tls_context;             /* -1: cleartext */
     char server[SLOT_ADDRESS_BYTES]; /* address or path as text */
 };
 
 enum control_listener_flag { CONTROL_LISTENER_UNIX = 1, CONTROL_LISTENER_SHARED = 2 };
+
+/* What comes for a context between two TLS_READY is one set: it replaces the set before it as a whole. */
+struct control_tls_context {
+    uint32_t context;
+};
+
+struct control_tls_pair {
+    uint32_t context;
+    uint32_t flags;                    /* enum control_tls_pair_flag */
+    char name[CONTROL_TLS_NAME_BYTES]; /* the certificate file's path, for messages */
+};
+
+/* Which of the descriptors after the first two are there, in this order. */
+enum control_tls_pair_flag { CONTROL_TLS_HAS_PASSWORD = 1, CONTROL_TLS_HAS_OCSP = 2 };
+
+/* The first key seals new tickets, the others open old ones, and the next one's. None: no tickets. */
+struct control_tls_tickets {
+    uint32_t count;
+    uint8_t keys[CONTROL_TLS_TICKET_KEYS][CONTROL_TLS_TICKET_KEY_BYTES];
+};
+
+struct control_tls_refusal {
+    uint32_t context;
+    char text[CONTROL_TLS_REASON_BYTES];
+};
 
 struct control_peer {
     uint32_t index; /* of the peer: app index when sent to an I/O process, ring index when sent to an app */

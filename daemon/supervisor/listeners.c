@@ -375,6 +375,7 @@ static int open_one(struct listeners *listeners, const struct listeners_request 
         return complain(&opening, -E2BIG, "more than %d addresses", LISTENERS_MAX);
     /* Counted first: what a failed attempt has opened is closed with the rest. */
     struct listener *listener = &listeners->items[listeners->count++];
+    listener->hello.tls_context = -1;
     return open_kind[address->kind](&opening, listener);
 }
 

@@ -27,7 +27,7 @@ static void open_stage(struct stage *stage)
     *stage = (struct stage){};
     scene_open(&stage->scene, NULL);
     acceptor_init(&stage->acceptor, &stage->scene.connections, on_accepted, stage);
-    const struct control_listener listener = {.server_port = 80, .server = "192.0.2.1"};
+    const struct control_listener listener = {.server_port = 80, .tls_context = -1, .server = "192.0.2.1"};
     assert_int_equal(acceptor_add(&stage->acceptor, &listener, dup(STDIN_FILENO)), 0);
     acceptor_start(&stage->acceptor);
 }
