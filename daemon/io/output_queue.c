@@ -32,38 +32,43 @@ static struct output_scratch *scratch_create(struct output_pools *pools, uint32_
     return scratch;
 }
 
-static void scratch_drop(struct output_queue *queue, struct output_scratch *scratch)
+static void scratch_drop(struct output_pools *pools, struct output_scratch *scratch)
 {
     assert(scratch->holders > 0);
     if (--scratch->holders > 0)
         return;
-    queue->detached_bytes -= scratch->detached;
-    queue->pools->detached_bytes -= scratch->detached;
+    pools->detached_bytes -= scratch->detached;
     if (scratch->capacity == OUTPUT_SCRATCH_BYTES)
-        slab_give_back(&queue->pools->scratches, scratch);
+        slab_give_back(&pools->scratches, scratch);
     else
         free(scratch);
 }
 
-static void let_go(struct output_queue *queue, struct output_piece *piece)
+static void let_go(struct output_pools *pools, struct output_piece *piece)
 {
     if (piece->memory != NULL) {
         app_memory_give_back(piece->memory, piece->block);
         app_memory_drop(piece->memory);
     }
     if (piece->scratch != NULL)
-        scratch_drop(queue, piece->scratch);
+        scratch_drop(pools, piece->scratch);
     piece->memory = NULL;
     piece->scratch = NULL;
 }
 
-static void pop(struct output_queue *queue)
+static struct output_piece *unlink_first(struct output_queue *queue)
 {
     struct output_piece *piece = queue->first;
     queue->first = piece->next;
     if (queue->first == NULL)
         queue->last = NULL;
-    let_go(queue, piece);
+    return piece;
+}
+
+static void pop(struct output_queue *queue)
+{
+    struct output_piece *piece = unlink_first(queue);
+    let_go(queue->pools, piece);
     slab_give_back(&queue->pools->pieces, piece);
 }
 
@@ -74,8 +79,18 @@ void output_queue_deinit(struct output_queue *queue)
     while (queue->first != NULL)
         pop(queue);
     if (queue->filling != NULL)
-        scratch_drop(queue, queue->filling);
+        scratch_drop(queue->pools, queue->filling);
     *queue = (struct output_queue){};
+}
+
+static void link_last(struct output_queue *queue, struct output_piece *piece)
+{
+    piece->next = NULL;
+    if (queue->last != NULL)
+        queue->last->next = piece;
+    else
+        queue->first = piece;
+    queue->last = piece;
 }
 
 static struct output_piece *append(struct output_queue *queue)
@@ -84,11 +99,7 @@ static struct output_piece *append(struct output_queue *queue)
     if (piece == NULL)
         return NULL;
     *piece = (struct output_piece){.block = MESSAGE_NO_BLOCK};
-    if (queue->last != NULL)
-        queue->last->next = piece;
-    else
-        queue->first = piece;
-    queue->last = piece;
+    link_last(queue, piece);
     return piece;
 }
 
@@ -100,7 +111,7 @@ uint8_t *output_queue_reserve(struct output_queue *queue, uint32_t bytes, uint32
         if (fresh == NULL)
             return NULL;
         if (scratch != NULL)
-            scratch_drop(queue, scratch);
+            scratch_drop(queue->pools, scratch);
         queue->filling = scratch = fresh;
     }
     *ret_capacity = scratch->capacity - scratch->used;
@@ -165,6 +176,48 @@ int output_queue_lend(struct output_queue *queue, struct app_memory *memory, uin
     return 0;
 }
 
+/* The first `bytes` of the first piece, which is longer, become the last piece of `to`. The block stays with the rest,
+ * which is sent later. */
+static int split_first(struct output_queue *from, struct output_queue *to, uint32_t bytes)
+{
+    struct output_piece *rest = from->first;
+    struct output_piece *piece = append(to);
+    if (piece == NULL)
+        return -ENOMEM;
+    piece->data = rest->data;
+    piece->length = bytes;
+    piece->memory = rest->memory;
+    piece->scratch = rest->scratch;
+    if (piece->memory != NULL)
+        app_memory_hold(piece->memory);
+    if (piece->scratch != NULL)
+        piece->scratch->holders++;
+    rest->data += bytes;
+    rest->length -= bytes;
+    return 0;
+}
+
+int output_queue_move(struct output_queue *from, struct output_queue *to, uint32_t bytes)
+{
+    assert(bytes <= from->bytes && from->in_flight_pieces == 0 && from->pools == to->pools);
+    while (bytes > 0) {
+        uint32_t length = from->first->length;
+        if (length > bytes) {
+            length = bytes;
+            if (split_first(from, to, bytes) < 0)
+                return -ENOMEM;
+        } else {
+            link_last(to, unlink_first(from));
+        }
+        from->bytes -= length;
+        to->bytes += length;
+        bytes -= length;
+    }
+    if (from->first == NULL && from->filling != NULL && from->filling->holders == 1)
+        from->filling->used = 0;
+    return 0;
+}
+
 uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts)
 {
     uint32_t count = 0;
@@ -208,9 +261,8 @@ static bool detach_piece(struct output_queue *queue, struct output_piece *piece)
     memcpy(scratch->data, piece->data, piece->length);
     scratch->used = piece->length;
     scratch->detached = piece->length;
-    queue->detached_bytes += piece->length;
     queue->pools->detached_bytes += piece->length;
-    let_go(queue, piece);
+    let_go(queue->pools, piece);
     piece->scratch = scratch;
     piece->data = scratch->data;
     piece->block = MESSAGE_NO_BLOCK;
@@ -220,15 +272,19 @@ static bool detach_piece(struct output_queue *queue, struct output_piece *piece)
 void output_queue_detach(struct output_queue *queue, uint32_t queue_max, uint64_t total_max)
 {
     uint32_t in_flight = queue->in_flight_pieces;
+    uint64_t detached = 0;
     for (struct output_piece *piece = queue->first; piece != NULL; piece = piece->next) {
-        if (in_flight > 0) {
-            in_flight--;
+        bool is_in_flight = in_flight > 0;
+        in_flight -= is_in_flight;
+        if (piece->memory == NULL) {
+            detached += piece->scratch->detached;
             continue;
         }
-        if (piece->memory == NULL)
+        if (is_in_flight)
             continue;
-        if (queue->detached_bytes + piece->length > queue_max ||
-            queue->pools->detached_bytes + piece->length > total_max || !detach_piece(queue, piece))
+        detached += piece->length;
+        if (detached > queue_max || queue->pools->detached_bytes + piece->length > total_max ||
+            !detach_piece(queue, piece))
             return;
     }
 }

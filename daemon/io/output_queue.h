@@ -54,7 +54,6 @@ struct output_queue {
     struct output_piece *last;
     struct output_scratch *filling;
     uint64_t bytes;
-    uint32_t detached_bytes;
     uint32_t in_flight_pieces;
     uint64_t in_flight_bytes;                  /* of the last send */
     const struct output_piece *in_flight_last; /* must not grow: the kernel was told its length */
@@ -76,6 +75,10 @@ void output_queue_commit(struct output_queue *queue, uint32_t bytes);
 /* By reference: holds `memory`, gives `block` back when sent (MESSAGE_NO_BLOCK: it is another piece's). -ENOMEM. */
 [[nodiscard]] int output_queue_lend(struct output_queue *queue, struct app_memory *memory, uint32_t block,
                                     struct bytes data);
+
+/* The first `bytes` of `from`, which has so many and nothing in flight, leave it for the end of `to`. -ENOMEM: a part
+ * may have moved. Both queues have the same pools. */
+[[nodiscard]] int output_queue_move(struct output_queue *from, struct output_queue *to, uint32_t bytes);
 
 /* The next send, at most OUTPUT_PARTS_MAX parts; marks them as in flight. Returns how many. */
 uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts);

@@ -182,12 +182,12 @@ static void detaching_spares_what_is_in_flight_and_keeps_the_octets(void **state
     assert_int_equal(scene->memory->returns_count, 1);
     assert_int_equal(scene->memory->returns[0], 2);
     assert_ptr_equal(parts[0].iov_base, scene->arena);
-    assert_int_equal(scene->queue.detached_bytes, 10);
+    assert_int_equal(scene->pools.detached_bytes, 10);
     memset(scene->arena + 10, '?', 10); /* the application has its block again, and writes to it */
     output_queue_sent(&scene->queue, 0);
     assert_int_equal(send_all(scene, 100, out), 20);
     assert_memory_equal(out, "ABCDEFGHIJKLMNOPQRST", 20);
-    assert_int_equal(scene->queue.detached_bytes, 0);
+    assert_int_equal(scene->pools.detached_bytes, 0);
 }
 
 static void detaching_stops_at_the_bound_of_a_queue_and_of_all(void **state)
@@ -197,13 +197,68 @@ static void detaching_stops_at_the_bound_of_a_queue_and_of_all(void **state)
     for (uint32_t i = 0; i < 4; i++)
         lend(scene, i, i * 10, 10);
     output_queue_detach(&scene->queue, 25, 1'000);
-    assert_int_equal(scene->queue.detached_bytes, 20);
+    assert_int_equal(scene->pools.detached_bytes, 20);
     scene->pools.detached_bytes += 80;
     output_queue_detach(&scene->queue, 1'000, 105);
-    assert_int_equal(scene->queue.detached_bytes, 20);
+    assert_int_equal(scene->pools.detached_bytes, 20);
     scene->pools.detached_bytes -= 80;
     assert_int_equal(send_all(scene, 7, out), 40);
     assert_int_equal(scene->memory->returns_count, 4);
+}
+
+/* ---- moving from one queue to another --------------------------------------------------------------------------- */
+
+static void what_moves_keeps_its_order_and_its_block_goes_back_with_its_last_octet(void **state)
+{
+    struct scene *scene = *state;
+    struct output_queue stream;
+    uint8_t out[64];
+    output_queue_init(&stream, &scene->pools);
+    assert_int_equal(output_queue_lend(&stream, scene->memory, 3, bytes_of(scene->arena, 10)), 0);
+    assert_int_equal(output_queue_lend(&stream, scene->memory, 4, bytes_of(scene->arena + 10, 6)), 0);
+    copy(scene, "<");
+    assert_int_equal(output_queue_move(&stream, &scene->queue, 4), 0);
+    copy(scene, "|");
+    assert_int_equal(stream.bytes, 12);
+    assert_int_equal(output_queue_move(&stream, &scene->queue, 12), 0);
+    copy(scene, ">");
+    assert_int_equal(stream.bytes, 0);
+    assert_int_equal(scene->memory->returns_count, 0);
+    assert_int_equal(send_all(scene, 7, out), 19);
+    assert_memory_equal(out, "<ABCD|EFGHIJKLMNOP>", 19);
+    assert_int_equal(scene->memory->returns_count, 2);
+    assert_int_equal(scene->memory->returns[0], 3);
+    output_queue_deinit(&stream);
+}
+
+static void what_was_copied_can_move_in_parts_and_outlives_its_queue(void **state)
+{
+    struct scene *scene = *state;
+    struct output_queue stream;
+    uint8_t out[64];
+    output_queue_init(&stream, &scene->pools);
+    assert_int_equal(output_queue_copy(&stream, BYTES_LITERAL("a copied body")), 0);
+    assert_int_equal(output_queue_move(&stream, &scene->queue, 2), 0);
+    assert_int_equal(output_queue_copy(&stream, BYTES_LITERAL(" grows")), 0);
+    assert_int_equal(output_queue_move(&stream, &scene->queue, 10), 0);
+    output_queue_deinit(&stream);
+    assert_int_equal(send_all(scene, 5, out), 12);
+    assert_memory_equal(out, "a copied bod", 12);
+}
+
+static void detached_octets_are_counted_until_the_last_part_that_moved_is_sent(void **state)
+{
+    struct scene *scene = *state;
+    struct output_queue stream;
+    uint8_t out[64];
+    output_queue_init(&stream, &scene->pools);
+    assert_int_equal(output_queue_lend(&stream, scene->memory, 9, bytes_of(scene->arena, 10)), 0);
+    output_queue_detach(&stream, 1'000, 1'000);
+    assert_int_equal(output_queue_move(&stream, &scene->queue, 3), 0);
+    output_queue_deinit(&stream);
+    assert_int_equal(scene->pools.detached_bytes, 10);
+    assert_int_equal(send_all(scene, 64, out), 3);
+    assert_int_equal(scene->pools.detached_bytes, 0);
 }
 
 static void what_is_dropped_gives_its_blocks_back(void **state)
@@ -228,6 +283,9 @@ int main(void)
         WITH_SCENE(a_long_copy_has_a_buffer_of_its_own),
         WITH_SCENE(detaching_spares_what_is_in_flight_and_keeps_the_octets),
         WITH_SCENE(detaching_stops_at_the_bound_of_a_queue_and_of_all),
+        WITH_SCENE(what_moves_keeps_its_order_and_its_block_goes_back_with_its_last_octet),
+        WITH_SCENE(what_was_copied_can_move_in_parts_and_outlives_its_queue),
+        WITH_SCENE(detached_octets_are_counted_until_the_last_part_that_moved_is_sent),
         WITH_SCENE(what_is_dropped_gives_its_blocks_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
