@@ -1,11 +1,9 @@
 #include "proto/http1_request.h"
 
 #include "proto/http_octets.h"
+#include "proto/http_target.h"
 
-enum {
-    BLANK_LINES_MAX = 8,           /* H1-31 */
-    CONTENT_LENGTH_DIGITS_MAX = 19 /* H1-06; 19 digits cannot overflow 64 bits */
-};
+enum { BLANK_LINES_MAX = 8 }; /* H1-31 */
 
 /*
  *  IN_METHOD --> IN_REQUEST_LINE --> IN_FIELDS --> COMPLETE
@@ -99,23 +97,10 @@ static bool parse_version(struct http1_request *request, struct bytes version)
     return true;
 }
 
-/* Splits path and query. %00 would end the path early for whoever hands it to C, so it is refused here (H1-23). */
 static bool split_path(struct http1_request *request, struct bytes path)
 {
-    const uint8_t *mark = memchr(path.data, '?', path.length);
-    size_t path_length = mark ? (size_t)(mark - path.data) : path.length;
-    request->path = bytes_of(path.data, path_length);
-    request->query = bytes_skip(path, mark ? path_length + 1 : path_length);
-
-    struct bytes rest = request->path;
-    for (;;) {
-        const uint8_t *percent = memchr(rest.data, '%', rest.length);
-        if (!percent)
-            return true;
-        rest = bytes_skip(rest, (size_t)(percent - rest.data) + 1);
-        if (rest.length >= 2 && rest.data[0] == '0' && rest.data[1] == '0')
-            return refuse(request, 400, "%00 in the path");
-    }
+    http_target_split(path, &request->path, &request->query);
+    return !http_target_has_nul(request->path) || refuse(request, 400, "%00 in the path");
 }
 
 /* `scheme` in lower case with its "://". */
@@ -152,9 +137,8 @@ static bool parse_absolute_form(struct http1_request *request, struct bytes targ
 
 static bool parse_target(struct http1_request *request, struct bytes target)
 {
-    for (size_t i = 0; i < target.length; i++)
-        if (!http_octet_is(target.data[i], OCTET_TARGET))
-            return refuse(request, 400, "octet not allowed in a target");
+    if (!http_target_octets_valid(target))
+        return refuse(request, 400, "octet not allowed in a target");
 
     request->target = target;
     request->authority = request->query = bytes_of(target.data, 0);
@@ -221,18 +205,7 @@ static bool on_content_length(struct http1_request *request, struct bytes value)
 {
     if (!first_time(request, SEEN_CONTENT_LENGTH))
         return refuse(request, 400, "two Content-Length fields");
-    if (value.length == 0 || value.length > CONTENT_LENGTH_DIGITS_MAX)
-        return refuse(request, 400, "invalid Content-Length");
-    uint64_t length = 0;
-    for (size_t i = 0; i < value.length; i++) {
-        if (!http_octet_is(value.data[i], OCTET_DIGIT))
-            return refuse(request, 400, "invalid Content-Length");
-        length = length * 10 + (value.data[i] - '0');
-    }
-    if (length > INT64_MAX)
-        return refuse(request, 400, "Content-Length out of range");
-    request->content_length = length;
-    return true;
+    return http_content_length_parse(value, &request->content_length) || refuse(request, 400, "invalid Content-Length");
 }
 
 /*
@@ -352,41 +325,13 @@ static bool parse_field(struct http1_request *request, const struct http1_limits
 
 /* The whole head -------------------------------------------------------------------------------------------------- */
 
-/* A valid authority as name and port; without a port that of the scheme. */
-static uint32_t split_authority(struct bytes authority, bool https, struct bytes *ret_name)
-{
-    size_t length = authority.length;
-    while (length > 0 && http_octet_is(authority.data[length - 1], OCTET_DIGIT))
-        length--;
-    bool has_port = length > 0 && authority.data[length - 1] == ':';
-    uint32_t port = 0;
-    for (size_t i = length; has_port && i < authority.length; i++)
-        port = port * 10 + (authority.data[i] - '0');
-    *ret_name = bytes_of(authority.data, has_port ? length - 1 : authority.length);
-    if (!has_port || length == authority.length)
-        return https ? 443 : 80;
-    return port;
-}
-
-/* H1-20: the proxy in front routed by one of the two; if they differ, it and the application disagree. */
-static bool authority_matches_host(const struct http1_request *request)
-{
-    struct bytes name, host_name;
-    uint32_t port = split_authority(request->authority, request->target_is_https, &name);
-    uint32_t host_port = split_authority(request->host, request->target_is_https, &host_name);
-    if (port != host_port || name.length != host_name.length)
-        return false;
-    for (size_t i = 0; i < name.length; i++)
-        if (bytes_lower(name.data[i]) != bytes_lower(host_name.data[i]))
-            return false;
-    return true;
-}
-
 static bool check_host(struct http1_request *request)
 {
     if ((request->seen & SEEN_HOST) == 0)
         return request->version_minor == 0 || refuse(request, 400, "no Host"); /* RFC 9112 3.2 */
-    if (request->target_form == HTTP1_TARGET_ABSOLUTE && !authority_matches_host(request))
+    /* H1-20: the proxy in front routed by one of the two; if they differ, it and the application disagree. */
+    if (request->target_form == HTTP1_TARGET_ABSOLUTE &&
+        !http_target_same_authority(request->authority, request->host, request->target_is_https))
         return refuse(request, 400, "Host is not the target's authority");
     return true;
 }

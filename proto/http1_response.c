@@ -2,8 +2,6 @@
 
 #include <errno.h>
 
-#include "proto/http_octets.h"
-
 enum { STATUS_MIN = 100, STATUS_MAX = 999, DECIMAL_DIGITS_MAX = 20 };
 
 /* A bound for the int that tells the length; far above every limit on a head. */
@@ -176,25 +174,13 @@ static enum field_use use_of(struct bytes name)
     return USE_AS_IS;
 }
 
-/* H1-42: CR, LF or NUL in a value would be a field, or a response, of somebody else's choice. */
-static bool value_is_safe(struct bytes value)
-{
-    for (size_t at = 0;; at++) {
-        at = http_control_find(value.data, at, value.length);
-        if (at == value.length)
-            return true;
-        if (value.data[at] == '\r' || value.data[at] == '\n' || value.data[at] == '\0')
-            return false;
-    }
-}
-
 /* Writes the application's fields; false for one that must not be sent. */
 static bool put_fields(struct writer *writer, const struct http1_response *response, bool *ret_has_date,
                        bool *ret_has_server, uint32_t *ret_bad_field)
 {
     for (uint32_t i = 0; i < response->field_count; i++) {
         struct bytes name = response->fields[i].name, value = response->fields[i].value;
-        if (!http_token_valid(name) || !value_is_safe(value)) {
+        if (!http_token_valid(name) || !http_field_value_safe(value)) {
             *ret_bad_field = i;
             return false;
         }

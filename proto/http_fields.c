@@ -5,7 +5,12 @@
 #include "proto/http_octets.h"
 #include "proto/ip_text.h"
 
-enum { NAME_BYTES_MAX = 31, NAME_HASH_SLOTS = 128, PORT_MAX = 65535 };
+enum {
+    NAME_BYTES_MAX = 31,
+    NAME_HASH_SLOTS = 128,
+    PORT_MAX = 65535,
+    CONTENT_LENGTH_DIGITS_MAX = 19, /* they cannot overflow 64 bits */
+};
 
 struct known_name {
     uint8_t length;
@@ -145,6 +150,33 @@ bool http_token_valid(struct bytes token)
 bool http_field_value_valid(struct bytes value)
 {
     return http_control_find(value.data, 0, value.length) == value.length;
+}
+
+bool http_field_value_safe(struct bytes value)
+{
+    for (size_t at = 0;; at++) {
+        at = http_control_find(value.data, at, value.length);
+        if (at == value.length)
+            return true;
+        if (value.data[at] == '\r' || value.data[at] == '\n' || value.data[at] == '\0')
+            return false;
+    }
+}
+
+bool http_content_length_parse(struct bytes value, uint64_t *ret_length)
+{
+    if (value.length == 0 || value.length > CONTENT_LENGTH_DIGITS_MAX)
+        return false;
+    uint64_t length = 0;
+    for (size_t i = 0; i < value.length; i++) {
+        if (!http_octet_is(value.data[i], OCTET_DIGIT))
+            return false;
+        length = length * 10 + (value.data[i] - '0');
+    }
+    if (length > INT64_MAX)
+        return false;
+    *ret_length = length;
+    return true;
 }
 
 struct bytes http_trim(struct bytes value)

@@ -96,11 +96,18 @@ bool http_token_valid(struct bytes token);
 /* RFC 9110 5.5, strict: no control octet but HTAB, no DEL; 0x80 to 0xFF are allowed. Empty is valid. */
 bool http_field_value_valid(struct bytes value);
 
+/* H1-42: neither CR, LF nor NUL, any of which in a response would be a field, or a response, of somebody else's choice.
+ */
+bool http_field_value_safe(struct bytes value);
+
 /* RFC 9112 3.2, RFC 3986 3.2: uri-host [":" port], no userinfo; registered names, IPv4 and bracketed IPv6. */
 bool http_host_valid(struct bytes host);
 
 /* Whether `list` (RFC 9110 5.6.1, comma-separated tokens) has `lower_token`, compared without case. */
 bool http_list_has_token(struct bytes list, struct bytes lower_token);
+
+/* RFC 9110 8.6, stricter: 1 to 19 digits, at most 2^63-1. Leading zeros are digits like others (H1-06, H1-07). */
+[[nodiscard]] bool http_content_length_parse(struct bytes value, uint64_t *ret_length);
 
 /* The value without leading and trailing SP and HTAB. */
 struct bytes http_trim(struct bytes value);
