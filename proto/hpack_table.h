@@ -1,0 +1,38 @@
+/*
+ * The dynamic table of HPACK (RFC 7541 2.3.2, 4): entries in a ring, their octets in another, the oldest leaving first.
+ *
+ * An entry's octets may lie across the end of their ring; callers get them in two parts or copied, never in place.
+ *
+ * Owns:    nothing; see hpack.h.
+ */
+#ifndef PROTO_HPACK_TABLE_H
+#define PROTO_HPACK_TABLE_H
+
+#include "proto/hpack.h"
+
+/* `memory`, of HPACK_TABLE_MEMORY(capacity), stays with the table. */
+void hpack_table_init(struct hpack_table *table, void *memory, uint32_t capacity);
+
+/* A new maximum, of `capacity` at most; what no longer fits leaves. */
+void hpack_table_resize(struct hpack_table *table, uint32_t bytes_max);
+
+void hpack_table_clear(struct hpack_table *table);
+
+/* Neither span may lie in the table. An entry that is larger than the table empties it and is not kept (4.4). */
+void hpack_table_insert(struct hpack_table *table, struct bytes name, struct bytes value, uint16_t id);
+
+/* `age`: 0 for the newest; less than `count`. */
+static inline const struct hpack_entry *hpack_table_entry(const struct hpack_table *table, uint32_t age)
+{
+    uint32_t slots = table->capacity / HPACK_FIELD_OVERHEAD;
+    uint32_t slot = table->first + age;
+    return &table->entries[slot < slots ? slot : slot - slots];
+}
+
+/* Copies `length` octets of the ring from `offset`, which may be of an entry's name, or value, or both. */
+void hpack_table_read(const struct hpack_table *table, uint32_t offset, size_t length, uint8_t *out);
+
+/* Whether the ring has `text` at `offset`. */
+bool hpack_table_has(const struct hpack_table *table, uint32_t offset, struct bytes text);
+
+#endif
