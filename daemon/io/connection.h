@@ -44,6 +44,8 @@ struct connection_protocol {
     void (*on_close)(struct connection *connection);
     /* Nothing is in flight any more: free the session. */
     void (*on_freed)(struct connection *connection);
+    /* The server stops; of a connection that has a session. NULL: what it is in the middle of goes on and ends it. */
+    void (*on_drain)(struct connection *connection);
     void *context;
 };
 

@@ -24,6 +24,7 @@
     X(BODY_RATE, "body_rate", "the request body came slower than body_rate_min")                        \
     X(WRITE_TIMEOUT, "write_timeout", "write_timeout passed without the client taking an octet")        \
     X(REQUEST_REJECTED, "request_rejected", "the request was malformed or beyond a limit")              \
+    X(HTTP2_ERROR, "http2_error", "an HTTP/2 connection error, or a client that was told to calm down") \
     X(PROXY_HEADER, "proxy_header", "the PROXY protocol header was missing, malformed or not allowed")  \
     X(CLIENT_RESET, "client_reset", "the client reset the connection")                                  \
     X(CLIENT_EOF_EARLY, "client_eof_early", "the client closed in the middle of a request or response") \
@@ -60,6 +61,8 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(MESSAGES_INVALID, COUNTER, "messages_invalid", "", "Messages of an application process that broke the protocol") \
     X(UNDERSCORE_FIELDS_DROPPED, COUNTER, "underscore_fields_dropped", "", "Request fields dropped by header_map")     \
     X(EARLY_HINTS, COUNTER, "early_hints", "", "Responses 103 sent")                                                   \
+    X(HTTP2_CONNECTIONS, COUNTER, "http2_connections", "", "Connections that spoke HTTP/2")                            \
+    X(HTTP2_RESETS, COUNTER, "http2_resets", "", "HTTP/2 streams ended by RST_STREAM, of either side")                 \
     X(RESPONSES_1XX, COUNTER, "responses", "class=\"1xx\"", "Responses by class of status")                            \
     X(RESPONSES_2XX, COUNTER, "responses", "class=\"2xx\"", "")                                                        \
     X(RESPONSES_3XX, COUNTER, "responses", "class=\"3xx\"", "")                                                        \
