@@ -185,6 +185,9 @@ void connection_on_poll(struct connections *connections, struct connection *conn
 void connection_on_closed(struct connections *connections, struct connection *connection);
 void connection_on_timer(struct connections *connections, struct connection *connection);
 
+/* The server stops: protocols that have something to say about it hear so. */
+void connections_drain(struct connections *connections);
+
 /* Starts the sends of this turn; gives starved connections another try where buffers came back. */
 void connections_turn(struct connections *connections);
 

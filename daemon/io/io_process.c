@@ -188,13 +188,21 @@ static int open_ring(struct io_process *io)
     return r;
 }
 
+/* The client's own octets come next. */
+static void on_client(struct connection *connection, void *context)
+{
+    struct io_process *io = context;
+    connection->protocol = &io->http1.protocol;
+    http1_session_accepted(&io->http1, connection);
+}
+
 static void on_accepted(struct connection *connection, void *context)
 {
     struct io_process *io = context;
     if (proxy_intake_wanted(&io->proxy))
         proxy_intake_accepted(&io->proxy, connection);
     else
-        http1_session_accepted(&io->http1, connection);
+        on_client(connection, io);
 }
 
 static int set_up(struct io_process *io, struct control_message *message)
@@ -228,7 +236,7 @@ static int set_up(struct io_process *io, struct control_message *message)
         r = http1_sessions_init(&io->http1, core, &io->connections, &io->dispatch);
     if (r == 0)
         r = connections_init(&io->connections, core, &io->http1.protocol, bounded(core->settings.max_connections) + 64);
-    proxy_intake_init(&io->proxy, &io->connections, &io->http1);
+    proxy_intake_init(&io->proxy, &io->connections, &io->http1, on_client, io);
     acceptor_init(&io->acceptor, &io->connections, on_accepted, io);
     return r;
 }
@@ -243,6 +251,7 @@ static void drain(struct io_process *io)
     io->core.draining = true;
     acceptor_stop(&io->acceptor);
     http1_sessions_drain(&io->http1);
+    connections_drain(&io->connections);
 }
 
 /* Into the places of the old ones: a write that is under way keeps the old file, the next one finds the new. */

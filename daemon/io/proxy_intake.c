@@ -29,13 +29,12 @@ static void refuse(struct proxy_intake *intake, struct connection *connection)
     connection_abort(intake->connections, connection, CLOSE_PROXY_HEADER, false);
 }
 
-/* ---- where HTTP begins ------------------------------------------------------------------------------------------ */
+/* ---- behind the header ------------------------------------------------------------------------------------------ */
 
 static void hand_over(struct proxy_intake *intake, struct connection *connection)
 {
     drop_gathered(connection);
-    connection->protocol = &intake->http1->protocol;
-    http1_session_accepted(intake->http1, connection);
+    intake->on_ready(connection, intake->context);
 }
 
 static bool name_client(struct proxy_intake *intake, struct connection *connection, const struct proxy_header *header)
@@ -143,7 +142,8 @@ static void on_bytes(struct connection *connection, struct loan loan, uint8_t *d
         return;
     }
     buffer_pool_drop(&core->buffers, &loan);
-    hand_over(intake, connection);
+    drop_gathered(connection);
+    connection->protocol = &intake->http1->protocol;
     http1_session_refuse(intake->http1, connection, 403, "this peer may not send a PROXY header", CLOSE_PROXY_HEADER);
 }
 
@@ -172,11 +172,14 @@ static void on_close(struct connection *connection)
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
-void proxy_intake_init(struct proxy_intake *intake, struct connections *connections, struct http1_sessions *http1)
+void proxy_intake_init(struct proxy_intake *intake, struct connections *connections, struct http1_sessions *http1,
+                       void (*on_ready)(struct connection *connection, void *context), void *context)
 {
     *intake = (struct proxy_intake){
         .connections = connections,
         .http1 = http1,
+        .on_ready = on_ready,
+        .context = context,
         .protocol =
             {
                 .on_bytes = on_bytes,

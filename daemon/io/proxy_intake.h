@@ -1,10 +1,10 @@
 /*
  * PROXY intake: the first octets of a connection on a server with proxy_protocol, up to the end of the PROXY header.
  *
- * It is a protocol of connections, and the first they have. When the header is whole the connection is handed to
- * HTTP/1 with what stands behind it. The header is never optional: whoever could leave it out could be anybody.
+ * It is a protocol of connections, and the first they have. When the header is whole the connection is handed on
+ * with what stands behind it. The header is never optional: whoever could leave it out could be anybody.
  *
- *   header whole                         HTTP/1 goes on, with the client that the header names, if it names one
+ *   header whole                         goes on, with the client that the header names, if it names one
  *   header malformed, or octets without  closed without an answer
  *   nothing whole after 3 s              closed without an answer
  *   peer not in proxy_allow_ips          403, closed
@@ -25,11 +25,15 @@ enum {
 
 struct proxy_intake {
     struct connections *connections;
-    struct http1_sessions *http1;
+    struct http1_sessions *http1; /* answers a peer that is not allowed */
+    void (*on_ready)(struct connection *connection, void *context);
+    void *context;
     struct connection_protocol protocol; /* what connections call; its context is this */
 };
 
-void proxy_intake_init(struct proxy_intake *intake, struct connections *connections, struct http1_sessions *http1);
+/* `on_ready`: the header was whole; what comes next is the client's. It gives the connection its next protocol. */
+void proxy_intake_init(struct proxy_intake *intake, struct connections *connections, struct http1_sessions *http1,
+                       void (*on_ready)(struct connection *connection, void *context), void *context);
 
 /* Whether connections that are accepted now begin with a PROXY header. */
 bool proxy_intake_wanted(const struct proxy_intake *intake);
