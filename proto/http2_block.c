@@ -1,6 +1,6 @@
 #include "proto/http2_block.h"
 
-#include "proto/http2_output.h"
+#include "proto/http2_control.h"
 
 #include <assert.h>
 
@@ -204,7 +204,7 @@ static void end_trailers(struct http2_receiver *receiver, uint32_t id)
 
 static void end_refused(struct http2_receiver *receiver, uint32_t id)
 {
-    http2_output_reset(receiver->connection, id, HTTP2_REFUSED_STREAM);
+    http2_control_reset(receiver->connection, id, HTTP2_REFUSED_STREAM);
     (void)http2_receive_glitch(receiver, HTTP2_WEIGHT_REFUSED);
 }
 

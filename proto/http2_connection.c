@@ -1,6 +1,6 @@
 #include "proto/http2_connection.h"
 
-#include "proto/http2_output.h"
+#include "proto/http2_control.h"
 #include "proto/http2_receive.h"
 #include "proto/http2_settings.h"
 
@@ -104,7 +104,7 @@ void http2_connection_refuse(struct http2_connection *connection, uint32_t id, e
 {
     if (connection->state == HTTP2_FAILED_STATE)
         return;
-    http2_output_reset(connection, id, error);
+    http2_control_reset(connection, id, error);
     (void)http2_connection_glitch(connection, weight, now_ms);
 }
 
@@ -114,7 +114,7 @@ void http2_connection_reset(struct http2_connection *connection, struct http2_st
         return;
     stream->state = HTTP2_STREAM_CLOSED;
     if (connection->state != HTTP2_FAILED_STATE)
-        http2_output_reset(connection, stream->id, error);
+        http2_control_reset(connection, stream->id, error);
 }
 
 void http2_connection_forget(struct http2_connection *connection, struct http2_stream *stream)
@@ -146,7 +146,7 @@ void http2_connection_consumed(struct http2_connection *connection, struct http2
     const uint32_t connection_window = ours > HTTP2_WINDOW_DEFAULT ? ours : HTTP2_WINDOW_DEFAULT;
     connection->unannounced += octets;
     if (worth_saying(connection->unannounced, connection_window)) {
-        http2_output_window_update(connection, 0, connection->unannounced);
+        http2_control_window_update(connection, 0, connection->unannounced);
         connection->receive_window += connection->unannounced;
         connection->unannounced = 0;
     }
@@ -154,7 +154,7 @@ void http2_connection_consumed(struct http2_connection *connection, struct http2
         return;
     stream->unannounced += octets;
     if (worth_saying(stream->unannounced, connection->limits->initial_window_size)) {
-        http2_output_window_update(connection, stream->id, stream->unannounced);
+        http2_control_window_update(connection, stream->id, stream->unannounced);
         stream->receive_window += stream->unannounced;
         stream->unannounced = 0;
     }
@@ -239,7 +239,7 @@ void http2_connection_drain(struct http2_connection *connection)
     if (connection->state >= HTTP2_DRAINING)
         return;
     connection->state = HTTP2_DRAINING;
-    http2_output_goaway(connection, HTTP2_STREAM_ID_MAX, HTTP2_NO_ERROR, BYTES_LITERAL(""));
+    http2_control_goaway(connection, HTTP2_STREAM_ID_MAX, HTTP2_NO_ERROR, BYTES_LITERAL(""));
 }
 
 void http2_connection_drain_finally(struct http2_connection *connection)
@@ -247,7 +247,7 @@ void http2_connection_drain_finally(struct http2_connection *connection)
     if (connection->state == HTTP2_FAILED_STATE || connection->goaway_stream_id == connection->accepted_stream_id)
         return;
     connection->state = HTTP2_DRAINING;
-    http2_output_goaway(connection, connection->accepted_stream_id, HTTP2_NO_ERROR, BYTES_LITERAL(""));
+    http2_control_goaway(connection, connection->accepted_stream_id, HTTP2_NO_ERROR, BYTES_LITERAL(""));
 }
 
 void http2_connection_fail(struct http2_connection *connection, enum http2_error error, const char *text)
@@ -257,7 +257,7 @@ void http2_connection_fail(struct http2_connection *connection, enum http2_error
     connection->state = HTTP2_FAILED_STATE;
     connection->failure = error;
     connection->failure_text = text;
-    http2_output_goaway(connection, connection->accepted_stream_id, error, bytes_of_string(text));
+    http2_control_goaway(connection, connection->accepted_stream_id, error, bytes_of_string(text));
 }
 
 bool http2_connection_glitch(struct http2_connection *connection, uint32_t weight, uint64_t now_ms)
@@ -282,7 +282,7 @@ void http2_connection_ping(struct http2_connection *connection, uint64_t now_ms)
 {
     if (connection->state == HTTP2_FAILED_STATE || connection->ping_sent_ms > 0)
         return;
-    memcpy(http2_output_frame(connection, HTTP2_FRAME_PING, 0, 0, HTTP2_PING_BYTES), http2_ping, HTTP2_PING_BYTES);
+    memcpy(http2_control_frame(connection, HTTP2_FRAME_PING, 0, 0, HTTP2_PING_BYTES), http2_ping, HTTP2_PING_BYTES);
     connection->ping_sent_ms = running_since(now_ms);
 }
 

@@ -1,7 +1,7 @@
 #include "proto/http2_receive.h"
 
 #include "proto/http2_block.h"
-#include "proto/http2_output.h"
+#include "proto/http2_control.h"
 #include "proto/http2_settings.h"
 
 #include <assert.h>
@@ -36,7 +36,7 @@ static bool count_flood(struct http2_receiver *receiver, enum http2_flood flood)
 void http2_receive_stream_error(struct http2_receiver *receiver, uint32_t id, struct http2_stream *stream,
                                 enum http2_error error)
 {
-    http2_output_reset(receiver->connection, id, error);
+    http2_control_reset(receiver->connection, id, error);
     if (stream != NULL) {
         stream->state = HTTP2_STREAM_CLOSED;
         receiver->event =
@@ -290,7 +290,7 @@ static void on_settings(struct http2_receiver *receiver, const uint8_t *payload)
         http2_receive_fail(receiver, error, "setting out of range");
         return;
     }
-    (void)http2_output_frame(connection, HTTP2_FRAME_SETTINGS, HTTP2_FLAG_ACK, 0, 0);
+    (void)http2_control_frame(connection, HTTP2_FRAME_SETTINGS, HTTP2_FLAG_ACK, 0, 0);
     connection->began_ms = 0;
     if (connection->state == HTTP2_SETTINGS)
         connection->state = HTTP2_OPEN;
@@ -303,7 +303,7 @@ static void on_ping(struct http2_receiver *receiver, const uint8_t *payload)
     struct http2_connection *connection = receiver->connection;
     bool answer = (receiver->reader->frame.flags & HTTP2_FLAG_ACK) != 0;
     if (!answer && count_flood(receiver, HTTP2_FLOOD_PING)) {
-        uint8_t *echo = http2_output_frame(connection, HTTP2_FRAME_PING, HTTP2_FLAG_ACK, 0, HTTP2_PING_BYTES);
+        uint8_t *echo = http2_control_frame(connection, HTTP2_FRAME_PING, HTTP2_FLAG_ACK, 0, HTTP2_PING_BYTES);
         memcpy(echo, payload, HTTP2_PING_BYTES);
     } else if (answer && connection->ping_sent_ms > 0 && memcmp(payload, http2_ping, HTTP2_PING_BYTES) == 0) {
         connection->ping_sent_ms = 0;
@@ -586,7 +586,7 @@ struct http2_event http2_connection_feed(struct http2_connection *connection, st
         if (receiver.input.length == 0 && !is_empty_stage(&connection->reader))
             break;
         /* What reading takes, and then as much for the calls that answer an event. */
-        if (http2_output_free(connection) < HTTP2_STEP_BYTES + HTTP2_OUTPUT_ROOM)
+        if (http2_control_room(connection) < HTTP2_STEP_BYTES + HTTP2_OUTPUT_ROOM)
             receiver.event.kind = HTTP2_DRAIN;
         else
             advance(&receiver);

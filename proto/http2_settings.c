@@ -1,6 +1,6 @@
 #include "proto/http2_settings.h"
 
-#include "proto/http2_output.h"
+#include "proto/http2_control.h"
 
 enum setting {
     HEADER_TABLE_SIZE = 0x1,
@@ -52,9 +52,9 @@ void http2_settings_send(struct http2_connection *connection)
     if (limits->enable_connect_protocol)
         end = put_setting(end, ENABLE_CONNECT_PROTOCOL, 1);
     uint32_t length = (uint32_t)(end - entries);
-    memcpy(http2_output_frame(connection, HTTP2_FRAME_SETTINGS, 0, 0, length), entries, length);
+    memcpy(http2_control_frame(connection, HTTP2_FRAME_SETTINGS, 0, 0, length), entries, length);
     if (limits->connection_window_size > HTTP2_WINDOW_DEFAULT)
-        http2_output_window_update(connection, 0, limits->connection_window_size - HTTP2_WINDOW_DEFAULT);
+        http2_control_window_update(connection, 0, limits->connection_window_size - HTTP2_WINDOW_DEFAULT);
 }
 
 void http2_settings_acknowledged(struct http2_connection *connection)
