@@ -193,6 +193,42 @@ void reply_discard(struct reply *reply)
         app_memory_give_back(reply->memory, reply->body_block);
 }
 
+/* ---- tally ------------------------------------------------------------------------------------------------------ */
+
+struct exchange_tally *exchange_tally_create(void)
+{
+    return calloc(1, sizeof(struct exchange_tally));
+}
+
+void exchange_tally_join(struct exchange_tally *tally, struct http_exchange *exchange)
+{
+    assert(exchange->tally == NULL);
+    exchange->tally = tally;
+    tally->exchanges++;
+}
+
+void exchange_tally_forget(struct exchange_tally *tally)
+{
+    if (tally == NULL)
+        return;
+    tally->forgotten = true;
+    if (tally->exchanges == 0)
+        free(tally);
+}
+
+static void leave_tally(struct http_exchange *exchange)
+{
+    struct exchange_tally *tally = exchange->tally;
+    if (tally == NULL)
+        return;
+    assert(tally->exchanges > 0);
+    tally->exchanges--;
+    if (tally->forgotten && tally->exchanges == 0)
+        free(tally);
+}
+
+/* ---- the end ---------------------------------------------------------------------------------------------------- */
+
 void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
 {
     timer_wheel_disarm(&core->exchange_wheel, &exchange->timer);
@@ -209,6 +245,7 @@ void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
     buffer_pool_drop(&core->buffers, &exchange->head_loan);
     http_exchange_body_forget(core, exchange);
     free(exchange->logged_fields);
+    leave_tally(exchange);
     slab_give_back(&core->exchanges, exchange);
     metrics_set(core->metrics, METRIC_EXCHANGES_LIVE, core->exchanges.live);
 }

@@ -5,8 +5,8 @@
  *
  * Owns:    its slot, the received octets of its head and body, replies that came before their turn.
  * Threads: the loop.
- * Life:    created by a session with the head, freed when the session has let go (http_exchange_abandon or
- *          http_exchange_finish) and no app process holds the slot.
+ * Life:    created by a session with the head, freed when the session has let go (dispatch_let_go()) and no app
+ *          process holds the slot.
  *
  *   BUFFERING --> WAITING --> QUEUED ------------> DONE      at the app; begun or not is in the slot's claim word
  *       |            |  ^       | recalled, or app died unbegun
@@ -49,6 +49,13 @@ struct reply {
 
 struct http_exchange;
 
+/* How many exchanges of one session are alive. It outlives the session while an application still works on one: what a
+ * client has called off counts until it is really over. */
+struct exchange_tally {
+    uint32_t exchanges;
+    bool forgotten; /* the session is gone: freed with the last exchange */
+};
+
 /* How the dispatcher speaks to whoever made the exchange. Never called after it has let go. */
 struct http_exchange_owner {
     /* Takes the reply's blocks: gives each back, or lends it to an output queue. */
@@ -62,6 +69,7 @@ struct http_exchange_owner {
 struct http_exchange {
     const struct http_exchange_owner *owner; /* NULL: let go */
     void *session;
+    struct exchange_tally *tally;                    /* NULL: nobody counts */
     struct http_exchange *next;                      /* in the session, in order of requests */
     struct http_exchange *wait_next, *wait_previous; /* in the dispatcher's queue, or among an app's exchanges */
     enum exchange_state state;
@@ -157,6 +165,15 @@ uint32_t http_exchange_body_consumed(struct io_core *core, struct http_exchange 
 
 /* Everything goes back; the dispatcher has released the slot already. */
 void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange);
+
+/* NULL without memory. */
+struct exchange_tally *exchange_tally_create(void);
+
+/* The exchange counts from now on until it is destroyed. */
+void exchange_tally_join(struct exchange_tally *tally, struct http_exchange *exchange);
+
+/* Nobody asks any more. */
+void exchange_tally_forget(struct exchange_tally *tally);
 
 /* Gives the blocks of a reply back unused. */
 void reply_discard(struct reply *reply);
