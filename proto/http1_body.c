@@ -39,14 +39,14 @@ enum state {
     REFUSED,
 };
 
-void http1_body_init(struct http1_body *body, enum http1_body_kind kind, uint64_t content_length)
+void http1_body_init(struct http1_body *body, enum http_body_kind kind, uint64_t content_length)
 {
     *body = (struct http1_body){.kind = kind};
-    if (kind == HTTP1_BODY_CHUNKED) {
+    if (kind == HTTP_BODY_UNKNOWN) {
         body->state = SIZE_FIRST;
         return;
     }
-    body->remaining = kind == HTTP1_BODY_LENGTH ? content_length : 0;
+    body->remaining = kind == HTTP_BODY_LENGTH ? content_length : 0;
     body->state = body->remaining > 0 ? LENGTH_DATA : ENDED;
 }
 

@@ -7,7 +7,7 @@
 #ifndef PROTO_HTTP1_BODY_H
 #define PROTO_HTTP1_BODY_H
 
-#include "proto/http1_request.h"
+#include "proto/http_head.h"
 
 enum http1_body_progress { HTTP1_BODY_NEED_MORE, HTTP1_BODY_END, HTTP1_BODY_REJECTED };
 
@@ -23,7 +23,7 @@ struct http1_body_limits {
 enum { HTTP1_TRAILER_NAME_MAX = 18 };
 
 struct http1_body {
-    enum http1_body_kind kind;
+    enum http_body_kind kind;
     uint64_t remaining; /* of the length, or of the current chunk; private */
     uint64_t received;  /* decoded octets so far */
     uint64_t overhead;  /* octets of chunk framing so far: H1-11's ratio rule; private */
@@ -40,7 +40,7 @@ struct http1_body {
     uint8_t trailer_name_length;
 };
 
-void http1_body_init(struct http1_body *body, enum http1_body_kind kind, uint64_t content_length);
+void http1_body_init(struct http1_body *body, enum http_body_kind kind, uint64_t content_length);
 
 /*
  * Feeds `length` octets. *ret_consumed counts the octets taken from the input (all of them unless the body ended or

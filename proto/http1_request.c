@@ -26,26 +26,18 @@ enum {
 
 void http1_request_init(struct http1_request *request, struct http_field *fields, uint32_t fields_capacity)
 {
-    request->fields = fields;
-    request->fields_capacity = fields_capacity;
-    request->field_count = 0;
     /* A head that is refused half way shows what was understood of it, and nothing of the one before. */
-    request->method = request->target = request->path = request->query = (struct bytes){};
-    request->authority = request->host = (struct bytes){};
-    request->version_minor = 1;
+    request->head = (struct http_head){.fields = fields, .version = HTTP_VERSION_1_1};
+    request->fields_capacity = fields_capacity;
+    request->authority = (struct bytes){};
+    request->target_form = HTTP1_TARGET_ORIGIN;
+    request->upgrade_websocket = false;
     request->phase = IN_METHOD;
     request->blank_lines = 0;
     request->seen = 0;
     request->scanned = 0;
     request->line_start = 0;
     request->input = NULL;
-    request->content_length = 0;
-    request->body_kind = HTTP1_BODY_NONE;
-    request->target_form = HTTP1_TARGET_ORIGIN;
-    request->target_is_https = false;
-    request->expect_continue = false;
-    request->upgrade_websocket = false;
-    request->te_trailers = false;
     request->status = 0;
     request->reason = NULL;
 }
@@ -77,7 +69,7 @@ static bool method_accepted(struct http1_request *request, const struct http1_li
         return true;
     if (line.data[length] != ' ' || length == 0)
         return refuse(request, 400, "method is not a token");
-    request->method = bytes_of(line.data, length);
+    request->head.method = bytes_of(line.data, length);
     request->phase = IN_REQUEST_LINE;
     return true;
 }
@@ -93,14 +85,14 @@ static bool parse_version(struct http1_request *request, struct bytes version)
         return refuse(request, 505, "HTTP version not supported");
     if (text[5] == '0')
         return refuse(request, 400, "HTTP/0 is not spoken");
-    request->version_minor = text[7] != '0';
+    request->head.version = text[7] == '0' ? HTTP_VERSION_1_0 : HTTP_VERSION_1_1;
     return true;
 }
 
 static bool split_path(struct http1_request *request, struct bytes path)
 {
-    http_target_split(path, &request->path, &request->query);
-    return !http_target_has_nul(request->path) || refuse(request, 400, "%00 in the path");
+    http_target_split(path, &request->head.path, &request->head.query);
+    return !http_target_has_nul(request->head.path) || refuse(request, 400, "%00 in the path");
 }
 
 /* `scheme` in lower case with its "://". */
@@ -113,11 +105,11 @@ static bool has_scheme(struct bytes target, struct bytes scheme)
 static bool parse_absolute_form(struct http1_request *request, struct bytes target)
 {
     const struct bytes http = BYTES_LITERAL("http://"), https = BYTES_LITERAL("https://");
-    request->target_is_https = has_scheme(target, https);
-    if (!request->target_is_https && !has_scheme(target, http))
+    request->head.target_is_https = has_scheme(target, https);
+    if (!request->head.target_is_https && !has_scheme(target, http))
         return refuse(request, 400, "target is neither a path nor an http URI");
 
-    struct bytes rest = bytes_skip(target, request->target_is_https ? https.length : http.length);
+    struct bytes rest = bytes_skip(target, request->head.target_is_https ? https.length : http.length);
     size_t length = 0;
     while (length < rest.length && rest.data[length] != '/' && rest.data[length] != '?')
         length++;
@@ -130,8 +122,8 @@ static bool parse_absolute_form(struct http1_request *request, struct bytes targ
     if (!split_path(request, bytes_skip(rest, length)))
         return false;
     /* RFC 9110 4.2.3: an empty path means "/"; the last slash before the authority serves as one. */
-    if (request->path.length == 0)
-        request->path = bytes_of(rest.data - 1, 1);
+    if (request->head.path.length == 0)
+        request->head.path = bytes_of(rest.data - 1, 1);
     return true;
 }
 
@@ -140,16 +132,16 @@ static bool parse_target(struct http1_request *request, struct bytes target)
     if (!http_target_octets_valid(target))
         return refuse(request, 400, "octet not allowed in a target");
 
-    request->target = target;
-    request->authority = request->query = bytes_of(target.data, 0);
+    request->head.target = target;
+    request->authority = request->head.query = bytes_of(target.data, 0);
     if (target.data[0] == '/')
         return split_path(request, target);
     if (!bytes_equal(target, BYTES_LITERAL("*")))
         return parse_absolute_form(request, target);
-    if (!bytes_equal(request->method, BYTES_LITERAL("OPTIONS")))
+    if (!bytes_equal(request->head.method, BYTES_LITERAL("OPTIONS")))
         return refuse(request, 400, "target * is for OPTIONS only"); /* RFC 9112 3.2.4 */
     request->target_form = HTTP1_TARGET_ASTERISK;
-    request->path = target;
+    request->head.path = target;
     return true;
 }
 
@@ -158,7 +150,7 @@ static bool parse_request_line(struct http1_request *request, struct bytes line)
 {
     if (request->phase != IN_REQUEST_LINE)
         return refuse(request, 400, "request line is one word");
-    struct bytes rest = bytes_skip(line, request->method.length + 1);
+    struct bytes rest = bytes_skip(line, request->head.method.length + 1);
     const uint8_t *space = memchr(rest.data, ' ', rest.length);
     if (!space || space == rest.data)
         return refuse(request, 400, "request line is not method, target, version");
@@ -167,9 +159,9 @@ static bool parse_request_line(struct http1_request *request, struct bytes line)
     if (!parse_version(request, bytes_skip(rest, target_length + 1)))
         return false;
     /* H1-22: this server is no proxy, and what follows a CONNECT is no request. */
-    if (bytes_equal(request->method, BYTES_LITERAL("CONNECT")))
+    if (bytes_equal(request->head.method, BYTES_LITERAL("CONNECT")))
         return refuse(request, 405, "CONNECT");
-    request->host = bytes_of(rest.data, 0);
+    request->head.host = bytes_of(rest.data, 0);
     request->phase = IN_FIELDS;
     return parse_target(request, bytes_of(rest.data, target_length));
 }
@@ -190,7 +182,7 @@ static bool on_host(struct http1_request *request, struct bytes value)
         return refuse(request, 400, "two Host fields"); /* RFC 9112 3.2 */
     if (!http_host_valid(value))
         return refuse(request, 400, "invalid Host");
-    request->host = value;
+    request->head.host = value;
     return true;
 }
 
@@ -205,7 +197,8 @@ static bool on_content_length(struct http1_request *request, struct bytes value)
 {
     if (!first_time(request, SEEN_CONTENT_LENGTH))
         return refuse(request, 400, "two Content-Length fields");
-    return http_content_length_parse(value, &request->content_length) || refuse(request, 400, "invalid Content-Length");
+    return http_content_length_parse(value, &request->head.content_length) ||
+           refuse(request, 400, "invalid Content-Length");
 }
 
 /*
@@ -261,17 +254,17 @@ static bool on_upgrade(struct http1_request *request, struct bytes value)
 /* RFC 9110 10.1.1: an HTTP/1.0 client's expectation is ignored. */
 static bool on_expect(struct http1_request *request, struct bytes value)
 {
-    if (request->version_minor == 0)
+    if (request->head.version == HTTP_VERSION_1_0)
         return true;
     if (!bytes_equal_lower(value, BYTES_LITERAL("100-continue")))
         return refuse(request, 417, "unknown expectation");
-    request->expect_continue = true;
+    request->head.expect_continue = true;
     return true;
 }
 
 static bool on_te(struct http1_request *request, struct bytes value)
 {
-    request->te_trailers |= http_list_has_token(value, BYTES_LITERAL("trailers"));
+    request->head.te_trailers |= http_list_has_token(value, BYTES_LITERAL("trailers"));
     return true;
 }
 
@@ -305,20 +298,20 @@ static struct bytes trim_value(struct bytes value)
 static bool parse_field(struct http1_request *request, const struct http1_limits *limits, uint8_t *line, size_t length,
                         size_t readable)
 {
-    if (request->field_count == limits->field_count_max || request->field_count == request->fields_capacity)
+    if (request->head.field_count == limits->field_count_max || request->head.field_count == request->fields_capacity)
         return refuse(request, 431, "too many fields");
     size_t name_length = http_name_lower(line, length, readable);
     if (name_length == 0 || name_length == length || line[name_length] != ':')
         return refuse(request, 400, "field name is not a token with a colon");
 
-    struct http_field *field = &request->fields[request->field_count];
+    struct http_field *field = &request->head.fields[request->head.field_count];
     field->name = bytes_of(line, name_length);
     field->value = trim_value(bytes_of(line + name_length + 1, length - name_length - 1));
     field->id = (uint16_t)http_field_id_of(field->name);
     field->has_underscore = field->id == HTTP_FIELD_OTHER && memchr(line, '_', name_length) != NULL;
     if (field->has_underscore && limits->refuse_underscore_names)
         return refuse(request, 400, "underscore in a field name");
-    request->field_count++;
+    request->head.field_count++;
     field_rule *rule = field_rules[field->id];
     return !rule || rule(request, field->value);
 }
@@ -328,10 +321,10 @@ static bool parse_field(struct http1_request *request, const struct http1_limits
 static bool check_host(struct http1_request *request)
 {
     if ((request->seen & SEEN_HOST) == 0)
-        return request->version_minor == 0 || refuse(request, 400, "no Host"); /* RFC 9112 3.2 */
+        return request->head.version == HTTP_VERSION_1_0 || refuse(request, 400, "no Host"); /* RFC 9112 3.2 */
     /* H1-20: the proxy in front routed by one of the two; if they differ, it and the application disagree. */
     if (request->target_form == HTTP1_TARGET_ABSOLUTE &&
-        !http_target_same_authority(request->authority, request->host, request->target_is_https))
+        !http_target_same_authority(request->authority, request->head.host, request->head.target_is_https))
         return refuse(request, 400, "Host is not the target's authority");
     return true;
 }
@@ -344,16 +337,16 @@ static bool settle_framing(struct http1_request *request, const struct http1_lim
         if (has_length)
             return refuse(request, 400, "Content-Length with Transfer-Encoding");
         /* RFC 9112 6.1: faulty framing, since HTTP/1.0 has no transfer codings. */
-        if (request->version_minor == 0)
+        if (request->head.version == HTTP_VERSION_1_0)
             return refuse(request, 400, "Transfer-Encoding in HTTP/1.0");
-        request->body_kind = HTTP1_BODY_CHUNKED;
+        request->head.body_kind = HTTP_BODY_UNKNOWN;
         return true;
     }
     if (!has_length)
         return true;
-    if (limits->body_bytes_max != 0 && request->content_length > limits->body_bytes_max)
+    if (limits->body_bytes_max != 0 && request->head.content_length > limits->body_bytes_max)
         return refuse(request, 413, "Content-Length over the limit");
-    request->body_kind = HTTP1_BODY_LENGTH;
+    request->head.body_kind = HTTP_BODY_LENGTH;
     return true;
 }
 
@@ -362,11 +355,11 @@ static bool finish_head(struct http1_request *request, const struct http1_limits
     if (!check_host(request) || !settle_framing(request, limits))
         return false;
     /* RFC 9112 9.3: close wins; HTTP/1.0 closes unless it asked not to. */
-    bool persistent = request->version_minor != 0 || (request->seen & SEEN_KEEP_ALIVE) != 0;
+    bool persistent = request->head.version != HTTP_VERSION_1_0 || (request->seen & SEEN_KEEP_ALIVE) != 0;
     request->keep_alive = persistent && (request->seen & SEEN_CLOSE) == 0;
     /* RFC 9110 7.8: an Upgrade in HTTP/1.0 is ignored. */
     const unsigned upgrade = SEEN_CONNECTION_UPGRADE | SEEN_WEBSOCKET;
-    request->upgrade_websocket = request->version_minor != 0 && (request->seen & upgrade) == upgrade;
+    request->upgrade_websocket = request->head.version != HTTP_VERSION_1_0 && (request->seen & upgrade) == upgrade;
     request->phase = COMPLETE;
     return true;
 }
@@ -446,15 +439,15 @@ static void follow_input(struct http1_request *request, uint8_t *input)
     request->input = input;
     if (request->phase == IN_METHOD)
         return;
-    move_span(&request->method, from, input);
+    move_span(&request->head.method, from, input);
     if (request->phase == IN_REQUEST_LINE)
         return;
-    struct bytes *const spans[] = {&request->target, &request->path, &request->query, &request->authority,
-                                   &request->host};
+    struct bytes *const spans[] = {&request->head.target, &request->head.path, &request->head.query,
+                                   &request->authority, &request->head.host};
     for (size_t i = 0; i < sizeof(spans) / sizeof(spans[0]); i++)
         move_span(spans[i], from, input);
-    for (uint32_t i = 0; i < request->field_count; i++) {
-        struct http_field *field = &request->fields[i];
+    for (uint32_t i = 0; i < request->head.field_count; i++) {
+        struct http_field *field = &request->head.fields[i];
         move_span(&field->name, from, input);
         move_span(&field->value, from, input);
         (void)http_name_lower_plain(input + (field->name.data - input), field->name.length);

@@ -8,12 +8,9 @@
 #ifndef PROTO_HTTP1_REQUEST_H
 #define PROTO_HTTP1_REQUEST_H
 
-#include "proto/http_fields.h"
+#include "proto/http_head.h"
 
 enum http1_progress { HTTP1_NEED_MORE, HTTP1_HEAD_READY, HTTP1_REJECTED };
-
-/* How the body is framed, RFC 9112 6.3. A request without framing fields has HTTP1_BODY_NONE. */
-enum http1_body_kind { HTTP1_BODY_NONE, HTTP1_BODY_LENGTH, HTTP1_BODY_CHUNKED };
 
 enum http1_target_form { HTTP1_TARGET_ORIGIN, HTTP1_TARGET_ABSOLUTE, HTTP1_TARGET_ASTERISK };
 
@@ -30,24 +27,12 @@ struct http1_limits {
 };
 
 struct http1_request {
-    /* Filled in when the head is ready. All spans point into the input. */
-    struct bytes method;
-    struct bytes target;    /* as sent */
-    struct bytes path;      /* of the target, without query; "*" in asterisk-form */
-    struct bytes query;     /* without '?'; empty when absent */
+    /* Filled in when the head is ready. All spans point into the input. A body of unknown length is chunked. */
+    struct http_head head;
     struct bytes authority; /* absolute-form only, else empty */
-    struct bytes host;      /* value of Host, or empty (HTTP/1.0 only) */
     enum http1_target_form target_form;
-    uint8_t version_minor;  /* 0 or 1 */
-    bool target_is_https;   /* absolute-form with the https scheme */
     bool keep_alive;        /* RFC 9112 9.3 */
-    bool expect_continue;   /* Expect: 100-continue on HTTP/1.1 */
     bool upgrade_websocket; /* Connection: upgrade, Upgrade: websocket; method, key, version are checked elsewhere */
-    bool te_trailers;       /* TE: trailers */
-    enum http1_body_kind body_kind;
-    uint64_t content_length; /* HTTP1_BODY_LENGTH only */
-    uint32_t field_count;
-    struct http_field *fields; /* the caller's array */
     uint32_t fields_capacity;
 
     /* HTTP1_REJECTED: the status to answer (always followed by a close) and a short reason for the log. */

@@ -278,8 +278,8 @@ size_t http1_chunk_head(uint64_t chunk_bytes, uint8_t output[HTTP1_CHUNK_HEAD_MA
     return digits + 2;
 }
 
-int http1_response_plain(uint16_t status, const char *text, const char *extra, bool keep_alive, bool head_only,
-                         struct bytes date, uint8_t *output, size_t capacity)
+int http1_response_plain(uint16_t status, const char *text, const struct http_field *extra, bool keep_alive,
+                         bool head_only, struct bytes date, uint8_t *output, size_t capacity)
 {
     const struct http1_response response = {.status = status, .keep_alive = keep_alive, .version_minor = 1};
     struct writer writer = writer_of(output, capacity);
@@ -289,7 +289,7 @@ int http1_response_plain(uint16_t status, const char *text, const char *extra, b
     if (date.length > 0)
         put_field(&writer, BYTES_LITERAL("Date"), date);
     if (extra)
-        put(&writer, bytes_of_string(extra));
+        put_field(&writer, extra->name, extra->value);
     PUT_LITERAL(&writer, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: ");
     put_decimal(&writer, line.length + 1);
     PUT_LITERAL(&writer, "\r\n");

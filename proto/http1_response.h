@@ -49,8 +49,9 @@ size_t http1_chunk_head(uint64_t chunk_bytes, uint8_t output[HTTP1_CHUNK_HEAD_MA
 const char *http1_reason(uint16_t status);
 
 /* A whole small answer of the server's own (head and a text/plain body of one line), always Connection: close unless
- * `keep_alive`. Returns octets written or -ENOSPC. `extra` is a ready field line with CRLF, or NULL. */
-[[nodiscard]] int http1_response_plain(uint16_t status, const char *text, const char *extra, bool keep_alive,
-                                       bool head_only, struct bytes date, uint8_t *output, size_t capacity);
+ * `keep_alive`. Returns octets written or -ENOSPC. `extra` is one more field, or NULL. */
+[[nodiscard]] int http1_response_plain(uint16_t status, const char *text, const struct http_field *extra,
+                                       bool keep_alive, bool head_only, struct bytes date, uint8_t *output,
+                                       size_t capacity);
 
 #endif

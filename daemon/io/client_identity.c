@@ -40,6 +40,11 @@ static void tell_proxied(const struct connection_proxied *proxied, struct slot_r
     record->flags |= SLOT_PROXIED;
 }
 
+static void tell_scheme(bool is_https, struct slot_record *record)
+{
+    record->flags = (uint8_t)((record->flags & ~SLOT_HTTPS) | (is_https ? SLOT_HTTPS : 0));
+}
+
 /* ---- which of the fields are there ------------------------------------------------------------------------------ */
 
 enum said {
@@ -68,11 +73,11 @@ static unsigned said_by(const struct secure_schemes *schemes, const struct http_
     return said;
 }
 
-static unsigned said_in(const struct io_core *core, const struct http1_request *request)
+static unsigned said_in(const struct io_core *core, const struct http_head *head)
 {
     unsigned said = 0;
-    for (uint32_t i = 0; i < request->field_count; i++)
-        said |= said_by(&core->secure_schemes, &request->fields[i]);
+    for (uint32_t i = 0; i < head->field_count; i++)
+        said |= said_by(&core->secure_schemes, &head->fields[i]);
     return said;
 }
 
@@ -131,12 +136,12 @@ static void walk_along(struct walk *walk, struct bytes list)
 }
 
 /* Several fields of the name are one list. */
-static void apply_for(const struct io_core *core, const struct http1_request *request, struct slot_record *record)
+static void apply_for(const struct io_core *core, const struct http_head *head, struct slot_record *record)
 {
     struct walk walk = {.core = core};
-    for (uint32_t i = request->field_count; i-- > 0 && !walk.ended;)
-        if (request->fields[i].id == HTTP_FIELD_X_FORWARDED_FOR)
-            walk_along(&walk, request->fields[i].value);
+    for (uint32_t i = head->field_count; i-- > 0 && !walk.ended;)
+        if (head->fields[i].id == HTTP_FIELD_X_FORWARDED_FOR)
+            walk_along(&walk, head->fields[i].value);
     if (walk.found)
         tell_client(&walk.node, record);
 }
@@ -178,24 +183,23 @@ static void tell_server(struct bytes host, struct slot_record *record)
 }
 
 /* The last item of the last field of that name: what the nearest proxy wrote. */
-static struct bytes last_item(const struct http1_request *request, enum http_field_id id)
+static struct bytes last_item(const struct http_head *head, enum http_field_id id)
 {
     struct bytes item = {};
-    for (uint32_t i = request->field_count; i-- > 0;) {
-        if (request->fields[i].id != id)
+    for (uint32_t i = head->field_count; i-- > 0;) {
+        if (head->fields[i].id != id)
             continue;
-        struct bytes list = request->fields[i].value;
+        struct bytes list = head->fields[i].value;
         (void)forwarded_list_pop(&list, &item);
         break;
     }
     return item;
 }
 
-static void apply_port(const struct http1_request *request, struct slot_record *record)
+static void apply_port(const struct http_head *head, struct slot_record *record)
 {
     uint16_t port;
-    if ((record->flags & SLOT_UNIX) == 0 &&
-        forwarded_port_parse(last_item(request, HTTP_FIELD_X_FORWARDED_PORT), &port))
+    if ((record->flags & SLOT_UNIX) == 0 && forwarded_port_parse(last_item(head, HTTP_FIELD_X_FORWARDED_PORT), &port))
         record->server_port = port;
 }
 
@@ -214,55 +218,57 @@ static void apply_elements(const struct io_core *core, const struct forwarded_el
         host = element->host.length > 0 ? element->host : host;
         walk_on(&walk, element->node);
     }
-    if (bytes_equal_lower(proto, BYTES_LITERAL("https")) || bytes_equal_lower(proto, BYTES_LITERAL("wss")))
-        record->flags |= SLOT_HTTPS;
+    if (proto.length > 0)
+        tell_scheme(bytes_equal_lower(proto, BYTES_LITERAL("https")) || bytes_equal_lower(proto, BYTES_LITERAL("wss")),
+                    record);
     tell_server(host, record);
     if (walk.found && (record->flags & SLOT_PROXIED) == 0)
         tell_client(&walk.node, record);
 }
 
-static void apply_forwarded(const struct io_core *core, const struct http1_request *request, struct slot_record *record)
+static void apply_forwarded(const struct io_core *core, const struct http_head *head, struct slot_record *record)
 {
     struct forwarded_element elements[CLIENT_IDENTITY_HOPS_MAX];
     size_t count = 0;
-    for (uint32_t i = 0; i < request->field_count; i++)
-        if (request->fields[i].id == HTTP_FIELD_FORWARDED &&
-            !forwarded_parse(request->fields[i].value, elements, CLIENT_IDENTITY_HOPS_MAX, &count))
+    for (uint32_t i = 0; i < head->field_count; i++)
+        if (head->fields[i].id == HTTP_FIELD_FORWARDED &&
+            !forwarded_parse(head->fields[i].value, elements, CLIENT_IDENTITY_HOPS_MAX, &count))
             return;
     apply_elements(core, elements, count, record);
 }
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
-static void apply_x_forwarded(const struct io_core *core, const struct http1_request *request, unsigned said,
+static void apply_x_forwarded(const struct io_core *core, const struct http_head *head, unsigned said,
                               struct slot_record *record)
 {
-    if ((said & SAID_HTTPS) != 0)
-        record->flags |= SLOT_HTTPS;
+    if ((said & (SAID_HTTP | SAID_HTTPS)) != 0)
+        tell_scheme((said & SAID_HTTPS) != 0, record);
     if ((said & SAID_FOR) != 0 && (record->flags & SLOT_PROXIED) == 0)
-        apply_for(core, request, record);
+        apply_for(core, head, record);
     if ((said & SAID_HOST) != 0)
-        tell_server(last_item(request, HTTP_FIELD_X_FORWARDED_HOST), record);
+        tell_server(last_item(head, HTTP_FIELD_X_FORWARDED_HOST), record);
     if ((said & SAID_PORT) != 0)
-        apply_port(request, record);
+        apply_port(head, record);
 }
 
 const char *client_identity_fill(const struct io_core *core, const struct connection *connection,
-                                 const struct http1_request *request, struct slot_record *record)
+                                 const struct http_head *head, struct slot_record *record)
 {
     if (connection->proxied != NULL)
         tell_proxied(connection->proxied, record);
     else
         tell_socket(connection, record);
+    tell_scheme(connection_is_secure(connection), record);
     if (!client_identity_trusted(core, connection))
         return NULL;
     record->flags |= SLOT_TRUSTED;
-    unsigned said = said_in(core, request);
+    unsigned said = said_in(core, head);
     if ((said & SAID_HTTP) != 0 && (said & SAID_HTTPS) != 0)
         return "the headers about the scheme contradict each other";
     if ((said & ~(unsigned)SAID_FORWARDED) != 0)
-        apply_x_forwarded(core, request, said, record);
+        apply_x_forwarded(core, head, said, record);
     else if ((said & SAID_FORWARDED) != 0)
-        apply_forwarded(core, request, record);
+        apply_forwarded(core, head, record);
     return NULL;
 }

@@ -21,6 +21,7 @@
 #define DAEMON_IO_CLIENT_IDENTITY_H
 
 #include "daemon/io/connection.h"
+#include "proto/http_head.h"
 
 enum { CLIENT_IDENTITY_HOPS_MAX = 100 }; /* entries of a list that are looked at */
 
@@ -30,6 +31,6 @@ bool client_identity_trusted(const struct io_core *core, const struct connection
 /* Fills client, server, their ports, the scheme and the flags of trust. Returns NULL, or why the request must be
  * refused with 400 (two headers that contradict each other about the scheme). */
 [[nodiscard]] const char *client_identity_fill(const struct io_core *core, const struct connection *connection,
-                                               const struct http1_request *request, struct slot_record *record);
+                                               const struct http_head *head, struct slot_record *record);
 
 #endif

@@ -144,6 +144,19 @@ void connections_deinit(struct connections *connections);
 struct connection *connection_create(struct connections *connections, int fd,
                                      const struct connection_listener *listener);
 
+/* Whether what is said on it is encrypted: then its requests came by https. */
+static inline bool connection_is_secure(const struct connection *connection)
+{
+    (void)connection;
+    return false;
+}
+
+/* Nothing is read as a request any more, and nothing but what is queued goes out. */
+static inline bool connection_is_over(const struct connection *connection)
+{
+    return connection->state >= CONNECTION_LINGERING || connection->close_when_sent;
+}
+
 struct connection *connection_find(const struct connections *connections, ring_token token);
 
 /* ---- for protocols ---- */

@@ -1,7 +1,9 @@
-#include "daemon/io/http1_session.h"
+#include "daemon/io/http1_input.h"
 
 #include "daemon/base/log.h"
-#include "daemon/io/http1_record.h"
+#include "daemon/io/exchange_log.h"
+#include "daemon/io/request_body.h"
+#include "daemon/io/request_record.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -15,6 +17,14 @@ enum step {
     STEP_HUNGRY,  /* octets are missing */
     STEP_BLOCKED, /* the next step waits for somebody else */
 };
+
+void http1_input_fault(struct http1_session *session, uint16_t status, const char *reason, enum close_reason close)
+{
+    if (session->fault.status != 0)
+        return;
+    session->fault = (struct http1_fault){.status = status, .reason = reason, .close_reason = close};
+    session->last_request = true;
+}
 
 /* ---- segments --------------------------------------------------------------------------------------------------- */
 
@@ -53,7 +63,7 @@ static bool push_segment(struct http1_session *session, struct loan loan, const 
 void http1_input_append(struct http1_session *session, struct loan loan, uint8_t *data, uint32_t length)
 {
     if (!push_segment(session, loan, data, length, false))
-        http1_session_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
+        http1_input_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
 }
 
 static void take(struct http1_session *session, uint32_t length)
@@ -74,6 +84,8 @@ static void take(struct http1_session *session, uint32_t length)
     slab_give_back(&core->bodies, segment);
 }
 
+/* ---- waiting for a slot or a staging block ---------------------------------------------------------------------- */
+
 static void starve(struct http1_session *session)
 {
     struct http1_sessions *all = session->all;
@@ -92,6 +104,23 @@ static void starve_for_block(struct http1_session *session)
 {
     starve(session);
     session->all->block_wanted = true;
+}
+
+void http1_input_unstarve(struct http1_session *session)
+{
+    struct http1_sessions *all = session->all;
+    struct http1_session **at = &all->starved_first;
+    struct http1_session *previous = NULL;
+    if (!session->starved)
+        return;
+    while (*at != session) {
+        previous = *at;
+        at = &(*at)->starved_next;
+    }
+    *at = session->starved_next;
+    if (all->starved_last == session)
+        all->starved_last = previous;
+    session->starved = false;
 }
 
 /* ---- a head that is cut across buffers --------------------------------------------------------------------------
@@ -124,9 +153,9 @@ static bool keep_fields(struct http1_session *session)
     session->partial_fields = calloc(capacity, sizeof *session->partial_fields);
     if (session->partial_fields == NULL)
         return false;
-    memcpy(session->partial_fields, session->parser.fields,
-           session->parser.field_count * sizeof *session->partial_fields);
-    session->parser.fields = session->partial_fields;
+    struct http_head *head = &session->parser.head;
+    memcpy(session->partial_fields, head->fields, head->field_count * sizeof *head->fields);
+    head->fields = session->partial_fields;
     return true;
 }
 
@@ -155,7 +184,7 @@ static enum step fill_partial(struct http1_session *session)
     uint32_t length = session->input_first->length < room ? session->input_first->length : room;
     uint32_t wanted = session->partial_bytes + length;
     if ((wanted > session->partial_capacity && !grow_partial(session, wanted)) || !keep_fields(session)) {
-        http1_session_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
+        http1_input_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
         return STEP_ON;
     }
     memcpy(session->partial + session->partial_bytes, segment_data(session, session->input_first), length);
@@ -174,7 +203,7 @@ static bool is_safe_method(struct bytes method)
 
 static void append_exchange(struct http1_session *session, struct http_exchange *exchange)
 {
-    exchange->owner = &http1_exchange_owner;
+    exchange->owner = &session->all->owner;
     exchange->session = session;
     exchange->client_ended = session->client_ended;
     if (session->last != NULL)
@@ -189,26 +218,16 @@ static void append_exchange(struct http1_session *session, struct http_exchange 
 static bool is_health_check(const struct http1_session *session)
 {
     const char *path = session->all->core->settings.health_path;
-    return path != NULL && bytes_equal(session->parser.path, bytes_of_string(path));
+    return path != NULL && bytes_equal(session->parser.head.path, bytes_of_string(path));
 }
 
-/* RFC 9110 10.1.1: the client waits for a word before it sends its body. An application says it by reading; where we
- * read for it we say it ourselves. */
-static void send_continue(struct http1_session *session, struct http_exchange *exchange)
+void http1_input_continue(struct http1_session *session, struct http_exchange *exchange)
 {
     if (!exchange->wants_continue)
         return;
     exchange->wants_continue = false;
     if (output_queue_copy(&session->out.queue, BYTES_LITERAL("HTTP/1.1 100 Continue\r\n\r\n")) == 0)
         connection_flush(session->all->connections, session->connection);
-}
-
-static bool buffered(const struct http1_session *session, const struct http_exchange *exchange)
-{
-    const struct io_core *core = session->all->core;
-    if (!io_core_request_buffering(core))
-        return false;
-    return spool_is_open(&core->spool) || exchange->body_bytes < (uint64_t)core->settings.request_buffer_max;
 }
 
 static bool its_turn(const struct http1_session *session, const struct http_exchange *exchange)
@@ -220,8 +239,8 @@ void http1_input_submit(struct http1_session *session, struct http_exchange *exc
 {
     if (exchange->state != EXCHANGE_BUFFERING || exchange->local_status != 0 || !its_turn(session, exchange))
         return;
-    if (!exchange->body_ended && buffered(session, exchange)) {
-        send_continue(session, exchange);
+    if (!exchange->body_ended && request_body_held(session->all->core, exchange)) {
+        http1_input_continue(session, exchange);
         return;
     }
     if (!dispatch_submit(session->all->dispatch, exchange)) {
@@ -232,35 +251,24 @@ void http1_input_submit(struct http1_session *session, struct http_exchange *exc
 
 static void describe(struct http1_session *session, struct http_exchange *exchange)
 {
-    const struct http1_request *request = &session->parser;
-    exchange->is_head = bytes_equal(request->method, BYTES_LITERAL("HEAD"));
-    exchange->is_safe = is_safe_method(request->method) && request->body_kind == HTTP1_BODY_NONE;
-    exchange->is_http_1_0 = request->version_minor == 0;
-    exchange->keep_alive =
-        request->keep_alive && !session->all->core->draining && session->all->core->settings.keepalive_ms > 0;
-    exchange->te_trailers = request->te_trailers;
-    exchange->wants_continue = request->expect_continue && request->body_kind != HTTP1_BODY_NONE;
+    const struct http_head *head = &session->parser.head;
+    const struct io_core *core = session->all->core;
+    exchange->is_head = bytes_equal(head->method, BYTES_LITERAL("HEAD"));
+    exchange->is_safe = is_safe_method(head->method) && head->body_kind == HTTP_BODY_NONE;
+    exchange->is_http_1_0 = head->version == HTTP_VERSION_1_0;
+    exchange->keep_alive = session->parser.keep_alive && !core->draining && core->settings.keepalive_ms > 0;
+    exchange->te_trailers = head->te_trailers;
+    exchange->wants_continue = head->expect_continue && head->body_kind != HTTP_BODY_NONE;
     if (is_health_check(session))
         exchange->local_status = dispatch_serving(session->all->dispatch) ? 200 : 503;
 }
 
-/* A body of that length could not be held even if nobody else had one. */
-static bool too_long_to_hold(const struct io_core *core, const struct http1_request *request)
-{
-    if (request->body_kind != HTTP1_BODY_LENGTH || !io_core_request_buffering(core) || !spool_is_open(&core->spool))
-        return false;
-    uint64_t room = (uint64_t)core->settings.request_buffer_max + spool_bytes_max(&core->spool);
-    return request->content_length > room;
-}
-
 static void open_body(struct http1_session *session, struct http_exchange *exchange)
 {
-    const struct http1_request *request = &session->parser;
-    struct io_core *core = session->all->core;
-    http1_body_init(&session->body, request->body_kind, request->content_length);
-    bool none = request->body_kind == HTTP1_BODY_NONE ||
-                (request->body_kind == HTTP1_BODY_LENGTH && request->content_length == 0);
-    if (none) {
+    const struct http_head *head = &session->parser.head;
+    const struct io_core *core = session->all->core;
+    http1_body_init(&session->body, head->body_kind, head->content_length);
+    if (head->body_kind == HTTP_BODY_NONE || (head->body_kind == HTTP_BODY_LENGTH && head->content_length == 0)) {
         exchange->body_ended = true;
         exchange->wants_continue = false;
         return;
@@ -273,12 +281,21 @@ static void open_body(struct http1_session *session, struct http_exchange *excha
     session->body_mark_bytes = 0;
     if (session->input_bytes > 0)
         exchange->wants_continue = false; /* it did not wait */
-    if (exchange->local_status == 0 && too_long_to_hold(core, request)) {
+    if (exchange->local_status == 0 && request_body_too_long(core, head)) {
         exchange->local_status = 413;
         exchange->close_reason = CLOSE_REQUEST_REJECTED;
         exchange->keep_alive = false;
         session->last_request = true;
     }
+}
+
+/* The parser has a head, or a part of one, that is not served. Its octets are still there. */
+static void refuse(struct http1_session *session, uint16_t status, const char *reason)
+{
+    struct io_core *core = session->all->core;
+    metrics_add(core->metrics, METRIC_REQUESTS_REJECTED, 1);
+    exchange_log_refused(core, session->connection, &session->parser.head, session->head_since, status);
+    http1_input_fault(session, status, reason, CLOSE_REQUEST_REJECTED);
 }
 
 /* The parser is done with a head at `from`, which stands at `at` in the arena, in `loan`'s buffer. */
@@ -287,18 +304,19 @@ static void on_head(struct http1_session *session, struct loan loan, const uint8
     struct io_core *core = session->all->core;
     struct http_exchange *exchange = dispatch_exchange(session->all->dispatch);
     if (exchange == NULL) {
-        http1_session_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
+        http1_input_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
         return;
     }
     metrics_add(core->metrics, METRIC_REQUESTS, 1);
     session->connection->requests++;
-    session->head_since = 0;
-    const char *refusal = http1_record_fill(core, session->connection, &session->parser, from, at, exchange->record);
+    const char *refusal =
+        request_record_fill(core, session->connection, &session->parser.head, from, at, exchange->record);
     if (refusal != NULL) {
         dispatch_let_go(session->all->dispatch, exchange, true);
-        http1_session_fault(session, 400, refusal, CLOSE_REQUEST_REJECTED);
+        refuse(session, 400, refusal);
         return;
     }
+    session->head_since = 0;
     buffer_pool_hold(&core->buffers, loan);
     exchange->head_loan = loan;
     describe(session, exchange);
@@ -307,17 +325,10 @@ static void on_head(struct http1_session *session, struct loan loan, const uint8
         session->last_request = true;
 }
 
-static void reject(struct http1_session *session)
+void http1_input_begin(struct http1_session *session)
 {
-    metrics_add(session->all->core->metrics, METRIC_REQUESTS_REJECTED, 1);
-    http1_output_log_refused(session, session->parser.status, true);
-    http1_session_fault(session, session->parser.status, session->parser.reason, CLOSE_REQUEST_REJECTED);
-}
-
-static void begin_parser(struct http1_session *session)
-{
-    const struct settings *settings = &session->all->core->settings;
-    http1_request_init(&session->parser, session->all->fields, (uint32_t)settings->limit_request_fields);
+    const struct io_scratch *scratch = &session->all->core->scratch;
+    http1_request_init(&session->parser, scratch->request_fields, scratch->request_fields_max);
 }
 
 static void after_head(struct http1_session *session)
@@ -329,7 +340,7 @@ static void after_head(struct http1_session *session)
     /* With octets of the body at hand they go along in the same message. */
     if (!session->body_open || session->input_first == NULL)
         http1_input_submit(session, exchange);
-    begin_parser(session);
+    http1_input_begin(session);
 }
 
 /* The head is complete in private memory: it, and what came behind it, move into the arena. */
@@ -340,7 +351,7 @@ static void move_partial(struct http1_session *session, uint32_t head_bytes)
     uint8_t *memory;
     uint32_t capacity;
     if (buffer_pool_stage(buffers, session->partial_bytes, &loan, &memory, &capacity) < 0) {
-        http1_session_fault(session, 503, "no staging block is free", CLOSE_OVERLOAD);
+        http1_input_fault(session, 503, "no staging block is free", CLOSE_OVERLOAD);
         return;
     }
     memcpy(memory, session->partial, session->partial_bytes);
@@ -349,7 +360,7 @@ static void move_partial(struct http1_session *session, uint32_t head_bytes)
     if (rest == 0)
         buffer_pool_drop(buffers, &loan);
     else if (!push_segment(session, loan, memory + head_bytes, rest, true))
-        http1_session_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
+        http1_input_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
 }
 
 static enum step head_step_partial(struct http1_session *session)
@@ -363,7 +374,7 @@ static enum step head_step_partial(struct http1_session *session)
     if (progress == HTTP1_NEED_MORE)
         return STEP_ON; /* the next segment, if there is one, goes behind it */
     if (progress == HTTP1_REJECTED)
-        reject(session);
+        refuse(session, session->parser.status, session->parser.reason);
     else
         move_partial(session, (uint32_t)consumed);
     free_partial(session);
@@ -405,7 +416,7 @@ static enum step head_step(struct http1_session *session)
     if (progress == HTTP1_NEED_MORE)
         return fill_partial(session); /* and the receive buffer goes back */
     if (progress == HTTP1_REJECTED) {
-        reject(session);
+        refuse(session, session->parser.status, session->parser.reason);
         return STEP_ON;
     }
     place_head(session, segment->loan, data, (uint32_t)consumed);
@@ -432,96 +443,44 @@ static void body_ended(struct http1_session *session)
         dispatch_body(session->all->dispatch, exchange);
 }
 
-static void body_refused(struct http1_session *session)
+void http1_input_end_body(struct http1_session *session, uint16_t status, enum close_reason close)
 {
     struct http_exchange *exchange = session->body_exchange;
-    metrics_add(session->all->core->metrics, METRIC_REQUESTS_REJECTED, 1);
     session->body_open = false;
     session->body_exchange = NULL;
     session->last_request = true;
     if (exchange == NULL)
         return;
-    exchange->keep_alive = false;
     exchange->body_failed = true;
+    exchange->keep_alive = false;
+    exchange->close_reason = (uint8_t)close;
     if (!exchange->head_sent) /* else the application ends what it has begun */
-        exchange->local_status = session->body.status;
-    exchange->close_reason = CLOSE_REQUEST_REJECTED;
+        exchange->local_status = status;
     dispatch_body(session->all->dispatch, exchange);
 }
 
-static bool unwanted(const struct http_exchange *exchange)
+/* The body cannot be kept. Of a response that has begun the client must see that it is not whole. */
+static void body_lost(struct http1_session *session, struct http_exchange *exchange)
 {
-    return exchange == NULL || exchange->local_status != 0;
-}
-
-/* Whether more body may be read for the exchange now. */
-static bool body_room(const struct http1_session *session)
-{
-    const struct http_exchange *exchange = session->body_exchange;
-    const struct io_core *core = session->all->core;
-    if (unwanted(exchange))
-        return true;
-    if (exchange->state != EXCHANGE_BUFFERING)
-        return exchange->spooled.bytes == 0 && exchange->unconsumed_bytes < HTTP1_READ_AHEAD_BYTES &&
-               exchange->piece_count < HTTP1_BODY_PIECES_MAX;
-    return io_core_request_buffering(core) ? buffered(session, exchange)
-                                           : exchange->body_bytes < HTTP1_READ_AHEAD_BYTES;
-}
-
-/* Whether the octets at hand wait in the file and not in memory: behind others that do, beyond request_buffer_max, or
- * because memory is scarce. The end of a body stays, since the request goes on its way now. */
-static bool goes_to_file(const struct http1_session *session, const struct http_exchange *exchange, size_t length)
-{
-    const struct io_core *core = session->all->core;
-    if (exchange->spooled.bytes > 0)
-        return true;
-    bool held = exchange->state == EXCHANGE_BUFFERING && io_core_request_buffering(core) && spool_is_open(&core->spool);
-    bool last = session->body.kind == HTTP1_BODY_LENGTH && session->body.remaining == 0;
-    if (!held || last)
-        return false;
-    return exchange->body_bytes + length > (uint64_t)core->settings.request_buffer_max ||
-           buffer_pool_scarce(&core->buffers, session->input_first->loan.kind) ||
-           buffer_pool_scarce(&core->buffers, LOAN_STAGING);
-}
-
-static int keep(struct http1_session *session, struct http_exchange *exchange, const uint8_t *data, size_t length)
-{
-    struct io_core *core = session->all->core;
-    if (goes_to_file(session, exchange, length))
-        return http_exchange_body_spool(core, exchange, bytes_of(data, length));
-    return http_exchange_body_append(core, exchange, session->input_first->loan, data, (uint32_t)length);
-}
-
-/* The body cannot be kept: 413 when it alone is more than the file may hold, else the server is busy. */
-static void body_lost(struct http1_session *session, struct http_exchange *exchange, size_t length)
-{
-    const struct spool *spool = &session->all->core->spool;
-    bool too_long = spool_is_open(spool) && exchange->spooled.bytes + length > spool_bytes_max(spool);
-    session->last_request = true;
-    session->body_open = false;
-    session->body_exchange = NULL;
-    exchange->body_failed = true;
-    exchange->keep_alive = false;
-    exchange->close_reason = CLOSE_OVERLOAD;
     if (exchange->head_sent)
         exchange->broken = exchange->response_ended = true;
-    else
-        exchange->local_status = too_long && exchange->spooled.bytes > 0 ? 413 : 503;
-    dispatch_body(session->all->dispatch, exchange);
+    http1_input_end_body(session, request_body_lost_status(session->all->core, exchange), CLOSE_OVERLOAD);
 }
 
 static enum step deliver(struct http1_session *session, const uint8_t *data, size_t length)
 {
     struct http_exchange *exchange = session->body_exchange;
-    if (unwanted(exchange)) {
+    struct io_core *core = session->all->core;
+    if (request_body_unwanted(exchange)) {
         session->discarded += (uint32_t)length;
         return STEP_ON;
     }
-    if (keep(session, exchange, data, length) < 0) {
-        body_lost(session, exchange, length);
+    bool is_last = session->body.kind == HTTP_BODY_LENGTH && session->body.remaining == 0;
+    if (request_body_keep(core, exchange, session->input_first->loan, data, (uint32_t)length, is_last) < 0) {
+        body_lost(session, exchange);
         return STEP_BLOCKED;
     }
-    metrics_add(session->all->core->metrics, METRIC_REQUEST_BODY_BYTES, length);
+    metrics_add(core->metrics, METRIC_REQUEST_BODY_BYTES, length);
     return STEP_ON;
 }
 
@@ -533,19 +492,37 @@ static void restart_rate(struct http1_session *session)
     session->body_mark_bytes = session->body.received;
 }
 
+/* Whether the octets at hand may be read now. */
+static bool may_read_body(struct http1_session *session)
+{
+    const struct io_core *core = session->all->core;
+    const struct http_exchange *exchange = session->body_exchange;
+    if (!request_body_room(core, exchange, HTTP1_READ_AHEAD_BYTES, HTTP1_BODY_PIECES_MAX))
+        return false;
+    if (request_body_unwanted(exchange) || http_exchange_body_has_place(core, exchange, session->input_first->length))
+        return true;
+    starve_for_block(session);
+    return false;
+}
+
+static void body_went_on(struct http1_session *session)
+{
+    struct http_exchange *exchange = session->body_exchange;
+    if (request_body_unwanted(exchange))
+        return;
+    if (exchange->state == EXCHANGE_BUFFERING)
+        http1_input_submit(session, exchange);
+    else
+        dispatch_body(session->all->dispatch, exchange);
+}
+
 static enum step body_step(struct http1_session *session)
 {
     struct body_piece *segment = session->input_first;
     if (segment == NULL)
         return STEP_HUNGRY;
-    if (!body_room(session)) {
+    if (!may_read_body(session)) {
         session->body_held = true;
-        return STEP_BLOCKED;
-    }
-    if (!unwanted(session->body_exchange) &&
-        !http_exchange_body_has_place(session->all->core, session->body_exchange, segment->length)) {
-        session->body_held = true;
-        starve_for_block(session);
         return STEP_BLOCKED;
     }
     if (session->body_held)
@@ -558,42 +535,31 @@ static enum step body_step(struct http1_session *session)
                                                         segment->length, &consumed, &offset, &decoded);
     session->body_progress = session->all->core->now_ms;
     if (progress == HTTP1_BODY_REJECTED) {
-        body_refused(session);
+        metrics_add(session->all->core->metrics, METRIC_REQUESTS_REJECTED, 1);
+        http1_input_end_body(session, session->body.status, CLOSE_REQUEST_REJECTED);
         return STEP_BLOCKED;
     }
     if (decoded > 0 && deliver(session, data + offset, decoded) == STEP_BLOCKED)
         return STEP_BLOCKED;
     take(session, (uint32_t)consumed);
-    if (progress == HTTP1_BODY_END) {
+    if (progress == HTTP1_BODY_END)
         body_ended(session);
-    } else if (!unwanted(session->body_exchange)) {
-        if (session->body_exchange->state == EXCHANGE_BUFFERING)
-            http1_input_submit(session, session->body_exchange);
-        else
-            dispatch_body(session->all->dispatch, session->body_exchange);
-    }
+    else
+        body_went_on(session);
     return STEP_ON;
 }
 
-/* An application reads a body of which a part waits in the file: the next of it comes back into memory, less of it at
- * a time while memory is scarce. */
+/* An application reads a body of which a part waits in the file. */
 static void read_back(struct http1_session *session)
 {
     struct http_exchange *exchange = session->first;
-    struct io_core *core = session->all->core;
     if (exchange == NULL || exchange->spooled.bytes == 0 || !exchange->app_reads || exchange->state != EXCHANGE_QUEUED)
         return;
-    uint64_t ahead = buffer_pool_scarce(&core->buffers, LOAN_STAGING) ? 1 : HTTP1_READ_AHEAD_BYTES;
-    int r = 0;
-    while (r == 0 && exchange->spooled.bytes > 0 && exchange->unconsumed_bytes < ahead)
-        r = http_exchange_body_unspool(core, exchange);
-    if (r == -ENOBUFS) {
+    int r = request_body_read_back(session->all->core, exchange);
+    if (r == -ENOBUFS)
         starve_for_block(session);
-    } else if (r < 0) {
+    else if (r < 0)
         log_error("a part of a request body could not be read back: %s", strerror(-r));
-        http_exchange_body_forget(core, exchange);
-        exchange->body_failed = true;
-    }
     dispatch_body(session->all->dispatch, exchange);
 }
 

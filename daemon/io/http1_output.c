@@ -1,41 +1,31 @@
-#include "daemon/io/http1_session.h"
+#include "daemon/io/http1_output.h"
 
-#include "daemon/base/log.h"
-#include "daemon/exchange/field_block.h"
+#include "daemon/io/exchange_log.h"
+#include "daemon/io/http1_input.h"
+#include "daemon/io/own_answer.h"
+#include "daemon/io/response_head.h"
+#include "proto/http1_response.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
 
 enum {
     KEPT_WITHOUT_BLOCK_MAX = 64, /* replies before their turn: each block once, and a few that need none */
-    RESPONSE_FIELDS_MAX = 1'024,
-    HEAD_ROOM = 512, /* status line, Date, Server, framing */
+    HEAD_ROOM = 512,             /* status line, Date, Server, framing */
     PLAIN_ROOM = 1'024,
     COPIED_AHEAD_MAX = 65'536, /* octets queued for a client behind which nothing small is copied any more */
 };
 
 /* ---- what we say ourselves -------------------------------------------------------------------------------------- */
 
-static const char *extra_field(uint16_t status)
-{
-    switch (status) {
-    case 405:
-        return "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE\r\n";
-    case 503:
-        return "Retry-After: 1\r\n";
-    default:
-        return NULL;
-    }
-}
-
 static bool say_plain(struct http1_session *session, uint16_t status, const char *text, bool keep_alive, bool head_only)
 {
+    struct http_field extra;
     uint32_t capacity;
     uint8_t *room = output_queue_reserve(&session->out.queue, PLAIN_ROOM, &capacity);
     if (room == NULL)
         return false;
-    int length = http1_response_plain(status, text, extra_field(status), keep_alive, head_only,
+    bool has_extra = own_answer_field(status, &extra.name, &extra.value);
+    int length = http1_response_plain(status, text, has_extra ? &extra : NULL, keep_alive, head_only,
                                       session->all->core->date, room, capacity);
     if (length < 0)
         return false;
@@ -45,113 +35,21 @@ static bool say_plain(struct http1_session *session, uint16_t status, const char
     return true;
 }
 
-static void break_connection(struct http1_session *session, enum close_reason reason)
-{
-    session->last_request = true;
-    connection_abort(session->all->connections, session->connection, reason, true);
-}
-
-/* ---- access log ------------------------------------------------------------------------------------------------- */
-
-static struct bytes span_bytes(const struct io_core *core, struct arena_span span)
-{
-    return bytes_of(core->inbound.base + span.offset, span.length);
-}
-
-static uint32_t record_fields(const struct io_core *core, const struct slot_record *record, struct http_field *fields)
-{
-    for (uint32_t i = 0; i < record->field_count; i++) {
-        const struct slot_field *field = &record->fields[i];
-        fields[i] = (struct http_field){
-            .name = bytes_of(core->inbound.base + field->name_offset, field->name_length),
-            .value = bytes_of(core->inbound.base + field->value_offset, field->value_length),
-            .id = field->id,
-        };
-    }
-    return record->field_count;
-}
-
-static void log_access(struct http1_session *session, const struct http_exchange *exchange)
-{
-    const struct io_core *core = session->all->core;
-    if (core->access_log == NULL)
-        return;
-    const struct slot_record *record = exchange->record;
-    struct access_entry entry = {
-        .time_us = core->wall_us,
-        .duration_us = core->now_us - exchange->started_us,
-        .remote_address = bytes_of_string(record->client),
-        .method = span_bytes(core, record->method),
-        .target = span_bytes(core, record->target),
-        .path = span_bytes(core, record->path),
-        .query = span_bytes(core, record->query),
-        .scheme = (record->flags & SLOT_HTTPS) != 0 ? BYTES_LITERAL("https") : BYTES_LITERAL("http"),
-        .version_major = 1,
-        .version_minor = record->version == SLOT_HTTP_1_0 ? 0 : 1,
-        .status = exchange->status,
-        .app_pid = exchange->app_pid,
-        .body_bytes = exchange->response_bytes,
-        .request_fields = session->all->log_fields,
-        .request_field_count = record_fields(core, record, session->all->log_fields),
-        .response_fields = exchange->logged_fields,
-        .response_field_count = exchange->logged_field_count,
-    };
-    access_log_append(core->access_log, &entry);
-}
-
-void http1_output_log_refused(const struct http1_session *session, uint16_t status, bool understood)
-{
-    const struct io_core *core = session->all->core;
-    const struct http1_request nothing = {.version_minor = 1};
-    const struct http1_request *request = understood ? &session->parser : &nothing;
-    char client[IP_TEXT_MAX];
-    uint16_t port;
-    if (core->access_log == NULL)
-        return;
-    connection_client_text(session->connection, client, &port);
-    const struct access_entry entry = {
-        .time_us = core->wall_us,
-        .duration_us = session->head_since != 0 ? (core->now_ms - session->head_since) * 1000 : 0,
-        .remote_address = bytes_of_string(client),
-        .method = request->method,
-        .target = request->target,
-        .path = request->path,
-        .query = request->query,
-        .scheme = BYTES_LITERAL("http"),
-        .version_major = 1,
-        .version_minor = request->version_minor,
-        .status = status,
-    };
-    access_log_append(core->access_log, &entry);
-}
-
 /* ---- the head of a response ------------------------------------------------------------------------------------- */
 
-static bool status_without_body(uint16_t status)
-{
-    return status < 200 || status == 204 || status == 304;
-}
-
-/* How the body is framed: by the length the application states, by the length that we know because all of it is here,
- * by chunks, or by the end of the connection. */
 static void frame(const struct http_exchange *exchange, const struct reply *reply, struct http1_response *response)
 {
-    bool complete = (reply->flags & MESSAGE_END) != 0 && (reply->flags & MESSAGE_FAILED) == 0;
-    int64_t length = reply->content_length;
-    if (length < 0 && complete && !exchange->is_head)
-        length = (int64_t)reply->body.length;
-    bool without_body = exchange->is_head || status_without_body(reply->status);
-    bool may_state = reply->status >= 200 && reply->status != 204;
-
-    if (length >= 0) {
-        response->body = without_body ? HTTP1_RESPONSE_NO_BODY : HTTP1_RESPONSE_LENGTH;
-        response->content_length = (uint64_t)length;
-        response->add_content_length = may_state && (reply->content_length >= 0 || !without_body);
-    } else if (without_body) {
-        response->body = HTTP1_RESPONSE_NO_BODY;
-    } else {
-        response->body = exchange->is_http_1_0 ? HTTP1_RESPONSE_UNTIL_CLOSE : HTTP1_RESPONSE_CHUNKED;
-    }
+    static const enum http1_response_body BODIES[] = {
+        [HTTP_BODY_NONE] = HTTP1_RESPONSE_NO_BODY,
+        [HTTP_BODY_LENGTH] = HTTP1_RESPONSE_LENGTH,
+        [HTTP_BODY_UNKNOWN] = HTTP1_RESPONSE_CHUNKED,
+    };
+    const struct response_framing framing = response_head_framing(reply, exchange->is_head);
+    response->body = BODIES[framing.body];
+    if (response->body == HTTP1_RESPONSE_CHUNKED && exchange->is_http_1_0)
+        response->body = HTTP1_RESPONSE_UNTIL_CLOSE;
+    response->content_length = framing.content_length;
+    response->add_content_length = framing.states_length;
 }
 
 /* A request body that has not come whole: what remains has to be read past before another request can be. That is only
@@ -162,7 +60,7 @@ static bool rest_is_bearable(const struct http1_session *session, const struct h
         return true;
     if (exchange->wants_continue)
         return false;
-    return session->body.kind == HTTP1_BODY_CHUNKED || session->body.remaining <= HTTP1_DISCARD_BYTES;
+    return session->body.kind == HTTP_BODY_UNKNOWN || session->body.remaining <= HTTP1_DISCARD_BYTES;
 }
 
 /* RFC 9112 9.6: nothing follows a response that says close, so only the last one to a client that has ended says it. */
@@ -180,16 +78,6 @@ static void decide_keep_alive(struct http1_session *session, struct http_exchang
     response->keep_alive = exchange->keep_alive;
 }
 
-/* The application's own Connection: close is honoured; everything else about the connection is ours to say. */
-static bool asks_to_close(const struct http_field *fields, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (fields[i].name.length == 10 && bytes_equal_lower(fields[i].name, BYTES_LITERAL("connection")) &&
-            http_list_has_token(fields[i].value, BYTES_LITERAL("close")))
-            return true;
-    return false;
-}
-
 static int encode(struct http1_session *session, const struct http1_response *response, size_t block_bytes)
 {
     uint32_t capacity;
@@ -204,71 +92,32 @@ static int encode(struct http1_session *session, const struct http1_response *re
     return length;
 }
 
-/* Copies the field block out of the application's reach, then cuts it into fields. */
-static int read_fields(struct http1_session *session, struct bytes block)
-{
-    if (block.length > HTTP1_SCRATCH_BYTES)
-        return -EMSGSIZE;
-    memcpy(session->all->head_copy, block.data, block.length);
-    return field_block_read(bytes_of(session->all->head_copy, block.length), session->all->response_fields,
-                            RESPONSE_FIELDS_MAX);
-}
-
-/* For a log format that asks for response fields: the copy outlives the scratch. */
-static void keep_fields_for_log(struct http1_session *session, struct http_exchange *exchange, uint32_t count,
-                                size_t block_bytes)
-{
-    const struct access_log *log = session->all->core->access_log;
-    if (log == NULL || !access_log_wants_response_fields(log))
-        return;
-    struct http_field *fields = malloc(count * sizeof *fields + block_bytes + 1);
-    if (fields == NULL)
-        return;
-    uint8_t *copy = (uint8_t *)(fields + count);
-    memcpy(copy, session->all->head_copy, block_bytes);
-    for (uint32_t i = 0; i < count; i++) {
-        fields[i] = session->all->response_fields[i];
-        fields[i].name.data = copy + (fields[i].name.data - session->all->head_copy);
-        fields[i].value.data = copy + (fields[i].value.data - session->all->head_copy);
-    }
-    exchange->logged_fields = fields;
-    exchange->logged_field_count = count;
-}
-
 static struct bytes server_name(const struct io_core *core)
 {
     return core->settings.server_header == NULL ? (struct bytes){} : bytes_of_string(core->settings.server_header);
 }
 
-static void take_reason(struct http1_response *response)
-{
-    if (response->field_count == 0 || !bytes_equal(response->fields[0].name, FIELD_BLOCK_REASON))
-        return;
-    response->reason = response->fields[0].value;
-    response->fields++;
-    response->field_count--;
-}
-
 static int send_head(struct http1_session *session, struct http_exchange *exchange, const struct reply *reply)
 {
     struct io_core *core = session->all->core;
-    int count = read_fields(session, reply->head);
-    if (count < 0)
-        return count;
+    struct response_head head;
+    int r = response_head_read(core, reply->head, &head);
+    if (r < 0)
+        return r;
     struct http1_response response = {
         .status = reply->status,
-        .fields = session->all->response_fields,
-        .field_count = (uint32_t)count,
+        .reason = head.reason,
+        .fields = head.fields,
+        .field_count = head.field_count,
         .version_minor = exchange->is_http_1_0 ? 0 : 1,
         .date = core->date,
         .server = server_name(core),
     };
-    take_reason(&response);
     frame(exchange, reply, &response);
-    if (asks_to_close(response.fields, response.field_count))
+    if (head.closes)
         exchange->keep_alive = false;
     decide_keep_alive(session, exchange, &response);
-    int r = encode(session, &response, reply->head.length);
+    r = encode(session, &response, reply->head.length);
     if (r < 0)
         return r;
     exchange->head_sent = true;
@@ -277,29 +126,32 @@ static int send_head(struct http1_session *session, struct http_exchange *exchan
     exchange->no_body = response.body == HTTP1_RESPONSE_NO_BODY;
     exchange->body_left = response.body == HTTP1_RESPONSE_LENGTH ? (int64_t)response.content_length : -1;
     metrics_count_response(core->metrics, reply->status);
-    keep_fields_for_log(session, exchange, (uint32_t)count, reply->head.length);
+    exchange_log_keep_fields(core, exchange, &head);
     return 0;
 }
 
 static int send_interim(struct http1_session *session, const struct http_exchange *exchange, const struct reply *reply)
 {
+    struct io_core *core = session->all->core;
+    struct response_head head;
     if (reply->status < 102 || reply->status > 199)
         return -EPROTO; /* 100 is ours to say, 101 is no interim response, the others are none at all */
     if (exchange->is_http_1_0 || exchange->head_sent)
         return 0; /* RFC 9110 15.2: an HTTP/1.0 client does not know 1xx */
-    int count = read_fields(session, reply->head);
-    if (count < 0)
-        return count;
+    int r = response_head_read(core, reply->head, &head);
+    if (r < 0)
+        return r;
     const struct http1_response response = {
         .status = reply->status,
-        .fields = session->all->response_fields,
-        .field_count = (uint32_t)count,
+        .reason = head.reason,
+        .fields = head.fields,
+        .field_count = head.field_count,
         .version_minor = 1,
         .keep_alive = true,
         .body = HTTP1_RESPONSE_NO_BODY,
     };
-    metrics_add(session->all->core->metrics, METRIC_EARLY_HINTS, reply->status == 103);
-    int r = encode(session, &response, reply->head.length);
+    metrics_add(core->metrics, METRIC_EARLY_HINTS, reply->status == 103);
+    r = encode(session, &response, reply->head.length);
     return r < 0 ? r : 0;
 }
 
@@ -345,17 +197,20 @@ static int send_body(struct http1_session *session, struct http_exchange *exchan
     return exchange->chunked ? put_chunk(session, reply, body) : put_octets(session, reply, body);
 }
 
+/* What was sent is not the whole response, and the client must be able to tell. */
+static void break_off(struct http_exchange *exchange)
+{
+    exchange->response_ended = true;
+    exchange->broken = true;
+    exchange->keep_alive = false;
+}
+
 static void end_response(struct http1_session *session, struct http_exchange *exchange, uint8_t flags)
 {
     exchange->response_ended = true;
-    if ((flags & MESSAGE_FAILED) != 0 || exchange->body_left > 0) {
-        /* What was sent is not the whole response, and the client must be able to tell. */
-        exchange->keep_alive = false;
-        exchange->broken = true;
-        return;
-    }
-    if (exchange->chunked && output_queue_copy(&session->out.queue, BYTES_LITERAL("0\r\n\r\n")) < 0)
-        exchange->broken = true;
+    if ((flags & MESSAGE_FAILED) != 0 || exchange->body_left > 0 ||
+        (exchange->chunked && output_queue_copy(&session->out.queue, BYTES_LITERAL("0\r\n\r\n")) < 0))
+        break_off(exchange);
 }
 
 /* ---- replies ---------------------------------------------------------------------------------------------------- */
@@ -406,9 +261,7 @@ static void emit(struct http1_session *session, struct http_exchange *exchange, 
         exchange->local_status = r == -ECANCELED ? 500 : 502;
         exchange->close_reason = CLOSE_APP_FAILED;
     } else if (r < 0) {
-        exchange->response_ended = true;
-        exchange->broken = true;
-        exchange->keep_alive = false;
+        break_off(exchange);
     }
     if (session->out.queue.bytes > 0)
         connection_flush(session->all->connections, session->connection);
@@ -450,73 +303,27 @@ static void emit_kept(struct http1_session *session, struct http_exchange *excha
     }
 }
 
-static void on_reply(struct http_exchange *exchange, struct reply *reply)
+void http1_output_reply(struct http1_session *session, struct http_exchange *exchange, struct reply *reply)
 {
-    struct http1_session *session = exchange->session;
-    if (exchange != session->first) {
-        if ((reply->flags & MESSAGE_END) != 0)
-            exchange->response_received = true;
-        keep_for_later(session, exchange, reply);
+    if (exchange == session->first) {
+        emit(session, exchange, reply);
         return;
     }
-    emit(session, exchange, reply);
-    http1_session_settle(session);
+    if ((reply->flags & MESSAGE_END) != 0)
+        exchange->response_received = true;
+    keep_for_later(session, exchange, reply);
 }
 
-static void on_credit(struct http_exchange *exchange, uint32_t octets)
+void http1_output_fail(struct http_exchange *exchange, uint16_t status, enum close_reason reason)
 {
-    struct http1_session *session = exchange->session;
-    (void)octets;
-    exchange->app_reads = true;
-    if (exchange->wants_continue && exchange == session->first && !exchange->head_sent) {
-        exchange->wants_continue = false;
-        if (output_queue_copy(&session->out.queue, BYTES_LITERAL("HTTP/1.1 100 Continue\r\n\r\n")) == 0)
-            connection_flush(session->all->connections, session->connection);
-    }
-    http1_session_settle(session);
-}
-
-static void on_failure(struct http_exchange *exchange, uint16_t status, enum close_reason reason)
-{
-    struct http1_session *session = exchange->session;
-    if (exchange->response_ended || exchange->response_received || exchange->local_status != 0)
-        return;
     exchange->close_reason = (uint8_t)reason;
-    if (!exchange->head_sent && exchange->replies == NULL) {
+    if (!exchange->head_sent && exchange->replies == NULL)
         exchange->local_status = status;
-    } else {
-        exchange->response_ended = true;
-        exchange->broken = true;
-        exchange->keep_alive = false;
-    }
-    http1_session_settle(session);
+    else
+        break_off(exchange);
 }
-
-const struct http_exchange_owner http1_exchange_owner = {
-    .on_reply = on_reply,
-    .on_credit = on_credit,
-    .on_failure = on_failure,
-};
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
-
-static const char *words_for(uint16_t status)
-{
-    switch (status) {
-    case 200:
-        return "OK";
-    case 500:
-        return "The application failed.";
-    case 502:
-        return "The application process ended before it answered.";
-    case 503:
-        return "The server is busy; try again.";
-    case 504:
-        return "The application did not answer in time.";
-    default:
-        return http1_reason(status);
-    }
-}
 
 static void answer_locally(struct http1_session *session, struct http_exchange *exchange)
 {
@@ -526,25 +333,60 @@ static void answer_locally(struct http1_session *session, struct http_exchange *
     exchange->status = exchange->local_status;
     exchange->response_ended = true;
     exchange->head_sent = true;
-    if (!say_plain(session, exchange->local_status, words_for(exchange->local_status), exchange->keep_alive,
+    if (!say_plain(session, exchange->local_status, own_answer_text(exchange->local_status), exchange->keep_alive,
                    exchange->is_head))
         exchange->broken = true;
+}
+
+static void unlink_first(struct http1_session *session)
+{
+    struct http_exchange *exchange = session->first;
+    session->first = exchange->next;
+    if (session->first == NULL)
+        session->last = NULL;
+    exchange->next = NULL;
+    session->count--;
+    session->unsafe_count -= !exchange->is_safe;
+    if (session->body_exchange == exchange)
+        session->body_exchange = NULL; /* what is left of its body is read past */
+}
+
+void http1_output_drop_all(struct http1_session *session)
+{
+    session->last_request = true;
+    session->body_open = false;
+    session->body_exchange = NULL;
+    while (session->first != NULL) {
+        struct http_exchange *exchange = session->first;
+        unlink_first(session);
+        dispatch_let_go(session->all->dispatch, exchange, true);
+    }
 }
 
 /* RFC 9112 9.6: what was pipelined behind a response that closes is not answered. */
 static void close_behind_response(struct http1_session *session, enum close_reason reason)
 {
-    http1_session_drop_all(session);
+    http1_output_drop_all(session);
     connection_close_when_sent(session->all->connections, session->connection, reason);
 }
 
-static void end_first(struct http1_session *session, struct http_exchange *exchange)
+static void break_connection(struct http1_session *session, enum close_reason reason)
 {
+    session->last_request = true;
+    connection_abort(session->all->connections, session->connection, reason, true);
+}
+
+/* The first exchange is answered: it leaves, wherever its application is. */
+static void end_first(struct http1_session *session)
+{
+    struct http_exchange *exchange = session->first;
     bool broken = exchange->broken;
     bool keep_alive = exchange->keep_alive && !session->all->core->draining;
     enum close_reason reason = (enum close_reason)exchange->close_reason;
-    log_access(session, exchange);
-    http1_session_finish_first(session);
+    exchange_log_append(session->all->core, exchange);
+    unlink_first(session);
+    /* An application that still reads, or that was given up, hears that nobody waits any more. */
+    dispatch_let_go(session->all->dispatch, exchange, exchange->local_status != 0 || broken);
     if (broken)
         break_connection(session, reason != CLOSE_NONE ? reason : CLOSE_RESPONSE_INCOMPLETE);
     else if (!keep_alive)
@@ -569,7 +411,7 @@ void http1_output_advance(struct http1_session *session)
                 return;
             continue;
         }
-        end_first(session, exchange);
+        end_first(session);
     }
     if (session->first == NULL && session->fault.status != 0 && !closing(session)) {
         say_plain(session, session->fault.status, session->fault.reason, false, false);

@@ -1,17 +1,13 @@
 #include "daemon/io/http1_session.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <linux/tcp.h>
-#include <stdlib.h>
+#include "daemon/io/http1_deadline.h"
+#include "daemon/io/http1_input.h"
+#include "daemon/io/http1_output.h"
 
-enum {
-    RESPONSE_FIELDS_MAX = 1'024,
-    TCP_STATE_CLOSE = 7,     /* of tcpi_state; its name is in a header that excludes linux/tcp.h */
-    RATE_PERIOD_MS = 30'000, /* body_rate_min and write_rate_min are looked at over this long */
-    RATE_GRACE_MS = 10'000,
-    RATE_CHECK_MS = 1'000,
-};
+#include <assert.h>
+#include <linux/tcp.h>
+
+enum { TCP_STATE_CLOSE = 7 }; /* of tcpi_state; its name is in a header that excludes linux/tcp.h */
 
 /* ---- birth and death -------------------------------------------------------------------------------------------- */
 
@@ -22,35 +18,18 @@ static struct http1_session *session_create(struct http1_sessions *all, struct c
         return NULL;
     *session = (struct http1_session){.all = all, .connection = connection};
     output_queue_init(&session->out.queue, &all->core->outputs);
-    http1_request_init(&session->parser, all->fields, (uint32_t)all->core->settings.limit_request_fields);
+    http1_input_begin(session);
     connection->session = session;
     connection->out = &session->out;
     connection_set_idle(all->connections, connection, false);
     return session;
 }
 
-static void unlink_starved(struct http1_session *session)
-{
-    struct http1_sessions *all = session->all;
-    struct http1_session **at = &all->starved_first;
-    struct http1_session *previous = NULL;
-    while (*at != NULL && *at != session) {
-        previous = *at;
-        at = &(*at)->starved_next;
-    }
-    if (*at == NULL)
-        return;
-    *at = session->starved_next;
-    if (all->starved_last == session)
-        all->starved_last = previous;
-}
-
 static void session_destroy(struct http1_session *session)
 {
     struct connection *connection = session->connection;
     assert(session->first == NULL && !connection->send_in_flight);
-    if (session->starved)
-        unlink_starved(session);
+    http1_input_unstarve(session);
     http1_input_clear(session);
     output_queue_deinit(&session->out.queue);
     connection->session = NULL;
@@ -58,202 +37,7 @@ static void session_destroy(struct http1_session *session)
     slab_give_back(&session->all->core->sessions, session);
 }
 
-void http1_session_fault(struct http1_session *session, uint16_t status, const char *reason, enum close_reason close)
-{
-    if (session->fault.status != 0)
-        return;
-    session->fault = (struct http1_fault){.status = status, .reason = reason, .close_reason = close};
-    session->last_request = true;
-}
-
-static void unlink_first(struct http1_session *session)
-{
-    struct http_exchange *exchange = session->first;
-    session->first = exchange->next;
-    if (session->first == NULL)
-        session->last = NULL;
-    exchange->next = NULL;
-    session->count--;
-    session->unsafe_count -= !exchange->is_safe;
-    if (session->body_exchange == exchange)
-        session->body_exchange = NULL; /* what is left of its body is read past */
-}
-
-void http1_session_finish_first(struct http1_session *session)
-{
-    struct http_exchange *exchange = session->first;
-    /* An application that still reads, or that was given up, hears that nobody waits any more. */
-    bool cancelled = exchange->local_status != 0 || exchange->broken;
-    unlink_first(session);
-    dispatch_let_go(session->all->dispatch, exchange, cancelled);
-}
-
-void http1_session_drop_all(struct http1_session *session)
-{
-    session->last_request = true;
-    session->body_open = false;
-    session->body_exchange = NULL;
-    while (session->first != NULL) {
-        struct http_exchange *exchange = session->first;
-        unlink_first(session);
-        dispatch_let_go(session->all->dispatch, exchange, true);
-    }
-}
-
-/* ---- deadlines -------------------------------------------------------------------------------------------------- */
-
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-    if (a == 0 || b == 0)
-        return a + b;
-    return a < b ? a : b;
-}
-
-static uint64_t after(uint64_t since_ms, int64_t limit_ms)
-{
-    return since_ms == 0 || limit_ms <= 0 ? 0 : since_ms + (uint64_t)limit_ms;
-}
-
-static bool awaits_body(const struct http1_session *session)
-{
-    return session->body_open && session->input_first == NULL &&
-           (session->body_exchange == NULL || !session->body_exchange->wants_continue);
-}
-
-/* Once a second after the grace: a deadline that has passed would come back with every tick. */
-static uint64_t next_rate_check(const struct http1_session *session)
-{
-    uint64_t grace = session->body_since + RATE_GRACE_MS;
-    uint64_t soon = session->all->core->now_ms + RATE_CHECK_MS;
-    return grace > soon ? grace : soon;
-}
-
-static uint64_t body_deadline(const struct http1_session *session)
-{
-    const struct settings *settings = &session->all->core->settings;
-    if (!awaits_body(session))
-        return 0;
-    uint64_t idle = after(session->body_progress, settings->body_timeout_ms);
-    uint64_t rate = settings->body_rate_min > 0 ? next_rate_check(session) : 0;
-    if (session->body_exchange == NULL)
-        idle = sooner(idle, session->body_since + HTTP1_DISCARD_MS);
-    return sooner(idle, rate);
-}
-
-static uint64_t write_deadline(const struct http1_session *session)
-{
-    return session->writing ? after(session->write_progress, session->all->core->settings.write_timeout_ms) : 0;
-}
-
-static uint64_t session_deadline(const struct http1_session *session)
-{
-    const struct settings *settings = &session->all->core->settings;
-    uint64_t head = session->count == 0 ? after(session->head_since, settings->head_timeout_ms) : 0;
-    return sooner(head, sooner(body_deadline(session), write_deadline(session)));
-}
-
-static bool writing(const struct http1_session *session)
-{
-    return session->connection->send_in_flight || session->out.queue.bytes > 0;
-}
-
-/* The clock of a write runs from the moment there is something to write. */
-static void note_writing(struct http1_session *session)
-{
-    bool now = writing(session);
-    if (now && !session->writing)
-        session->write_progress = session->all->core->now_ms;
-    session->writing = now;
-}
-
-/* Octets the client's kernel has acknowledged: what a slow reader really took, however large the socket buffer is. */
-static uint64_t acknowledged(const struct http1_session *session)
-{
-    struct tcp_info info = {};
-    socklen_t length = sizeof info;
-    if (getsockopt(session->connection->fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0)
-        return 0;
-    return info.tcpi_bytes_acked;
-}
-
-static bool write_is_stuck(struct http1_session *session)
-{
-    const struct io_core *core = session->all->core;
-    uint64_t acked = acknowledged(session);
-    uint64_t period_ms = core->now_ms - session->write_progress;
-    uint64_t needed = (uint64_t)core->settings.write_rate_min * period_ms / 1000;
-    bool stuck = acked <= session->write_acked || acked - session->write_acked < needed;
-    session->write_acked = acked;
-    session->write_progress = core->now_ms;
-    return stuck;
-}
-
-static bool body_is_slow(struct http1_session *session)
-{
-    const struct io_core *core = session->all->core;
-    uint64_t age_ms = core->now_ms - session->body_since;
-    if (core->settings.body_rate_min <= 0 || age_ms < RATE_GRACE_MS)
-        return false;
-    uint64_t got = session->body.received - session->body_mark_bytes;
-    bool slow = got < (uint64_t)core->settings.body_rate_min * age_ms / 1000;
-    if (!slow && age_ms >= RATE_PERIOD_MS) {
-        session->body_mark_bytes = session->body.received;
-        session->body_since = core->now_ms;
-    }
-    return slow;
-}
-
-static void body_too_slow(struct http1_session *session, enum close_reason reason)
-{
-    struct http_exchange *exchange = session->body_exchange;
-    session->last_request = true;
-    if (exchange == NULL) {
-        connection_close_when_sent(session->all->connections, session->connection, reason);
-        return;
-    }
-    session->body_open = false;
-    session->body_exchange = NULL;
-    exchange->body_failed = true;
-    exchange->keep_alive = false;
-    exchange->close_reason = (uint8_t)reason;
-    if (!exchange->head_sent)
-        exchange->local_status = 408;
-    dispatch_body(session->all->dispatch, exchange);
-}
-
-/* Nothing is read as a request any more, and nothing but what is queued goes out. */
-static bool over(const struct connection *connection)
-{
-    return connection->state >= CONNECTION_LINGERING || connection->close_when_sent;
-}
-
-static void check_deadlines(struct http1_session *session)
-{
-    const struct io_core *core = session->all->core;
-    const struct settings *settings = &core->settings;
-    const uint64_t now = core->now_ms;
-    uint64_t write = after(session->write_progress, settings->write_timeout_ms);
-    if (writing(session) && write != 0 && now >= write && write_is_stuck(session)) {
-        connection_abort(session->all->connections, session->connection, CLOSE_WRITE_TIMEOUT, true);
-        return;
-    }
-    if (over(session->connection))
-        return;
-    uint64_t head = after(session->head_since, settings->head_timeout_ms);
-    if (session->count == 0 && head != 0 && now >= head && session->fault.status == 0) {
-        http1_output_log_refused(session, 408, false);
-        http1_session_fault(session, 408, "the request head did not arrive in time", CLOSE_HEAD_TIMEOUT);
-    }
-    if (!awaits_body(session))
-        return;
-    uint64_t idle = after(session->body_progress, settings->body_timeout_ms);
-    if (session->body_exchange == NULL && now >= session->body_since + HTTP1_DISCARD_MS)
-        body_too_slow(session, CLOSE_REQUESTED);
-    else if (idle != 0 && now >= idle)
-        body_too_slow(session, CLOSE_BODY_TIMEOUT);
-    else if (body_is_slow(session))
-        body_too_slow(session, CLOSE_BODY_RATE);
-}
+/* ---- settling --------------------------------------------------------------------------------------------------- */
 
 static void set_idle_deadline(struct http1_sessions *all, struct connection *connection)
 {
@@ -265,11 +49,10 @@ static void set_idle_deadline(struct http1_sessions *all, struct connection *con
     }
     connection_set_idle(all->connections, connection, connection->requests > 0);
     connection->idle_until_ms = limit > 0 ? all->core->now_ms + (uint64_t)limit : 0;
-    uint64_t park = all->core->now_ms + CONNECTION_PARK_MS;
-    connection_set_deadline(all->connections, connection, sooner(park, connection->idle_until_ms));
+    uint64_t park_ms = all->core->now_ms + CONNECTION_PARK_MS;
+    bool ends_first = limit > 0 && connection->idle_until_ms < park_ms;
+    connection_set_deadline(all->connections, connection, ends_first ? connection->idle_until_ms : park_ms);
 }
-
-/* ---- settling --------------------------------------------------------------------------------------------------- */
 
 static bool finished(const struct http1_session *session)
 {
@@ -290,7 +73,7 @@ static bool wants_read(const struct http1_session *session)
 static enum loan_kind wanted_group(const struct http1_session *session)
 {
     bool long_body = session->body_open &&
-                     (session->body.kind == HTTP1_BODY_CHUNKED || session->body.remaining >= HTTP1_UPLOAD_BYTES);
+                     (session->body.kind == HTTP_BODY_UNKNOWN || session->body.remaining >= HTTP1_UPLOAD_BYTES);
     return long_body ? LOAN_UPLOAD : LOAN_RECEIVE;
 }
 
@@ -298,20 +81,8 @@ static enum loan_kind wanted_group(const struct http1_session *session)
  * answered at most with an error, never acted upon as if it were whole. */
 static void end_body_of_ended_client(struct http1_session *session)
 {
-    struct http_exchange *exchange = session->body_exchange;
-    if (!session->client_ended || !session->body_open || session->input_first != NULL)
-        return;
-    session->body_open = false;
-    session->body_exchange = NULL;
-    session->last_request = true;
-    if (exchange == NULL)
-        return;
-    exchange->body_failed = true;
-    exchange->keep_alive = false;
-    exchange->close_reason = CLOSE_CLIENT_EOF_EARLY;
-    if (!exchange->head_sent)
-        exchange->local_status = 400;
-    dispatch_body(session->all->dispatch, exchange);
+    if (session->client_ended && session->body_open && session->input_first == NULL)
+        http1_input_end_body(session, 400, CLOSE_CLIENT_EOF_EARLY);
 }
 
 static void close_ended_client(struct http1_session *session)
@@ -322,7 +93,9 @@ static void close_ended_client(struct http1_session *session)
                                    cut ? CLOSE_CLIENT_EOF_EARLY : CLOSE_CLIENT_DONE);
 }
 
-void http1_session_settle(struct http1_session *session)
+/* Whatever changed: parse, answer, start or stop reading, set the deadline, end the session when nothing is left. The
+ * session may be gone afterwards. */
+static void settle(struct http1_session *session)
 {
     struct http1_sessions *all = session->all;
     struct connection *connection = session->connection;
@@ -335,16 +108,16 @@ void http1_session_settle(struct http1_session *session)
         http1_input_advance(session);
         end_body_of_ended_client(session);
         http1_output_advance(session);
-    } while (!over(connection) && session->count != before);
+    } while (!connection_is_over(connection) && session->count != before);
     session->settling = false;
-    note_writing(session);
-    if (!over(connection))
+    http1_deadline_note_writing(session);
+    if (!connection_is_over(connection))
         close_ended_client(session);
-    if (!over(connection) && session->discarded > HTTP1_DISCARD_BYTES)
+    if (!connection_is_over(connection) && session->discarded > HTTP1_DISCARD_BYTES)
         connection_close_when_sent(all->connections, connection, CLOSE_REQUESTED);
-    if (over(connection)) {
+    if (connection_is_over(connection)) {
         if (connection->state < CONNECTION_LINGERING)
-            connection_set_deadline(all->connections, connection, write_deadline(session));
+            connection_set_deadline(all->connections, connection, http1_deadline_of_write(session));
         return;
     }
     if (finished(session)) {
@@ -354,7 +127,7 @@ void http1_session_settle(struct http1_session *session)
         return;
     }
     connection_want(all->connections, connection, wants_read(session), wanted_group(session));
-    connection_set_deadline(all->connections, connection, session_deadline(session));
+    connection_set_deadline(all->connections, connection, http1_deadline_next(session));
 }
 
 /* ---- what the connection tells ---------------------------------------------------------------------------------- */
@@ -371,7 +144,7 @@ static void on_bytes(struct connection *connection, struct loan loan, uint8_t *d
         return;
     }
     http1_input_append(session, loan, data, length);
-    http1_session_settle(session);
+    settle(session);
 }
 
 static void on_eof(struct connection *connection)
@@ -386,7 +159,7 @@ static void on_eof(struct connection *connection)
     /* Half-closed or gone: nobody can tell until something is sent. Who waits for a client's end hears of it. */
     for (struct http_exchange *exchange = session->first; exchange != NULL; exchange = exchange->next)
         dispatch_client_ended(session->all->dispatch, exchange);
-    http1_session_settle(session);
+    settle(session);
 }
 
 static void on_sent(struct connection *connection, uint32_t bytes)
@@ -395,7 +168,7 @@ static void on_sent(struct connection *connection, uint32_t bytes)
     if (bytes > 0)
         session->write_progress = session->all->core->now_ms;
     if (session->out.queue.bytes == 0)
-        http1_session_settle(session);
+        settle(session);
     else
         http1_output_detach_if_slow(session);
 }
@@ -405,9 +178,9 @@ static void on_deadline(struct connection *connection)
     struct http1_sessions *all = connection->protocol->context;
     struct http1_session *session = connection->session;
     if (session != NULL) {
-        check_deadlines(session);
+        http1_deadline_check(session);
         if (connection->state < CONNECTION_LINGERING)
-            http1_session_settle(session);
+            settle(session);
         return;
     }
     if (connection->idle_until_ms != 0 && all->core->now_ms >= connection->idle_until_ms) {
@@ -423,7 +196,7 @@ static void on_deadline(struct connection *connection)
 static void on_close(struct connection *connection)
 {
     struct http1_session *session = connection->session;
-    http1_session_drop_all(session);
+    http1_output_drop_all(session);
     http1_input_clear(session);
 }
 
@@ -432,10 +205,39 @@ static void on_freed(struct connection *connection)
     session_destroy(connection->session);
 }
 
+/* ---- what the dispatcher tells ---------------------------------------------------------------------------------- */
+
+static void on_reply(struct http_exchange *exchange, struct reply *reply)
+{
+    struct http1_session *session = exchange->session;
+    bool its_turn = exchange == session->first;
+    http1_output_reply(session, exchange, reply);
+    if (its_turn)
+        settle(session);
+}
+
+static void on_credit(struct http_exchange *exchange, uint32_t octets)
+{
+    struct http1_session *session = exchange->session;
+    (void)octets;
+    exchange->app_reads = true;
+    if (exchange == session->first && !exchange->head_sent)
+        http1_input_continue(session, exchange);
+    settle(session);
+}
+
+static void on_failure(struct http_exchange *exchange, uint16_t status, enum close_reason reason)
+{
+    if (exchange->response_ended || exchange->response_received || exchange->local_status != 0)
+        return;
+    http1_output_fail(exchange, status, reason);
+    settle(exchange->session);
+}
+
 /* ---- all sessions ----------------------------------------------------------------------------------------------- */
 
-int http1_sessions_init(struct http1_sessions *sessions, struct io_core *core, struct connections *connections,
-                        struct dispatch *dispatch)
+void http1_sessions_init(struct http1_sessions *sessions, struct io_core *core, struct connections *connections,
+                         struct dispatch *dispatch)
 {
     *sessions = (struct http1_sessions){
         .core = core,
@@ -451,27 +253,8 @@ int http1_sessions_init(struct http1_sessions *sessions, struct io_core *core, s
                 .on_freed = on_freed,
                 .context = sessions,
             },
+        .owner = {.on_reply = on_reply, .on_credit = on_credit, .on_failure = on_failure},
     };
-    const size_t fields = (size_t)core->settings.limit_request_fields;
-    sessions->fields = calloc(fields, sizeof *sessions->fields);
-    sessions->log_fields = calloc(fields, sizeof *sessions->log_fields);
-    sessions->response_fields = calloc(RESPONSE_FIELDS_MAX, sizeof *sessions->response_fields);
-    sessions->head_copy = malloc(HTTP1_SCRATCH_BYTES);
-    if (sessions->fields == NULL || sessions->log_fields == NULL || sessions->response_fields == NULL ||
-        sessions->head_copy == NULL) {
-        http1_sessions_deinit(sessions);
-        return -ENOMEM;
-    }
-    return 0;
-}
-
-void http1_sessions_deinit(struct http1_sessions *sessions)
-{
-    free(sessions->fields);
-    free(sessions->log_fields);
-    free(sessions->response_fields);
-    free(sessions->head_copy);
-    *sessions = (struct http1_sessions){};
 }
 
 void http1_session_accepted(struct http1_sessions *sessions, struct connection *connection)
@@ -488,8 +271,8 @@ void http1_session_refuse(struct http1_sessions *sessions, struct connection *co
         connection_abort(sessions->connections, connection, close, false);
         return;
     }
-    http1_session_fault(session, status, reason, close);
-    http1_session_settle(session);
+    http1_input_fault(session, status, reason, close);
+    settle(session);
 }
 
 void http1_sessions_turn(struct http1_sessions *sessions)
@@ -507,7 +290,7 @@ void http1_sessions_turn(struct http1_sessions *sessions)
         session->starved = false;
         bool was_last = session == last;
         if (session->connection->state < CONNECTION_LINGERING)
-            http1_session_settle(session);
+            settle(session);
         if (was_last)
             return; /* those behind it have had their try in this turn */
     }

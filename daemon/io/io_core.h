@@ -13,6 +13,7 @@
 #include "daemon/io/access_log.h"
 #include "daemon/io/buffer_pool.h"
 #include "daemon/io/date_cache.h"
+#include "daemon/io/io_scratch.h"
 #include "daemon/io/metrics.h"
 #include "daemon/io/output_queue.h"
 #include "daemon/io/ring.h"
@@ -52,6 +53,7 @@ struct io_core {
     bool draining;             /* no keep-alive any more */
     bool app_buffers_requests; /* the applications are WSGI: request_buffering and response_buffering `auto` mean on */
 
+    struct io_scratch scratch;
     struct slab exchanges;
     struct slab bodies;  /* struct body_piece */
     struct slab replies; /* struct reply */

@@ -129,6 +129,8 @@ static int open_memory(struct io_process *io, const struct control_message *mess
         r = arena_adopt(&io->metrics_memory, message->fds[2], true, sizeof(struct metrics), UINT32_MAX);
     if (r == 0)
         r = dispatch_init(&io->dispatch, core, message->fds[3]);
+    if (r == 0)
+        r = io_scratch_init(&core->scratch, shape->fields_max);
     if (r < 0)
         return r;
     core->metrics = (struct metrics *)(void *)io->metrics_memory.base;
@@ -232,8 +234,7 @@ static int set_up(struct io_process *io, struct control_message *message)
     io->access_log_fd = -1;
     if (r == 0 && (core->setup.flags & CONTROL_HAS_ACCESS_LOG) != 0 && message->fd_count == 5)
         r = open_access_log(io, message->fds[4]);
-    if (r == 0)
-        r = http1_sessions_init(&io->http1, core, &io->connections, &io->dispatch);
+    http1_sessions_init(&io->http1, core, &io->connections, &io->dispatch);
     if (r == 0)
         r = connections_init(&io->connections, core, &io->http1.protocol, bounded(core->settings.max_connections) + 64);
     proxy_intake_init(&io->proxy, &io->connections, &io->http1, on_client, io);
@@ -590,10 +591,10 @@ static void tear_down(struct io_process *io)
     ring_destroy(core->ring);
     connections_deinit(&io->connections);
     acceptor_deinit(&io->acceptor);
-    http1_sessions_deinit(&io->http1);
     dispatch_deinit(&io->dispatch);
     buffer_pool_deinit(&core->buffers);
     output_pools_deinit(&core->outputs);
+    io_scratch_deinit(&core->scratch);
     slab_deinit(&core->exchanges);
     slab_deinit(&core->bodies);
     slab_deinit(&core->replies);

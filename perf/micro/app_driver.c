@@ -149,25 +149,25 @@ static size_t record_bytes(uint32_t field_count)
     return sizeof(struct slot_record) + field_count * sizeof(struct slot_field);
 }
 
-static void fill_record(struct driver *driver, const struct http1_request *request)
+static void fill_record(struct driver *driver, const struct http_head *head)
 {
     struct slot_record *record = driver->model;
     *record = (struct slot_record){
-        .field_count = (uint16_t)request->field_count,
-        .version = request->version_minor ? SLOT_HTTP_1_1 : SLOT_HTTP_1_0,
-        .flags = request->body_kind != HTTP1_BODY_NONE ? SLOT_BODY : 0,
-        .content_length = request->body_kind == HTTP1_BODY_LENGTH ? (int64_t)request->content_length : 0,
-        .method = span_of(driver, request->method),
-        .target = span_of(driver, request->target),
-        .path = span_of(driver, request->path),
-        .query = span_of(driver, request->query),
+        .field_count = (uint16_t)head->field_count,
+        .version = head->version == HTTP_VERSION_1_0 ? SLOT_HTTP_1_0 : SLOT_HTTP_1_1,
+        .flags = head->body_kind != HTTP_BODY_NONE ? SLOT_BODY : 0,
+        .content_length = head->body_kind == HTTP_BODY_LENGTH ? (int64_t)head->content_length : 0,
+        .method = span_of(driver, head->method),
+        .target = span_of(driver, head->target),
+        .path = span_of(driver, head->path),
+        .query = span_of(driver, head->query),
         .client_port = 40'000,
         .server_port = 8'000,
         .client = "127.0.0.1",
         .server = "127.0.0.1",
     };
-    for (uint32_t i = 0; i < request->field_count; i++) {
-        const struct http_field *field = &request->fields[i];
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        const struct http_field *field = &head->fields[i];
         struct arena_span name = span_of(driver, field->name), value = span_of(driver, field->value);
         record->fields[i] =
             (struct slot_field){name.offset, value.offset, value.length, (uint16_t)name.length, field->id};
@@ -184,7 +184,7 @@ static void prepare_request(struct driver *driver, const char *path)
     http1_request_init(&request, fields, FIELDS_MAX);
     if (http1_request_feed(&request, &LIMITS, memory, length, &consumed) != HTTP1_HEAD_READY)
         errx(1, "%s: no valid request head: %s", path, request.reason);
-    fill_record(driver, &request);
+    fill_record(driver, &request.head);
     driver->body_offset = (uint32_t)(driver->inbound_layout.recv_buffers + consumed);
     driver->body_length = (uint32_t)(length - consumed);
 }

@@ -43,7 +43,7 @@ static void feed(struct outcome *outcome, const struct http1_body_limits *limits
     free(input);
 }
 
-static void run(struct outcome *outcome, const struct http1_body_limits *limits, enum http1_body_kind kind,
+static void run(struct outcome *outcome, const struct http1_body_limits *limits, enum http_body_kind kind,
                 struct bytes body, struct bytes cuts)
 {
     *outcome = (struct outcome){.progress = HTTP1_BODY_NEED_MORE, .decoded = malloc(body.length + 1)};
@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2 + CUTS_MAX)
         return 0;
     const struct http1_body_limits *limits = &limits_of_choice[data[0] % 3];
-    enum http1_body_kind kind = data[0] < 224 ? HTTP1_BODY_CHUNKED : HTTP1_BODY_LENGTH;
+    enum http_body_kind kind = data[0] < 224 ? HTTP_BODY_UNKNOWN : HTTP_BODY_LENGTH;
     struct bytes cuts = bytes_of(data + 2, data[1] % (CUTS_MAX + 1U));
     struct bytes body = bytes_of(data + 2 + CUTS_MAX, size - 2 - CUTS_MAX);
     /* One long first piece makes the whole, with as many cuts as the other, since they also say the length. */
@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(whole.decoded_length == parts.decoded_length);
     assert(memcmp(whole.decoded, parts.decoded, whole.decoded_length) == 0);
     assert(whole.body.status == parts.body.status);
-    assert(limits->body_bytes_max == 0 || kind == HTTP1_BODY_LENGTH || whole.decoded_length <= limits->body_bytes_max);
+    assert(limits->body_bytes_max == 0 || kind == HTTP_BODY_LENGTH || whole.decoded_length <= limits->body_bytes_max);
     if (whole.progress == HTTP1_BODY_REJECTED)
         assert(strcmp(whole.body.reason, parts.body.reason) == 0);
     free(whole.decoded);

@@ -69,19 +69,19 @@ static void assert_same_request(const struct outcome *a, const struct outcome *b
 {
     const struct http1_request *x = &a->request, *y = &b->request;
     assert(memcmp(a->input, b->input, a->consumed) == 0);
-    assert_same_span(a, x->method, b, y->method);
-    assert_same_span(a, x->target, b, y->target);
-    assert_same_span(a, x->path, b, y->path);
-    assert_same_span(a, x->query, b, y->query);
+    assert_same_span(a, x->head.method, b, y->head.method);
+    assert_same_span(a, x->head.target, b, y->head.target);
+    assert_same_span(a, x->head.path, b, y->head.path);
+    assert_same_span(a, x->head.query, b, y->head.query);
     assert_same_span(a, x->authority, b, y->authority);
-    assert_same_span(a, x->host, b, y->host);
-    assert(x->target_form == y->target_form && x->target_is_https == y->target_is_https);
-    assert(x->version_minor == y->version_minor && x->keep_alive == y->keep_alive);
-    assert(x->expect_continue == y->expect_continue && x->upgrade_websocket == y->upgrade_websocket);
-    assert(x->te_trailers == y->te_trailers);
-    assert(x->body_kind == y->body_kind && x->content_length == y->content_length);
-    assert(x->field_count == y->field_count);
-    for (uint32_t i = 0; i < x->field_count; i++) {
+    assert_same_span(a, x->head.host, b, y->head.host);
+    assert(x->target_form == y->target_form && x->head.target_is_https == y->head.target_is_https);
+    assert(x->head.version == y->head.version && x->keep_alive == y->keep_alive);
+    assert(x->head.expect_continue == y->head.expect_continue && x->upgrade_websocket == y->upgrade_websocket);
+    assert(x->head.te_trailers == y->head.te_trailers);
+    assert(x->head.body_kind == y->head.body_kind && x->head.content_length == y->head.content_length);
+    assert(x->head.field_count == y->head.field_count);
+    for (uint32_t i = 0; i < x->head.field_count; i++) {
         assert_same_span(a, a->fields[i].name, b, b->fields[i].name);
         assert_same_span(a, a->fields[i].value, b, b->fields[i].value);
         assert(a->fields[i].id == b->fields[i].id);
@@ -92,17 +92,18 @@ static void assert_same_request(const struct outcome *a, const struct outcome *b
 static void assert_promises(const struct outcome *outcome, const struct http1_limits *limits)
 {
     const struct http1_request *request = &outcome->request;
+    const struct http_head *head = &request->head;
     assert(outcome->consumed <= limits->head_bytes_max);
     assert(memcmp(outcome->input + outcome->consumed - 4, "\r\n\r\n", 4) == 0);
-    assert(http_token_valid(request->method) && request->method.length <= limits->method_bytes_max);
-    assert(request->path.length > 0 && (request->path.data[0] == '/' || request->path.data[0] == '*'));
-    for (size_t i = 0; i < request->target.length; i++)
-        assert(request->target.data[i] > ' ' && request->target.data[i] < 0x7f && request->target.data[i] != '#');
-    assert(http_host_valid(request->host) && http_host_valid(request->authority));
-    assert(request->field_count <= limits->field_count_max);
+    assert(http_token_valid(head->method) && head->method.length <= limits->method_bytes_max);
+    assert(head->path.length > 0 && (head->path.data[0] == '/' || head->path.data[0] == '*'));
+    for (size_t i = 0; i < head->target.length; i++)
+        assert(head->target.data[i] > ' ' && head->target.data[i] < 0x7f && head->target.data[i] != '#');
+    assert(http_host_valid(head->host) && http_host_valid(request->authority));
+    assert(head->field_count <= limits->field_count_max);
     unsigned lengths = 0, codings = 0, hosts = 0;
-    for (uint32_t i = 0; i < request->field_count; i++) {
-        const struct http_field *field = &request->fields[i];
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        const struct http_field *field = &head->fields[i];
         assert(http_token_valid(field->name) && http_field_value_valid(field->value));
         assert(bytes_equal(http_trim(field->value), field->value));
         assert(field->id == http_field_id_of(field->name));
@@ -112,11 +113,11 @@ static void assert_promises(const struct outcome *outcome, const struct http1_li
         codings += field->id == HTTP_FIELD_TRANSFER_ENCODING;
         hosts += field->id == HTTP_FIELD_HOST;
     }
-    assert(hosts <= 1 && (hosts == 1 || request->version_minor == 0));
+    assert(hosts <= 1 && (hosts == 1 || head->version == HTTP_VERSION_1_0));
     assert(lengths + codings <= 1);
-    assert((request->body_kind == HTTP1_BODY_LENGTH) == (lengths == 1));
-    assert((request->body_kind == HTTP1_BODY_CHUNKED) == (codings == 1));
-    assert(limits->body_bytes_max == 0 || request->content_length <= limits->body_bytes_max);
+    assert((head->body_kind == HTTP_BODY_LENGTH) == (lengths == 1));
+    assert((head->body_kind == HTTP_BODY_UNKNOWN) == (codings == 1));
+    assert(limits->body_bytes_max == 0 || head->content_length <= limits->body_bytes_max);
 }
 
 static void assert_scans_agree(struct bytes data)

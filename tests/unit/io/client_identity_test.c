@@ -18,7 +18,7 @@ struct scene {
     struct connection connection;
     struct connection_listener listener;
     struct http_field fields[FIELDS_MAX];
-    struct http1_request request;
+    struct http_head head;
     const char *refusal;
     struct slot_record record; /* last: it ends with its fields */
 };
@@ -72,7 +72,7 @@ static int set_scene(void **state)
     scene->listener.port = 8000;
     scene->connection.listener = &scene->listener;
     scene->connection.server = scene->listener.server;
-    scene->request.fields = scene->fields;
+    scene->head.fields = scene->fields;
     *state = scene;
     return 0;
 }
@@ -90,13 +90,13 @@ static int strike_scene(void **state)
 static void play(struct scene *scene, const char *const *fields)
 {
     scene->record = (struct slot_record){};
-    scene->request.field_count = 0;
+    scene->head.field_count = 0;
     for (; fields[0] != NULL; fields += 2) {
         struct bytes name = bytes_of_string(fields[0]);
-        scene->fields[scene->request.field_count++] = (struct http_field){
+        scene->fields[scene->head.field_count++] = (struct http_field){
             .name = name, .value = bytes_of_string(fields[1]), .id = (uint16_t)http_field_id_of(name)};
     }
-    scene->refusal = client_identity_fill(&scene->core, &scene->connection, &scene->request, &scene->record);
+    scene->refusal = client_identity_fill(&scene->core, &scene->connection, &scene->head, &scene->record);
 }
 
 #define PLAY(scene, ...) play((scene), (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})

@@ -128,8 +128,9 @@ void scene_open(struct scene *scene, void (*adjust)(struct scene *scene))
     assert(r == 0);
     r = dispatch_init(&scene->dispatch, core, dup(arena_fd(&scene->board)));
     assert(r == 0);
-    r = http1_sessions_init(&scene->http1, core, &scene->connections, &scene->dispatch);
+    r = io_scratch_init(&core->scratch, core->setup.shape.fields_max);
     assert(r == 0);
+    http1_sessions_init(&scene->http1, core, &scene->connections, &scene->dispatch);
     r = connections_init(&scene->connections, core, &scene->http1.protocol, CONNECTIONS_MAX);
     assert(r == 0);
 }
@@ -147,10 +148,10 @@ void scene_abandon(struct scene *scene)
     buffer_pool_detach(&core->buffers);
     ring_destroy(core->ring);
     connections_deinit(&scene->connections);
-    http1_sessions_deinit(&scene->http1);
     dispatch_deinit(&scene->dispatch);
     buffer_pool_deinit(&core->buffers);
     output_pools_deinit(&core->outputs);
+    io_scratch_deinit(&core->scratch);
     slab_deinit(&core->exchanges);
     slab_deinit(&core->bodies);
     slab_deinit(&core->replies);

@@ -28,7 +28,7 @@ static void data_of_one_chunk_stays_where_it_is(void **state)
     (void)state;
     uint8_t input[] = "5\r\nhello\r\n0\r\n\r\nGET";
     struct http1_body body;
-    http1_body_init(&body, HTTP1_BODY_CHUNKED, 0);
+    http1_body_init(&body, HTTP_BODY_UNKNOWN, 0);
     struct fed fed = feed(&body, input, sizeof(input) - 1);
     assert_int_equal(fed.progress, HTTP1_BODY_END);
     assert_int_equal(fed.consumed, 15);
@@ -43,7 +43,7 @@ static void data_of_several_chunks_is_moved_together(void **state)
     (void)state;
     uint8_t input[] = "1\r\nh\r\n2\r\nel\r\n2\r\nlo\r\n0\r\n\r\nGET";
     struct http1_body body;
-    http1_body_init(&body, HTTP1_BODY_CHUNKED, 0);
+    http1_body_init(&body, HTTP_BODY_UNKNOWN, 0);
     struct fed fed = feed(&body, input, sizeof(input) - 1);
     assert_int_equal(fed.progress, HTTP1_BODY_END);
     assert_int_equal(fed.decoded, 5);
@@ -56,7 +56,7 @@ static void data_begun_in_an_earlier_call_starts_at_the_front(void **state)
     (void)state;
     uint8_t first[] = "a\r\n01", second[] = "234567\r\n";
     struct http1_body body;
-    http1_body_init(&body, HTTP1_BODY_CHUNKED, 0);
+    http1_body_init(&body, HTTP_BODY_UNKNOWN, 0);
     struct fed fed = feed(&body, first, sizeof(first) - 1);
     assert_int_equal(fed.progress, HTTP1_BODY_NEED_MORE);
     assert_memory_equal(first + fed.offset, "01", fed.decoded);
@@ -71,7 +71,7 @@ static void body_of_a_length_is_not_moved_and_ends_exactly(void **state)
     (void)state;
     uint8_t input[] = "abcdefGET";
     struct http1_body body;
-    http1_body_init(&body, HTTP1_BODY_LENGTH, 6);
+    http1_body_init(&body, HTTP_BODY_LENGTH, 6);
     struct fed fed = feed(&body, input, 2);
     assert_int_equal(fed.progress, HTTP1_BODY_NEED_MORE);
     assert_int_equal(fed.decoded, 2);
@@ -86,7 +86,7 @@ static void bodies_of_nothing_end_at_once(void **state)
 {
     (void)state;
     uint8_t input[] = "GET";
-    static const enum http1_body_kind kinds[] = {HTTP1_BODY_NONE, HTTP1_BODY_LENGTH};
+    static const enum http_body_kind kinds[] = {HTTP_BODY_NONE, HTTP_BODY_LENGTH};
     for (size_t i = 0; i < 2; i++) {
         struct http1_body body;
         http1_body_init(&body, kinds[i], 0);
@@ -104,7 +104,7 @@ static void end_stays(void **state)
     (void)state;
     uint8_t input[] = "0\r\n\r\n0\r\n\r\n";
     struct http1_body body;
-    http1_body_init(&body, HTTP1_BODY_CHUNKED, 0);
+    http1_body_init(&body, HTTP_BODY_UNKNOWN, 0);
     assert_int_equal(feed(&body, input, 5).progress, HTTP1_BODY_END);
     struct fed fed = feed(&body, input + 5, 5);
     assert_int_equal(fed.progress, HTTP1_BODY_END);
@@ -116,7 +116,7 @@ static void refusal_stays_and_keeps_what_was_decoded(void **state)
     (void)state;
     uint8_t input[] = "3\r\nabc\r\nx";
     struct http1_body body;
-    http1_body_init(&body, HTTP1_BODY_CHUNKED, 0);
+    http1_body_init(&body, HTTP_BODY_UNKNOWN, 0);
     struct fed fed = feed(&body, input, sizeof(input) - 1);
     assert_int_equal(fed.progress, HTTP1_BODY_REJECTED);
     assert_int_equal(fed.consumed, 8);
@@ -135,7 +135,7 @@ static void lengths_beyond_32_bits_are_counted(void **state)
     static uint8_t input[1 << 20];
     struct http1_body body;
     const uint64_t length = (1ULL << 32) + 3;
-    http1_body_init(&body, HTTP1_BODY_LENGTH, length);
+    http1_body_init(&body, HTTP_BODY_LENGTH, length);
     for (uint64_t at = 0; at + sizeof(input) <= length; at += sizeof(input))
         assert_int_equal(feed(&body, input, sizeof(input)).progress, HTTP1_BODY_NEED_MORE);
     struct fed fed = feed(&body, input, sizeof(input));
@@ -149,7 +149,7 @@ static void many_small_chunks_with_enough_data_are_served(void **state)
     (void)state;
     static const char chunk[] = "2\r\nab\r\n"; /* five octets of framing to two of data: above a quarter */
     struct http1_body body;
-    http1_body_init(&body, HTTP1_BODY_CHUNKED, 0);
+    http1_body_init(&body, HTTP_BODY_UNKNOWN, 0);
     for (unsigned i = 0; i < 100'000; i++) {
         uint8_t input[sizeof(chunk)];
         memcpy(input, chunk, sizeof(chunk));

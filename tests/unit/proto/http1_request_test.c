@@ -36,23 +36,23 @@ static enum http1_progress feed(struct fixture *fixture, uint8_t *input, size_t 
 
 static void assert_get(const struct fixture *fixture, const uint8_t *input)
 {
-    const struct http1_request *request = &fixture->request;
+    const struct http_head *head = &fixture->request.head;
     assert_int_equal(fixture->consumed, GET_BYTES);
-    assert_ptr_equal(request->method.data, input);
-    assert_true(bytes_equal(request->method, BYTES_LITERAL("GET")));
-    assert_true(bytes_equal(request->target, BYTES_LITERAL("/a?b")));
-    assert_ptr_equal(request->target.data, input + 4);
-    assert_true(bytes_equal(request->path, BYTES_LITERAL("/a")));
-    assert_true(bytes_equal(request->query, BYTES_LITERAL("b")));
-    assert_ptr_equal(request->query.data, input + 7);
-    assert_true(bytes_equal(request->host, BYTES_LITERAL("Example")));
-    assert_int_equal(request->field_count, 2);
-    assert_ptr_equal(request->fields[0].name.data, input + 19);
-    assert_true(bytes_equal(request->fields[0].name, BYTES_LITERAL("host")));
-    assert_int_equal(request->fields[0].id, HTTP_FIELD_HOST);
-    assert_true(bytes_equal(request->fields[1].name, BYTES_LITERAL("x-mixed")));
-    assert_true(bytes_equal(request->fields[1].value, BYTES_LITERAL("V")));
-    assert_int_equal(request->fields[1].id, HTTP_FIELD_OTHER);
+    assert_ptr_equal(head->method.data, input);
+    assert_true(bytes_equal(head->method, BYTES_LITERAL("GET")));
+    assert_true(bytes_equal(head->target, BYTES_LITERAL("/a?b")));
+    assert_ptr_equal(head->target.data, input + 4);
+    assert_true(bytes_equal(head->path, BYTES_LITERAL("/a")));
+    assert_true(bytes_equal(head->query, BYTES_LITERAL("b")));
+    assert_ptr_equal(head->query.data, input + 7);
+    assert_true(bytes_equal(head->host, BYTES_LITERAL("Example")));
+    assert_int_equal(head->field_count, 2);
+    assert_ptr_equal(head->fields[0].name.data, input + 19);
+    assert_true(bytes_equal(head->fields[0].name, BYTES_LITERAL("host")));
+    assert_int_equal(head->fields[0].id, HTTP_FIELD_HOST);
+    assert_true(bytes_equal(head->fields[1].name, BYTES_LITERAL("x-mixed")));
+    assert_true(bytes_equal(head->fields[1].value, BYTES_LITERAL("V")));
+    assert_int_equal(head->fields[1].id, HTTP_FIELD_OTHER);
     assert_memory_equal(input, "GET /a?b HTTP/1.1\r\nhost: Example\r\nx-mixed: V\r\n\r\n", GET_BYTES);
 }
 
@@ -72,7 +72,7 @@ static void absent_spans_are_empty_and_point_into_the_input(void **state)
     const char text[] = "OPTIONS * HTTP/1.0\r\n\r\n";
     begin(&fixture, text, sizeof(text) - 1);
     assert_int_equal(feed(&fixture, fixture.input, sizeof(text) - 1), HTTP1_HEAD_READY);
-    const struct bytes spans[] = {fixture.request.query, fixture.request.authority, fixture.request.host};
+    const struct bytes spans[] = {fixture.request.head.query, fixture.request.authority, fixture.request.head.host};
     for (size_t i = 0; i < sizeof(spans) / sizeof(spans[0]); i++) {
         assert_int_equal(spans[i].length, 0);
         assert_true(spans[i].data >= fixture.input && spans[i].data <= fixture.input + sizeof(text));
@@ -132,7 +132,7 @@ static void empty_lines_before_the_request_are_consumed_with_it(void **state)
     assert_int_equal(feed(&fixture, fixture.input, 4), HTTP1_NEED_MORE);
     assert_int_equal(feed(&fixture, fixture.input, GET_BYTES + 4), HTTP1_HEAD_READY);
     assert_int_equal(fixture.consumed, GET_BYTES + 4);
-    assert_ptr_equal(fixture.request.method.data, fixture.input + 4);
+    assert_ptr_equal(fixture.request.head.method.data, fixture.input + 4);
 }
 
 static void no_input_is_no_error(void **state)
@@ -164,20 +164,21 @@ static void object_is_used_again_without_a_trace(void **state)
                         "Expect: 100-continue\r\nTE: trailers\r\nContent-Length: 7\r\nContent-Type: x\r\n\r\n";
     begin(&fixture, post, sizeof(post) - 1);
     assert_int_equal(feed(&fixture, fixture.input, sizeof(post) - 1), HTTP1_HEAD_READY);
-    assert_true(fixture.request.expect_continue && fixture.request.upgrade_websocket && fixture.request.te_trailers);
-    assert_true(fixture.request.target_is_https);
-    assert_int_equal(fixture.request.content_length, 7);
+    assert_true(fixture.request.head.expect_continue && fixture.request.upgrade_websocket &&
+                fixture.request.head.te_trailers);
+    assert_true(fixture.request.head.target_is_https);
+    assert_int_equal(fixture.request.head.content_length, 7);
 
     begin(&fixture, get, GET_BYTES);
     assert_int_equal(feed(&fixture, fixture.input, GET_BYTES), HTTP1_HEAD_READY);
     assert_get(&fixture, fixture.input);
     const struct http1_request *request = &fixture.request;
-    assert_false(request->expect_continue || request->upgrade_websocket || request->te_trailers);
-    assert_false(request->target_is_https);
+    assert_false(request->head.expect_continue || request->upgrade_websocket || request->head.te_trailers);
+    assert_false(request->head.target_is_https);
     assert_true(request->keep_alive);
     assert_int_equal(request->target_form, HTTP1_TARGET_ORIGIN);
-    assert_int_equal(request->body_kind, HTTP1_BODY_NONE);
-    assert_int_equal(request->content_length, 0);
+    assert_int_equal(request->head.body_kind, HTTP_BODY_NONE);
+    assert_int_equal(request->head.content_length, 0);
     assert_int_equal(request->status, 0);
 }
 

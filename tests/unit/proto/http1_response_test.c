@@ -253,16 +253,16 @@ static void plain_answers_are_whole_and_close(void **state)
     const char *expected =
         "HTTP/1.1 503 Service Unavailable\r\nDate: now\r\nRetry-After: 1\r\n"
         "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\nConnection: close\r\n\r\nbusy\n";
+    const struct http_field extra = {.name = BYTES_LITERAL("Retry-After"), .value = BYTES_LITERAL("1")};
     int length = (int)strlen(expected);
     uint8_t output[512];
-    assert_int_equal(http1_response_plain(503, "busy", "Retry-After: 1\r\n", false, false, BYTES_LITERAL("now"), output,
-                                          sizeof(output)),
-                     length);
+    assert_int_equal(
+        http1_response_plain(503, "busy", &extra, false, false, BYTES_LITERAL("now"), output, sizeof(output)), length);
     assert_memory_equal(output, expected, length);
     for (int capacity = 0; capacity < length; capacity++)
-        assert_int_equal(http1_response_plain(503, "busy", "Retry-After: 1\r\n", false, false, BYTES_LITERAL("now"),
-                                              output, (size_t)capacity),
-                         -ENOSPC);
+        assert_int_equal(
+            http1_response_plain(503, "busy", &extra, false, false, BYTES_LITERAL("now"), output, (size_t)capacity),
+            -ENOSPC);
 }
 
 static void plain_answers_to_head_have_the_head_alone(void **state)

@@ -110,18 +110,18 @@ static void note_flags(struct connection *connection)
 {
     const struct http1_request *request = &connection->request;
     bool underscore = false;
-    for (uint32_t i = 0; i < request->field_count; i++)
-        underscore |= request->fields[i].has_underscore;
+    for (uint32_t i = 0; i < request->head.field_count; i++)
+        underscore |= request->head.fields[i].has_underscore;
     const struct {
         bool set;
         const char *name;
     } flags[] = {
         {request->target_form == HTTP1_TARGET_ABSOLUTE, " absolute"},
-        {request->target_is_https, " https"},
+        {request->head.target_is_https, " https"},
         {request->target_form == HTTP1_TARGET_ASTERISK, " asterisk"},
-        {request->expect_continue, " expect"},
+        {request->head.expect_continue, " expect"},
         {request->upgrade_websocket, " websocket"},
-        {request->te_trailers, " trailers"},
+        {request->head.te_trailers, " trailers"},
         {underscore, " underscore"},
     };
     bool any = false;
@@ -138,29 +138,29 @@ static void note_flags(struct connection *connection)
 static void note_head(struct connection *connection)
 {
     const struct http1_request *request = &connection->request;
+    const struct http_head *head = &request->head;
     struct text *events = &connection->events;
-    const struct bytes spans[] = {request->method, request->target,    request->path,
-                                  request->query,  request->authority, request->host};
+    const struct bytes spans[] = {head->method, head->target, head->path, head->query, request->authority, head->host};
     for (size_t i = 0; i < sizeof(spans) / sizeof(spans[0]); i++)
         assert_inside(connection, spans[i]);
 
-    text_print(events, "head %.*s ", (int)request->method.length, request->method.data);
-    for (struct bytes rest = request->path; rest.length > 0;) {
+    text_print(events, "head %.*s ", (int)head->method.length, head->method.data);
+    for (struct bytes rest = head->path; rest.length > 0;) {
         uint8_t octet = percent_decoded(&rest);
         text_escape(events, &octet, 1);
     }
     text_print(events, " ");
-    text_escape(events, request->query.data, request->query.length);
-    text_print(events, "%s 1.%u %s ", request->query.length ? "" : "-", request->version_minor,
+    text_escape(events, head->query.data, head->query.length);
+    text_print(events, "%s 1.%d %s ", head->query.length ? "" : "-", head->version - HTTP_VERSION_1_0,
                request->keep_alive ? "keep" : "close");
-    if (request->body_kind == HTTP1_BODY_LENGTH)
-        text_print(events, "length %llu", (unsigned long long)request->content_length);
+    if (head->body_kind == HTTP_BODY_LENGTH)
+        text_print(events, "length %llu", (unsigned long long)head->content_length);
     else
-        text_print(events, "%s", request->body_kind == HTTP1_BODY_CHUNKED ? "chunked" : "none");
-    text_print(events, " %u\n", request->field_count);
+        text_print(events, "%s", head->body_kind == HTTP_BODY_UNKNOWN ? "chunked" : "none");
+    text_print(events, " %u\n", head->field_count);
     note_flags(connection);
-    for (uint32_t i = 0; i < request->field_count; i++) {
-        const struct http_field *field = &request->fields[i];
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        const struct http_field *field = &head->fields[i];
         assert_inside(connection, field->name);
         assert_inside(connection, field->value);
         assert_int_equal(field->id, http_field_id_of(field->name));
@@ -228,7 +228,7 @@ static bool step_head(struct connection *connection)
     }
     note_head(connection);
     take(connection, consumed);
-    http1_body_init(&connection->body, request->body_kind, request->content_length);
+    http1_body_init(&connection->body, request->head.body_kind, request->head.content_length);
     connection->stage = IN_BODY;
     return true;
 }

@@ -1,7 +1,8 @@
-#include "daemon/io/http1_record.h"
+#include "daemon/io/request_record.h"
 
 #include "daemon/io/client_identity.h"
 
+#include <assert.h>
 #include <ctype.h>
 
 /* Where the head was parsed, and the offset in the arena at which it stands. */
@@ -51,12 +52,12 @@ static bool admitted(const struct io_core *core, const struct slot_record *recor
     return false;
 }
 
-static void fill_fields(const struct io_core *core, const struct http1_request *request, const struct head_place *place,
+static void fill_fields(const struct io_core *core, const struct http_head *head, const struct head_place *place,
                         struct slot_record *record)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < request->field_count; i++) {
-        const struct http_field *field = &request->fields[i];
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        const struct http_field *field = &head->fields[i];
         if (!admitted(core, record, field))
             continue;
         struct arena_span value = span_of(place, field->value);
@@ -71,37 +72,41 @@ static void fill_fields(const struct io_core *core, const struct http1_request *
     record->field_count = (uint16_t)count;
 }
 
-static int64_t body_length(const struct http1_request *request)
+static int64_t body_length(const struct http_head *head)
 {
-    if (request->body_kind == HTTP1_BODY_CHUNKED)
+    if (head->body_kind == HTTP_BODY_UNKNOWN)
         return -1;
-    return request->body_kind == HTTP1_BODY_LENGTH ? (int64_t)request->content_length : 0;
+    return head->body_kind == HTTP_BODY_LENGTH ? (int64_t)head->content_length : 0;
 }
 
-static uint8_t body_flags(const struct http1_request *request)
+static uint8_t body_flags(const struct http_head *head)
 {
-    if (request->body_kind == HTTP1_BODY_CHUNKED)
+    if (head->body_kind == HTTP_BODY_UNKNOWN)
         return SLOT_CHUNKED | SLOT_BODY;
-    return request->body_kind == HTTP1_BODY_LENGTH ? SLOT_BODY : 0;
+    return head->body_kind == HTTP_BODY_LENGTH ? SLOT_BODY : 0;
 }
 
-const char *http1_record_fill(const struct io_core *core, const struct connection *connection,
-                              const struct http1_request *request, const uint8_t *from, const uint8_t *at,
-                              struct slot_record *record)
+const char *request_record_fill(const struct io_core *core, const struct connection *connection,
+                                const struct http_head *head, const uint8_t *from, const uint8_t *at,
+                                struct slot_record *record)
 {
+    static_assert((int)HTTP_VERSION_1_0 == (int)SLOT_HTTP_1_0 && (int)HTTP_VERSION_1_1 == (int)SLOT_HTTP_1_1 &&
+                      (int)HTTP_VERSION_2 == (int)SLOT_HTTP_2,
+                  "the record has the parser's word for the version");
     static uint64_t last_request_id;
     const struct head_place place = {.from = from, .offset = (uint32_t)(at - core->inbound.base)};
-    record->version = request->version_minor == 0 ? SLOT_HTTP_1_0 : SLOT_HTTP_1_1;
-    record->flags = body_flags(request) | (request->te_trailers ? SLOT_TE_TRAILERS : 0);
-    record->content_length = body_length(request);
-    record->method = span_of(&place, request->method);
-    record->target = span_of(&place, request->target);
-    record->path = span_of(&place, request->path);
-    record->query = span_of(&place, request->query);
+    assert(head->field_count <= core->setup.shape.fields_max);
+    record->version = head->version;
+    record->flags = body_flags(head) | (head->te_trailers ? SLOT_TE_TRAILERS : 0);
+    record->content_length = body_length(head);
+    record->method = span_of(&place, head->method);
+    record->target = span_of(&place, head->target);
+    record->path = span_of(&place, head->path);
+    record->query = span_of(&place, head->query);
     record->request_id = ++last_request_id;
-    const char *refusal = client_identity_fill(core, connection, request, record);
+    const char *refusal = client_identity_fill(core, connection, head, record);
     if (refusal != NULL)
         return refusal;
-    fill_fields(core, request, &place, record);
+    fill_fields(core, head, &place, record);
     return NULL;
 }
