@@ -299,8 +299,8 @@ static bool raw_kind_of(char letter, enum raw_kind *ret_kind)
     static const struct {
         char letter;
         enum raw_kind kind;
-    } rows[] = {{'s', RAW_TEXT}, {'n', RAW_NUMBER}, {'b', RAW_BOOL},     {'0', RAW_NONE},
-                {'l', RAW_LIST}, {'d', RAW_PAIRS},  {'c', RAW_CALLABLE}, {'o', RAW_OTHER}};
+    } rows[] = {{'s', RAW_TEXT},  {'n', RAW_NUMBER}, {'b', RAW_BOOL},     {'0', RAW_NONE}, {'l', RAW_LIST},
+                {'d', RAW_PAIRS}, {'t', RAW_TABLES}, {'c', RAW_CALLABLE}, {'o', RAW_OTHER}};
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (rows[i].letter == letter) {
@@ -338,6 +338,11 @@ static int take_assignment(struct reader *reader, const struct assignment *assig
     return place_complain(&assignment->place, reader->message, "a settings file cannot name another one");
 }
 
+static bool has_one_item(enum raw_kind kind)
+{
+    return kind != RAW_LIST && kind != RAW_PAIRS && kind != RAW_TABLES && kind != RAW_NONE;
+}
+
 /* V: name, line, kind, items. The item of a callable is its line. */
 static int take_value(struct reader *reader, const struct record *record)
 {
@@ -352,8 +357,7 @@ static int take_value(struct reader *reader, const struct record *record)
     assignment.raw.items = (struct string_list){record->strings.count - 3, strings + 3};
     if (assignment.raw.kind == RAW_CALLABLE)
         assignment.raw.items = (struct string_list){1, strings + 1};
-    else if (assignment.raw.kind != RAW_LIST && assignment.raw.kind != RAW_PAIRS && assignment.raw.kind != RAW_NONE &&
-             assignment.raw.items.count != 1)
+    else if (has_one_item(assignment.raw.kind) && assignment.raw.items.count != 1)
         return -EBADMSG;
     if (assignment.setting == NULL)
         return meet_unknown(reader, &assignment);

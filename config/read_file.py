@@ -67,6 +67,17 @@ def scalars(values):
     return None if None in texts else [text for _, text in texts]
 
 
+def table_lines(table):
+    """NAME=VALUE lines of a table in an array, or None. A list in it is its items with commas."""
+    lines = []
+    for key, value in table.items():
+        items = scalars(value if isinstance(value, (list, tuple)) else [value])
+        if items is None or not isinstance(key, str) or "=" in key:
+            return None
+        lines.append(key + "=" + ",".join(items))
+    return None if any("\n" in line for line in lines) else "\n".join(lines)
+
+
 def describe(value):
     """Kind and items of any value; `o` is a value that no setting can take, described."""
     plain = scalar(value)
@@ -78,6 +89,10 @@ def describe(value):
         items = scalars(value)
         if items is not None:
             return "l", items
+        if all(isinstance(item, dict) for item in value):
+            items = [table_lines(item) for item in value]
+            if None not in items:
+                return "t", items
     if isinstance(value, dict):
         items = scalars(value.values())
         if items is not None and all(isinstance(key, str) and "=" not in key for key in value):

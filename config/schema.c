@@ -25,6 +25,7 @@
 #define IDENTITY(f)    .name = #f, .type = SETTING_IDENTITY, .field = OFFSET(char *, f)
 #define LIST(f)        .name = #f, .type = SETTING_LIST, .field = OFFSET(struct string_list, f), .separator = ','
 #define LINES(f)       .name = #f, .type = SETTING_LIST, .field = OFFSET(struct string_list, f)
+#define TABLES(f)      .name = #f, .type = SETTING_TABLES, .field = OFFSET(struct string_list, f)
 #define PAIRS(f)       .name = #f, .type = SETTING_PAIRS, .field = OFFSET(struct string_list, f), .separator = ','
 #define WORD(f)        .name = #f, .type = SETTING_WORD, .field = OFFSET(enum f, f), .words = f##_words
 #define WORD_OF(f, e)  .name = #f, .type = SETTING_WORD, .field = OFFSET(enum e, f), .words = e##_words
@@ -59,8 +60,6 @@
 
 enum { SUPERVISOR = SETTING_SUPERVISOR, IO = SETTING_IO, APP = SETTING_APP, ALL = SUPERVISOR | IO | APP };
 
-static const char comes_with_tls[] = "it comes with TLS";
-static const char comes_with_http2[] = "it comes with HTTP/2";
 static const char comes_with_sinks[] = "it comes with the log sinks";
 static const char comes_with_reloader[] = "it comes with the file watcher";
 static const char comes_with_control[] = "it comes with the control socket";
@@ -70,6 +69,7 @@ static const char hook_without_caller[] = "app processes do not call it";
 static const char no_dirty_arbiters[] = "dirty arbiters are not part of this server; run a task queue beside it";
 static const char always_strict[] = "the parser is strict by design, because lenient ones allow request smuggling";
 
+#define TOO_OLD   "SSL and TLS before 1.2 are not spoken (RFC 8996); use \"TLSv1_2\", or leave it out"
 #define NOT_BUILT "this class is not built yet; use \"auto\", \"sync\", \"gthread\" or \"asgi\""
 
 static const struct setting_word worker_class_words[] = {
@@ -128,11 +128,60 @@ static const struct setting_word log_level_words[] = {{"debug", LOG_LEVEL_DEBUG,
                                                       {"error", LOG_LEVEL_ERROR, NULL},
                                                       {"critical", LOG_LEVEL_CRITICAL, NULL},
                                                       {}};
-static const struct setting_word http2_cleartext_words[] = {{"off", HTTP2_CLEARTEXT_OFF, NULL},
-                                                            {"prior-knowledge", HTTP2_CLEARTEXT_PRIOR_KNOWLEDGE, NULL},
-                                                            {"upgrade", HTTP2_CLEARTEXT_UPGRADE, NULL},
-                                                            {"both", HTTP2_CLEARTEXT_BOTH, NULL},
+static const struct setting_word cert_reqs_words[] = {{"none", CERT_REQS_NONE, NULL},
+                                                      {"optional", CERT_REQS_OPTIONAL, NULL},
+                                                      {"required", CERT_REQS_REQUIRED, NULL},
+                                                      {"0", CERT_REQS_NONE, NULL},
+                                                      {"1", CERT_REQS_OPTIONAL, NULL},
+                                                      {"2", CERT_REQS_REQUIRED, NULL},
+                                                      {"CERT_NONE", CERT_REQS_NONE, NULL},
+                                                      {"CERT_OPTIONAL", CERT_REQS_OPTIONAL, NULL},
+                                                      {"CERT_REQUIRED", CERT_REQS_REQUIRED, NULL},
+                                                      {"ssl.CERT_NONE", CERT_REQS_NONE, NULL},
+                                                      {"ssl.CERT_OPTIONAL", CERT_REQS_OPTIONAL, NULL},
+                                                      {"ssl.CERT_REQUIRED", CERT_REQS_REQUIRED, NULL},
+                                                      {}};
+/* The names and the numbers of Python's ssl module: a Gunicorn file may say ssl.PROTOCOL_TLSv1_2, which is 5. */
+static const struct setting_word ssl_version_words[] = {{"TLS", SSL_VERSION_ANY, NULL},
+                                                        {"TLSv1_2", SSL_VERSION_TLS12, NULL},
+                                                        {"TLSv1_3", SSL_VERSION_TLS13, NULL},
+                                                        {"TLS_SERVER", SSL_VERSION_ANY, NULL},
+                                                        {"SSLv23", SSL_VERSION_ANY, NULL},
+                                                        {"PROTOCOL_TLS", SSL_VERSION_ANY, NULL},
+                                                        {"PROTOCOL_TLS_SERVER", SSL_VERSION_ANY, NULL},
+                                                        {"PROTOCOL_SSLv23", SSL_VERSION_ANY, NULL},
+                                                        {"PROTOCOL_TLSv1_2", SSL_VERSION_TLS12, NULL},
+                                                        {"2", SSL_VERSION_ANY, NULL},
+                                                        {"17", SSL_VERSION_ANY, NULL},
+                                                        {"5", SSL_VERSION_TLS12, NULL},
+                                                        {"SSLv2", SSL_VERSION_ANY, TOO_OLD},
+                                                        {"SSLv3", SSL_VERSION_ANY, TOO_OLD},
+                                                        {"TLSv1", SSL_VERSION_ANY, TOO_OLD},
+                                                        {"TLSv1_1", SSL_VERSION_ANY, TOO_OLD},
+                                                        {"PROTOCOL_SSLv3", SSL_VERSION_ANY, TOO_OLD},
+                                                        {"PROTOCOL_TLSv1", SSL_VERSION_ANY, TOO_OLD},
+                                                        {"PROTOCOL_TLSv1_1", SSL_VERSION_ANY, TOO_OLD},
+                                                        {"0", SSL_VERSION_ANY, TOO_OLD},
+                                                        {"1", SSL_VERSION_ANY, TOO_OLD},
+                                                        {"3", SSL_VERSION_ANY, TOO_OLD},
+                                                        {"4", SSL_VERSION_ANY, TOO_OLD},
+                                                        {}};
+static const struct setting_word tls_min_version_words[] = {{"1.2", TLS_MIN_VERSION_12, NULL},
+                                                            {"1.3", TLS_MIN_VERSION_13, NULL},
+                                                            {"TLSv1.2", TLS_MIN_VERSION_12, NULL},
+                                                            {"TLSv1.3", TLS_MIN_VERSION_13, NULL},
+                                                            {"1.0", TLS_MIN_VERSION_12, TOO_OLD},
+                                                            {"1.1", TLS_MIN_VERSION_12, TOO_OLD},
                                                             {}};
+static const struct setting_word http2_cleartext_words[] = {
+    {"off", HTTP2_CLEARTEXT_OFF, NULL},
+    {"prior-knowledge", HTTP2_CLEARTEXT_PRIOR_KNOWLEDGE, NULL},
+    {"both", HTTP2_CLEARTEXT_BOTH, NULL},
+    {"false", HTTP2_CLEARTEXT_OFF, NULL},
+    {"upgrade", HTTP2_CLEARTEXT_OFF,
+     "RFC 9113 has removed the upgrade, because requests were smuggled past proxies with it; \"prior-knowledge\" is "
+     "HTTP/2 without TLS"},
+    {}};
 static const struct setting_word reload_engine_words[] = {{"auto", RELOAD_ENGINE_AUTO, NULL},
                                                           {"poll", RELOAD_ENGINE_POLL, NULL},
                                                           {"inotify", RELOAD_ENGINE_INOTIFY, NULL},
@@ -166,6 +215,10 @@ static const struct setting table[] = {
      .help = "Address to listen on: HOST, HOST:PORT, :PORT, PORT, tcp://HOST:PORT, [IPV6]:PORT, unix:PATH, "
              "unix:@ABSTRACT or fd://N. May be given several times. When PORT is in the environment the default is "
              "0.0.0.0:$PORT."},
+    {TABLES(listen), .group = ADDRESSES, FOR(SUPERVISOR), RESTART,
+     .help = "Addresses with settings of their own, one table [[listen]] each: `address` as in `bind`; `tls`, true or "
+             "false, by default whether there is a certificate; `certfile` and `keyfile` where it has its own. They "
+             "come beside those of `bind`, whose default then falls away."},
     {COUNT(backlog), .flags = "--backlog", .group = ADDRESSES, .initial = "2048", RANGE(1, NUMBER_MAX), FOR(SUPERVISOR),
      RESTART,
      .help = "Connections that may wait to be accepted, per listening socket; the kernel caps it at "
@@ -405,35 +458,82 @@ static const struct setting table[] = {
     {BOOL(control_socket_disable), .flags = "--no-control-socket", .group = DAEMON, .initial = "false", FOR(SUPERVISOR),
      RESTART, .help = "Keep the control socket off, which it is unless `control_socket` asks for it."},
 
-    {STRING(certfile), .flags = "--certfile", .group = TLS, FOR(SUPERVISOR | IO), LATER(comes_with_tls),
-     .help = "Certificate chain in PEM."},
-    {STRING(keyfile), .flags = "--keyfile", .group = TLS, FOR(SUPERVISOR | IO), LATER(comes_with_tls),
-     .help = "Private key in PEM."},
-    {STRING(ca_certs), .flags = "--ca-certs", .group = TLS, FOR(SUPERVISOR | IO), LATER(comes_with_tls),
-     .help = "Authorities that client certificates are checked against."},
-    {COUNT(cert_reqs), .flags = "--cert-reqs", .group = TLS, .initial = "0", RANGE(0, 2), FOR(IO),
-     LATER(comes_with_tls), .help = "Client certificates: 0 none, 1 optional, 2 required."},
-    {STRING(ciphers), .flags = "--ciphers", .group = TLS, FOR(IO), LATER(comes_with_tls),
-     .help = "Cipher suites of TLS 1.2."},
-    {LIST(http_protocols), .flags = "--http-protocols", .group = TLS, .initial = "h2,h1", FOR(IO),
-     LATER(comes_with_tls), .help = "Protocols offered on TLS connections, the preferred one first: h2, h1."},
-    {FOREIGN(ssl_version), .flags = "--ssl-version", .group = TLS, WITHOUT("Gunicorn ignores it too"),
-     .help = "Deprecated in Gunicorn."},
+    {LIST(certfile), .flags = "--certfile", .group = TLS, FOR(SUPERVISOR),
+     .help = "Certificate chain in PEM, the server's own first; it turns TLS on for every address of `bind`. Several, "
+             "separated by commas, are chosen by the name that a client asks for and by what it can verify. Files are "
+             "watched: new ones serve new connections a second or two later, broken ones are refused with a message."},
+    {LIST(keyfile), .flags = "--keyfile", .group = TLS, FOR(SUPERVISOR),
+     .help =
+         "Private key in PEM, one for each `certfile`. Without it the key is looked for in the certificate's file."},
+    {STRING(keyfile_password_file), .group = TLS, FOR(SUPERVISOR),
+     .help = "File whose first line is the password of encrypted keys."},
+    {LIST(ocsp_file), .group = TLS, FOR(SUPERVISOR),
+     .help = "OCSP response in DER to staple, one for each `certfile`; watched as they are."},
+    {STRING(ca_certs), .flags = "--ca-certs", .group = TLS, FOR(SUPERVISOR | IO),
+     .help = "Authorities, in PEM, that client certificates are checked against."},
+    {WORD(cert_reqs), .flags = "--cert-reqs", .group = TLS, .initial = "none", FOR(IO),
+     .help = "Client certificates: `none` is asked for, one is `optional`, or `required`. Python's numbers 0, 1, 2 and "
+             "its names, as in ssl.CERT_REQUIRED, mean the same."},
+    {STRING(ciphers), .flags = "--ciphers", .group = TLS, FOR(IO),
+     .help = "Cipher suites of TLS 1.2 as an OpenSSL list. Only those with ECDHE and an AEAD are ever used; a list "
+             "that has none of them is refused. TLS 1.3 has no choice to make."},
+    {WORD(ssl_version), .flags = "--ssl-version", .group = TLS, .initial = "TLS", FOR(IO),
+     .help = "Gunicorn's name for the oldest version, which Gunicorn itself ignores: `TLSv1_2` and `TLSv1_3` raise "
+             "`tls_min_version`, `TLS` leaves it alone."},
+    {WORD(tls_min_version), .group = TLS, .initial = "1.2", FOR(IO), .help = "Oldest version of TLS that is spoken."},
+    {STRING(tls_groups), .group = TLS, .initial = "X25519:P-256", FOR(IO),
+     .help = "Groups for the key exchange, the preferred one first, separated by colons."},
+    {LIST(http_protocols), .flags = "--http-protocols", .group = TLS, .initial = "h2,h1", FOR(SUPERVISOR | IO),
+     .help = "Protocols offered on TLS connections (ALPN), the preferred one first: h2, h1. A client that offers no "
+             "protocol at all gets HTTP/1.1. The classes `sync` and `tornado` serve h1 only."},
+    {BOOL(tls_strict_sni), .group = TLS, .initial = "false", FOR(IO),
+     .help = "Refuse a client that asks for a name which no certificate has (unrecognized_name), instead of showing "
+             "the first certificate."},
+    {BOOL(tls_tickets), .group = TLS, .initial = "true", FOR(SUPERVISOR | IO),
+     .help = "Resume sessions by tickets. Their keys are random, the same in all I/O processes, kept over reloads and "
+             "exchanged every 12 hours."},
+    {STRING(tls_ticket_keys), .group = TLS, FOR(SUPERVISOR),
+     .help = "File with one to three ticket keys of 80 octets each, as `openssl rand 80` writes them, for servers that "
+             "share sessions: the first seals, all of them open. It is watched, and whoever writes it rotates. The "
+             "format is that of nginx's 80-octet keys."},
+    {BOOL(tls_early_data), .group = TLS, .initial = "false", FOR(IO),
+     .help = "Take TLS 1.3 early data (0-RTT): GET, HEAD and OPTIONS without a body only, with `Early-Data: 1` for the "
+             "application; anything else gets 425. Early data can be replayed by an attacker, so an application must "
+             "know what it answers."},
+    {BOOL(dev_tls), .group = TLS, .initial = "false", FOR(SUPERVISOR), RESTART,
+     .help =
+         "TLS with a development certificate for localhost, 127.0.0.1 and ::1. The program `openssl` makes it once, "
+         "in $XDG_STATE_HOME/uroboros or ~/.local/state/uroboros. No authority has signed it, so browsers warn."},
     {FOREIGN(suppress_ragged_eofs), .flags = "--suppress-ragged-eofs", .alone = "true", .group = TLS, .initial = "true",
      WITHOUT("it is a detail of Python's ssl module"), .help = "A detail of Python's ssl module."},
     {FOREIGN(do_handshake_on_connect), .flags = "--do-handshake-on-connect", .alone = "true", .group = TLS,
      .initial = "false", WITHOUT("no handshake ever blocks another connection"), .help = "Handshake at accept."},
 
     {WORD(http2_cleartext), .flags = "--http2-cleartext", .group = HTTP2, .initial = "off", FOR(IO),
-     LATER(comes_with_http2), .help = "HTTP/2 without TLS."},
+     .help = "HTTP/2 without TLS, on the addresses that have none: a client that knows begins with it "
+             "(`prior-knowledge`), others go on in HTTP/1.1. Gunicorn's `both` means the same here; its `upgrade` is "
+             "not offered, because RFC 9113 has removed it."},
     {COUNT(http2_max_concurrent_streams), .flags = "--http2-max-concurrent-streams", .group = HTTP2, .initial = "100",
-     RANGE(1, NUMBER_MAX), FOR(IO), LATER(comes_with_http2), .help = "Streams that a connection may have open."},
+     RANGE(1, 10'000), FOR(IO),
+     .help = "Streams that a connection may have open. A stream counts until the application is done with it, even "
+             "when the client has reset it."},
     {SIZE(http2_initial_window_size), .flags = "--http2-initial-window-size", .group = HTTP2, .initial = "65535",
-     RANGE(1, NUMBER_MAX), FOR(IO), LATER(comes_with_http2), .help = "Flow control window of a stream."},
+     RANGE(1, NUMBER_MAX), FOR(IO),
+     .help = "Bytes of a request body that may be under way on one stream before the application has read them."},
     {SIZE(http2_max_frame_size), .flags = "--http2-max-frame-size", .group = HTTP2, .initial = "16384",
-     RANGE(16'384, 16'777'215), FOR(IO), LATER(comes_with_http2), .help = "Largest frame that is accepted."},
+     RANGE(16'384, 16'777'215), FOR(IO),
+     .help = "Largest frame that is accepted. Frames are worked on as they arrive: a larger one takes no more memory."},
     {SIZE(http2_max_header_list_size), .flags = "--http2-max-header-list-size", .group = HTTP2, .initial = "65536",
-     RANGE(1, NUMBER_MAX), FOR(IO), LATER(comes_with_http2), .help = "Bytes of a decoded field section."},
+     RANGE(1 * KIB, 1 * MIB), FOR(IO),
+     .help = "Bytes of a decoded field section, with 32 for each field; 431 beyond. The limits of a request head, "
+             "`limit_request_fields` and `limit_request_field_size`, hold as well."},
+    {COUNT(http2_max_requests_per_connection), .group = HTTP2, .initial = "0", RANGE(0, NUMBER_MAX), FOR(IO),
+     .help = "Requests after which a connection is asked to make room for a new one (GOAWAY). 0: no limit."},
+    {DURATION(http2_ping_interval), .group = HTTP2, .initial = "60", FOR(IO),
+     .help = "Seconds of silence after which a client is asked whether it is still there (PING). 0: never."},
+    {DURATION(http2_idle_timeout), .group = HTTP2, .initial = "180", FOR(IO),
+     .help =
+         "Seconds that a connection may stay open without a request; `keepalive` is that of HTTP/1.1. 0: no limit."},
 
     {WORD_OF(protocol, wire_protocol), .flags = "--protocol", .group = UWSGI, .initial = "http", FOR(IO), RESTART,
      .help = "What is spoken on the listening sockets."},

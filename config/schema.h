@@ -39,12 +39,10 @@ enum proxy_protocol { PROXY_PROTOCOL_OFF, PROXY_PROTOCOL_V1, PROXY_PROTOCOL_V2, 
 enum header_map { HEADER_MAP_DROP, HEADER_MAP_REFUSE, HEADER_MAP_DANGEROUS };
 enum wire_protocol { WIRE_PROTOCOL_HTTP, WIRE_PROTOCOL_UWSGI };
 enum spin { SPIN_SLEEP, SPIN_ADAPTIVE, SPIN_BUSY };
-enum http2_cleartext {
-    HTTP2_CLEARTEXT_OFF,
-    HTTP2_CLEARTEXT_PRIOR_KNOWLEDGE,
-    HTTP2_CLEARTEXT_UPGRADE,
-    HTTP2_CLEARTEXT_BOTH
-};
+enum cert_reqs { CERT_REQS_NONE, CERT_REQS_OPTIONAL, CERT_REQS_REQUIRED };
+enum ssl_version { SSL_VERSION_ANY, SSL_VERSION_TLS12, SSL_VERSION_TLS13 };
+enum tls_min_version { TLS_MIN_VERSION_12, TLS_MIN_VERSION_13 };
+enum http2_cleartext { HTTP2_CLEARTEXT_OFF, HTTP2_CLEARTEXT_PRIOR_KNOWLEDGE, HTTP2_CLEARTEXT_BOTH };
 enum reload_engine { RELOAD_ENGINE_AUTO, RELOAD_ENGINE_POLL, RELOAD_ENGINE_INOTIFY };
 
 struct settings_arena;
@@ -65,7 +63,8 @@ struct settings {
                                         for app processes, below raw_env */
 
     /* Addresses */
-    struct string_list bind; /* each parses with bind_address_parse() */
+    struct string_list bind;   /* each parses with bind_address_parse() */
+    struct string_list listen; /* each parses with listen_table_parse() */
     int64_t backlog;
     bool reuse_port;
 
@@ -177,18 +176,35 @@ struct settings {
     int64_t control_socket_mode;
     bool control_socket_disable;
 
-    /* TLS and HTTP/2: known by name, without effect yet */
-    struct string_list http_protocols;
-    char *certfile;
-    char *keyfile;
+    /* TLS; all paths are absolute after settings_load() */
+    struct string_list certfile;
+    struct string_list keyfile;   /* as many as certfile: item N has the key of certificate N */
+    struct string_list ocsp_file; /* none, or as many as certfile */
+    char *keyfile_password_file;
     char *ca_certs;
-    int64_t cert_reqs;
-    char *ciphers;
-    enum http2_cleartext http2_cleartext;
+    enum cert_reqs cert_reqs;
+    char *ciphers;                /* of TLS 1.2 */
+    enum ssl_version ssl_version; /* is part of tls_min_version after settings_load() */
+    enum tls_min_version tls_min_version;
+    char *tls_groups;                  /* NAME:NAME:...; never NULL after settings_load() */
+    struct string_list http_protocols; /* "h2", "h1", each at most once, the preferred one first */
+    bool tls_strict_sni;
+    bool tls_early_data;
+    bool tls_tickets;
+    bool dev_tls; /* after settings_load() certfile and keyfile name what it makes */
+    char *tls_ticket_keys;
+
+    /* HTTP/2 */
+    enum http2_cleartext http2_cleartext; /* OFF or PRIOR_KNOWLEDGE after settings_load() */
     int64_t http2_max_concurrent_streams;
     int64_t http2_initial_window_size;
     int64_t http2_max_frame_size;
     int64_t http2_max_header_list_size;
+    int64_t http2_max_requests_per_connection; /* 0: no limit */
+    int64_t http2_ping_interval_ms;            /* 0: off, as is http2_idle_timeout_ms */
+    int64_t http2_idle_timeout_ms;
+
+    /* uwsgi */
     enum wire_protocol protocol;
     struct string_list uwsgi_allow_ips;
 
@@ -228,6 +244,7 @@ enum setting_type {
     SETTING_IDENTITY, /* char *; a name or a number */
     SETTING_LIST,     /* struct string_list */
     SETTING_PAIRS,    /* struct string_list of NAME=VALUE; a table in a file */
+    SETTING_TABLES,   /* struct string_list, NAME=VALUE lines in each item; an array of tables, which only a file has */
     SETTING_HOOK      /* int64_t, a line number; only a Python file can set it */
 };
 

@@ -8,6 +8,8 @@
 
 #include "config/settings_arena.h"
 
+enum { SHOWN_LINE_BYTES = 4'096 };
+
 /* One assignment under way. */
 struct target {
     struct settings *settings;
@@ -167,7 +169,8 @@ static int assign_word(struct target *target)
 {
     const struct raw_value *raw = target->raw;
 
-    if (raw->kind != RAW_TEXT && raw->kind != RAW_BOOL)
+    /* A number may be the word: 1.2 of TLS, or one of Python's constants. */
+    if (!is_text_or_number(raw) && raw->kind != RAW_BOOL)
         return -EINVAL;
     for (const struct setting_word *word = target->setting->words; word->word != NULL; word++) {
         if (strcasecmp(only_item(raw), word->word) != 0)
@@ -287,6 +290,17 @@ static int assign_pairs(struct target *target)
     return all_pairs(setting_field(target->settings, target->setting)) ? 0 : -EINVAL;
 }
 
+static int assign_tables(struct target *target)
+{
+    const struct raw_value *raw = target->raw;
+    bool empty = raw->kind == RAW_NONE || (raw->kind == RAW_LIST && raw->items.count == 0);
+
+    if (raw->kind != RAW_TABLES && !empty)
+        return -EINVAL;
+    begin_list(target);
+    return add_all(target);
+}
+
 static int assign_hook(struct target *target)
 {
     const char *at = only_item(target->raw);
@@ -363,6 +377,11 @@ static void allow_pairs(const struct setting *, FILE *output)
     fputs("a table of names and strings, or NAME=VALUE,NAME=VALUE", output);
 }
 
+static void allow_tables(const struct setting *setting, FILE *output)
+{
+    fprintf(output, "tables [[%s]] in a settings file", setting->name);
+}
+
 static void allow_hook(const struct setting *, FILE *output)
 {
     fputs("a function of a Python settings file", output);
@@ -402,6 +421,36 @@ static void write_pairs(const struct string_list *list, FILE *output)
         toml_string_write(equals + 1, output);
     }
     fputs(" }", output);
+}
+
+/* One table of an array, inline. */
+static void write_table(const char *lines, FILE *output)
+{
+    const char *before = "{ ";
+
+    while (*lines != '\0') {
+        char value[SHOWN_LINE_BYTES];
+        size_t length = strcspn(lines, "\n"), name = strcspn(lines, "=");
+        snprintf(value, sizeof(value), "%.*s", (int)(length - name - 1), lines + name + 1);
+        fprintf(output, "%s%.*s = ", before, (int)name, lines);
+        if (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
+            fputs(value, output);
+        else
+            toml_string_write(value, output);
+        before = ", ";
+        lines += length + (lines[length] != '\0');
+    }
+    fputs(" }", output);
+}
+
+static void write_tables(const struct string_list *list, FILE *output)
+{
+    fputc('[', output);
+    for (size_t i = 0; i < list->count; i++) {
+        fputs(i == 0 ? "" : ", ", output);
+        write_table(list->items[i], output);
+    }
+    fputc(']', output);
 }
 
 static void write_bool(const struct setting *, const void *field, FILE *output)
@@ -478,6 +527,11 @@ static void write_pairs_field(const struct setting *, const void *field, FILE *o
     write_pairs(field, output);
 }
 
+static void write_tables_field(const struct setting *, const void *field, FILE *output)
+{
+    write_tables(field, output);
+}
+
 static const struct {
     int (*assign)(struct target *);
     void (*allow)(const struct setting *, FILE *);
@@ -493,6 +547,7 @@ static const struct {
     [SETTING_IDENTITY] = {assign_identity, allow_identity, write_string},
     [SETTING_LIST] = {assign_list, allow_list, write_list},
     [SETTING_PAIRS] = {assign_pairs, allow_pairs, write_pairs_field},
+    [SETTING_TABLES] = {assign_tables, allow_tables, write_tables_field},
     [SETTING_HOOK] = {assign_hook, allow_hook, write_count},
 };
 
@@ -592,6 +647,7 @@ bool setting_equal(const struct setting *setting, const struct settings *left, c
         return strings_equal(*(char *const *)a, *(char *const *)b);
     case SETTING_LIST:
     case SETTING_PAIRS:
+    case SETTING_TABLES:
         return lists_equal(a, b);
     default:
         return *(const int64_t *)a == *(const int64_t *)b;
@@ -630,6 +686,7 @@ int setting_copy(const struct setting *setting, struct settings *to, const struc
         return copy_string(to, setting, *(char *const *)source);
     case SETTING_LIST:
     case SETTING_PAIRS:
+    case SETTING_TABLES:
         return copy_list(to, setting, source);
     default:
         *(int64_t *)destination = *(const int64_t *)source;
@@ -656,6 +713,9 @@ void raw_value_write(const struct raw_value *raw, FILE *output)
         break;
     case RAW_PAIRS:
         write_pairs(&raw->items, output);
+        break;
+    case RAW_TABLES:
+        write_tables(&raw->items, output);
         break;
     case RAW_CALLABLE:
         fputs("a callable", output);

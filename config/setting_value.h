@@ -16,16 +16,17 @@ enum raw_kind {
     RAW_TEXT,
     RAW_NUMBER,
     RAW_BOOL,
-    RAW_NONE,     /* Python's None */
-    RAW_LIST,     /* of strings and numbers */
-    RAW_PAIRS,    /* NAME=VALUE items of a table or a dict */
+    RAW_NONE,   /* Python's None */
+    RAW_LIST,   /* of strings and numbers */
+    RAW_PAIRS,  /* NAME=VALUE items of a table or a dict */
+    RAW_TABLES, /* NAME=VALUE lines, one item for each table of an array; a list in a table is its items with commas */
     RAW_CALLABLE, /* the item is its line number */
     RAW_OTHER     /* the item describes it */
 };
 
 struct raw_value {
     enum raw_kind kind;
-    struct string_list items; /* one item unless RAW_NONE, RAW_LIST or RAW_PAIRS */
+    struct string_list items; /* one item unless RAW_NONE, RAW_LIST, RAW_PAIRS or RAW_TABLES */
 };
 
 enum { SETTING_EXPECTED_BYTES = 512 };

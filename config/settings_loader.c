@@ -259,11 +259,22 @@ static int read_file(struct loader *loader, char **ret_config)
                             &loader->warnings, loader->message);
 }
 
+static bool somebody_set(const struct loader *loader, const char *name)
+{
+    return loader->origins[setting_index(setting_find(name))] != NULL;
+}
+
 static int resolve(struct loader *loader)
 {
     struct resolve_complaint complaint;
+    const struct resolve_context context = {
+        .environment = environ,
+        .warnings = &loader->warnings,
+        .names_bind = somebody_set(loader, "bind"),
+        .names_http_protocols = somebody_set(loader, "http_protocols"),
+    };
 
-    int result = settings_resolve(&loader->settings, environ, &complaint);
+    int result = settings_resolve(&loader->settings, &context, &complaint);
     if (result == -EINVAL)
         complain_resolve(loader, &complaint);
     return result;
@@ -435,13 +446,23 @@ static bool is_compared(const struct setting *setting)
     return setting->field != SETTING_NO_FIELD && strcmp(setting->name, "start_directory") != 0;
 }
 
-/* False: no memory. */
+static bool is_certificate(const struct setting *setting)
+{
+    static const char *const names[] = {"certfile", "keyfile", "ocsp_file"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(setting->name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+/* False: no memory. `turns_tls`: it has been turned on or off, but that was settled when the addresses were opened. */
 static bool merge_row(const struct setting *setting, const struct settings *current, struct settings *fresh,
-                      struct settings_outcome *outcome)
+                      bool turns_tls, struct settings_outcome *outcome)
 {
     if (!is_compared(setting) || setting_equal(setting, current, fresh))
         return true;
-    if (setting->reload == SETTING_RELOADS) {
+    if (setting->reload == SETTING_RELOADS && !(turns_tls && is_certificate(setting))) {
         add_to_outcome(outcome, &outcome->changed, setting->name);
         return true;
     }
@@ -457,8 +478,9 @@ enum settings_verdict settings_reload(int argc, char **argv, const struct settin
 
     if (verdict != SETTINGS_RUN)
         return verdict;
+    bool turns_tls = (current->certfile.count > 0) != (fresh.certfile.count > 0);
     for (size_t i = 0; i < setting_count(); i++)
-        if (!merge_row(setting_at(i), current, &fresh, ret_outcome)) {
+        if (!merge_row(setting_at(i), current, &fresh, turns_tls, ret_outcome)) {
             settings_deinit(&fresh);
             return SETTINGS_FAILED;
         }

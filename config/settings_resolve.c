@@ -13,23 +13,24 @@
 #include "config/address_set.h"
 #include "config/bind_address.h"
 #include "config/environment.h"
+#include "config/listen_table.h"
 #include "config/settings_arena.h"
+#include "config/settings_tls.h"
 
 struct resolver {
     struct settings *settings;
-    char *const *environment;
+    const struct resolve_context *context;
     struct resolve_complaint *complaint;
 };
 
-[[gnu::format(printf, 3, 4)]] static int complain(struct resolver *resolver, const char *setting, const char *format,
-                                                  ...)
+int resolve_complain(struct resolve_complaint *complaint, const char *setting, const char *format, ...)
 {
     va_list arguments;
 
     va_start(arguments, format);
-    vsnprintf(resolver->complaint->text, RESOLVE_WRONG_BYTES, format, arguments);
+    vsnprintf(complaint->text, RESOLVE_WRONG_BYTES, format, arguments);
     va_end(arguments);
-    resolver->complaint->setting = setting_find(setting);
+    complaint->setting = setting_find(setting);
     return -EINVAL;
 }
 
@@ -103,9 +104,9 @@ static int resolve_directory(struct resolver *resolver)
     if (result < 0)
         return result;
     if (stat(resolver->settings->chdir, &status) < 0)
-        return complain(resolver, "chdir", "%s: %s", resolver->settings->chdir, strerror(errno));
+        return resolve_complain(resolver->complaint, "chdir", "%s: %s", resolver->settings->chdir, strerror(errno));
     if (!S_ISDIR(status.st_mode))
-        return complain(resolver, "chdir", "%s is not a directory", resolver->settings->chdir);
+        return resolve_complain(resolver->complaint, "chdir", "%s is not a directory", resolver->settings->chdir);
     return 0;
 }
 
@@ -162,12 +163,13 @@ static int resolve_python(struct resolver *resolver)
     struct settings *settings = resolver->settings;
 
     if (settings->python != NULL && settings->venv != NULL && !is_embedded(settings))
-        return complain(resolver, "python", "contradicts venv = \"%s\"; set one of the two", settings->venv);
-    int result = settings_resolve_python(settings, resolver->environment);
+        return resolve_complain(resolver->complaint, "python", "contradicts venv = \"%s\"; set one of the two",
+                                settings->venv);
+    int result = settings_resolve_python(settings, resolver->context->environment);
     if (result < 0 || is_embedded(settings) || access(settings->python, X_OK) == 0)
         return result;
-    return complain(resolver, settings->venv != NULL ? "venv" : "python", "%s cannot be executed: %s", settings->python,
-                    strerror(errno));
+    return resolve_complain(resolver->complaint, settings->venv != NULL ? "venv" : "python",
+                            "%s cannot be executed: %s", settings->python, strerror(errno));
 }
 
 static int resolve_names(struct resolver *resolver)
@@ -189,7 +191,7 @@ static int resolve_upload_directory(struct resolver *resolver)
     const char *path = settings->tmp_upload_dir;
 
     if (path == NULL)
-        path = environment_value(resolver->environment, "TMPDIR");
+        path = environment_value(resolver->context->environment, "TMPDIR");
     settings->tmp_upload_dir = settings_absolute_path(settings->arena, settings->chdir, path == NULL ? "/tmp" : path);
     return settings->tmp_upload_dir == NULL ? -ENOMEM : 0;
 }
@@ -240,22 +242,42 @@ static int resolve_affinity(struct resolver *resolver)
     if (is_only(list, "off"))
         return list_cpus(resolver->settings, &wanted);
     if (sched_getaffinity(0, sizeof(usable), &usable) < 0)
-        return complain(resolver, "cpu_affinity", "the usable CPUs cannot be read: %s", strerror(errno));
+        return resolve_complain(resolver->complaint, "cpu_affinity", "the usable CPUs cannot be read: %s",
+                                strerror(errno));
     if (is_only(list, "auto"))
         return list_cpus(resolver->settings, &usable);
     for (size_t i = 0; i < list->count; i++)
         if (!take_cpus(list->items[i], &wanted))
-            return complain(resolver, "cpu_affinity", "\"%s\": expected \"auto\", \"off\", or CPUs such as 0,2-3",
-                            list->items[i]);
+            return resolve_complain(resolver->complaint, "cpu_affinity",
+                                    "\"%s\": expected \"auto\", \"off\", or CPUs such as 0,2-3", list->items[i]);
     for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
         if (CPU_ISSET(cpu, &wanted) && !CPU_ISSET(cpu, &usable))
-            return complain(resolver, "cpu_affinity", "CPU %zu is not among the usable ones", cpu);
+            return resolve_complain(resolver->complaint, "cpu_affinity", "CPU %zu is not among the usable ones", cpu);
     return list_cpus(resolver->settings, &wanted);
 }
 
-static int check_twice(struct resolver *resolver, size_t index, const char *text)
+/* Those of `bind`, then those of `listen`. */
+static int collect_addresses(struct resolver *resolver, struct string_list *ret_list)
 {
-    const struct string_list *list = &resolver->settings->bind;
+    struct settings *settings = resolver->settings;
+    struct string_list list = {};
+    char wrong[LISTEN_TABLE_WRONG_BYTES];
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < settings->bind.count; i++)
+        result = string_list_add(settings->arena, &list, settings->bind.items[i]);
+    for (size_t i = 0; result == 0 && i < settings->listen.count; i++) {
+        struct listen_table table;
+        result = listen_table_parse(settings->listen.items[i], settings->arena, &table, wrong);
+        if (result == 0)
+            result = string_list_add(settings->arena, &list, table.address);
+    }
+    *ret_list = list;
+    return result;
+}
+
+static int check_twice(struct resolver *resolver, const struct string_list *list, size_t index, const char *text)
+{
     char other_text[BIND_ADDRESS_TEXT_BYTES];
     struct bind_address other;
 
@@ -264,31 +286,38 @@ static int check_twice(struct resolver *resolver, size_t index, const char *text
             continue;
         bind_address_format(&other, other_text);
         if (strcmp(text, other_text) == 0)
-            return complain(resolver, "bind", "%s is there twice", text);
+            return resolve_complain(resolver->complaint, index < resolver->settings->bind.count ? "bind" : "listen",
+                                    "%s is there twice", text);
     }
     return 0;
 }
 
-static int check_bind(struct resolver *resolver)
+static int check_address(struct resolver *resolver, const struct string_list *list, size_t index)
 {
-    const struct string_list *list = &resolver->settings->bind;
     char text[BIND_ADDRESS_TEXT_BYTES];
     struct bind_address address;
+    const char *wanted = bind_address_parse(list->items[index], &address);
 
-    if (list->count == 0)
-        return complain(resolver, "bind", "expected at least one address");
-    for (size_t i = 0; i < list->count; i++) {
-        const char *wanted = bind_address_parse(list->items[i], &address);
-        if (wanted != NULL)
-            return complain(resolver, "bind", "\"%s\": expected %s", list->items[i], wanted);
-        bind_address_format(&address, text);
-        /* Port 0 is a new port each time. */
-        bool any_port = address.kind == BIND_ADDRESS_TCP && address.port == 0;
-        int result = any_port ? 0 : check_twice(resolver, i, text);
-        if (result < 0)
-            return result;
-    }
-    return 0;
+    if (wanted != NULL)
+        return resolve_complain(resolver->complaint, "bind", "\"%s\": expected %s", list->items[index], wanted);
+    bind_address_format(&address, text);
+    /* Port 0 is a new port each time. */
+    bool any_port = address.kind == BIND_ADDRESS_TCP && address.port == 0;
+    return any_port ? 0 : check_twice(resolver, list, index, text);
+}
+
+static int check_bind(struct resolver *resolver)
+{
+    struct string_list list;
+
+    int result = collect_addresses(resolver, &list);
+    if (result < 0)
+        return result;
+    if (list.count == 0)
+        return resolve_complain(resolver->complaint, "bind", "expected at least one address");
+    for (size_t i = 0; result == 0 && i < list.count; i++)
+        result = check_address(resolver, &list, i);
+    return result;
 }
 
 static int check_addresses(struct resolver *resolver, const char *name, const struct string_list *list)
@@ -298,8 +327,8 @@ static int check_addresses(struct resolver *resolver, const char *name, const st
 
     for (size_t i = 0; i < list->count; i++)
         if (!address_network_parse(list->items[i], &network, &everyone))
-            return complain(resolver, name, "\"%s\": expected an address, a network such as 10.0.0.0/8, or *",
-                            list->items[i]);
+            return resolve_complain(resolver->complaint, name,
+                                    "\"%s\": expected an address, a network such as 10.0.0.0/8, or *", list->items[i]);
     return 0;
 }
 
@@ -328,13 +357,13 @@ static int check_buffers(struct resolver *resolver)
     const struct settings *settings = resolver->settings;
 
     if ((settings->recv_buffers & (settings->recv_buffers - 1)) != 0)
-        return complain(resolver, "recv_buffers", "expected a power of two");
+        return resolve_complain(resolver->complaint, "recv_buffers", "expected a power of two");
     if ((settings->upload_buffers & (settings->upload_buffers - 1)) != 0)
-        return complain(resolver, "upload_buffers", "expected a power of two");
+        return resolve_complain(resolver->complaint, "upload_buffers", "expected a power of two");
     if (settings->response_buffer_max > settings->response_buffer_total)
-        return complain(resolver, "response_buffer_max",
-                        "one response may take more than all of them together "
-                        "(response_buffer_total)");
+        return resolve_complain(resolver->complaint, "response_buffer_max",
+                                "one response may take more than all of them together "
+                                "(response_buffer_total)");
     return 0;
 }
 
@@ -344,18 +373,13 @@ static int check_environment(struct resolver *resolver)
 
     for (size_t i = 0; i < list->count; i++)
         if (list->items[i][0] == '=' || strchr(list->items[i], '=') == NULL)
-            return complain(resolver, "raw_env", "\"%s\": expected NAME=VALUE", list->items[i]);
+            return resolve_complain(resolver->complaint, "raw_env", "\"%s\": expected NAME=VALUE", list->items[i]);
     return 0;
 }
 
-static int check_protocols(struct resolver *resolver)
+static int resolve_tls(struct resolver *resolver)
 {
-    const struct string_list *list = &resolver->settings->http_protocols;
-
-    for (size_t i = 0; i < list->count; i++)
-        if (strcmp(list->items[i], "h1") != 0 && strcmp(list->items[i], "h2") != 0)
-            return complain(resolver, "http_protocols", "\"%s\": expected \"h1\" or \"h2\"", list->items[i]);
-    return 0;
+    return settings_tls_resolve(resolver->settings, resolver->context, resolver->complaint);
 }
 
 /* Both go out in every response or into the kernel, where a line end would be someone else's field. */
@@ -365,9 +389,9 @@ static int check_texts(struct resolver *resolver)
 
     for (const char *at = settings->server_header; at != NULL && *at != '\0'; at++)
         if ((unsigned char)*at < ' ' || *at == 0x7f)
-            return complain(resolver, "server_header", "expected text without control characters");
+            return resolve_complain(resolver->complaint, "server_header", "expected text without control characters");
     if (settings->health_path != NULL && settings->health_path[0] != '/')
-        return complain(resolver, "health_path", "expected a path that begins with /");
+        return resolve_complain(resolver->complaint, "health_path", "expected a path that begins with /");
     return 0;
 }
 
@@ -376,18 +400,20 @@ static int check_application(struct resolver *resolver)
     const struct settings *settings = resolver->settings;
 
     if (settings->factory && settings->wsgi_app != NULL && strchr(settings->wsgi_app, '(') != NULL)
-        return complain(resolver, "factory", "contradicts \"%s\", which is a call already", settings->wsgi_app);
+        return resolve_complain(resolver->complaint, "factory", "contradicts \"%s\", which is a call already",
+                                settings->wsgi_app);
     return 0;
 }
 
-int settings_resolve(struct settings *settings, char *const *environment, struct resolve_complaint *ret_complaint)
+int settings_resolve(struct settings *settings, const struct resolve_context *context,
+                     struct resolve_complaint *ret_complaint)
 {
     static int (*const steps[])(struct resolver *) = {
         resolve_directory, resolve_python,    resolve_numbers, resolve_limits,      resolve_names,
-        resolve_affinity,  check_application, check_bind,      check_trust,         check_buffers,
-        check_environment, check_protocols,   check_texts,     resolve_field_names, resolve_upload_directory,
+        resolve_affinity,  check_application, resolve_tls,     check_bind,          check_trust,
+        check_buffers,     check_environment, check_texts,     resolve_field_names, resolve_upload_directory,
     };
-    struct resolver resolver = {settings, environment, ret_complaint};
+    struct resolver resolver = {settings, context, ret_complaint};
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         int result = steps[i](&resolver);

@@ -18,9 +18,20 @@ struct resolve_complaint {
     char text[RESOLVE_WRONG_BYTES];
 };
 
+struct resolve_context {
+    char *const *environment;
+    struct string_list *warnings; /* gets a line for each; in the arena of the settings */
+    bool names_bind;              /* somebody has set it: not the default that falls away beside `listen` */
+    bool names_http_protocols;
+};
+
 /* -ENOMEM; or -EINVAL with the complaint. */
-[[nodiscard]] int settings_resolve(struct settings *settings, char *const *environment,
+[[nodiscard]] int settings_resolve(struct settings *settings, const struct resolve_context *context,
                                    struct resolve_complaint *ret_complaint);
+
+/* Writes the complaint; returns -EINVAL, so that a step can pass it on. */
+[[gnu::format(printf, 3, 4)]] int resolve_complain(struct resolve_complaint *complaint, const char *setting,
+                                                   const char *format, ...);
 
 /* The directory of `chdir` before the rest is known, absolute. 0 or -ENOMEM. */
 [[nodiscard]] int settings_resolve_directory(struct settings *settings);

@@ -10,7 +10,7 @@ enum { HELP_COLUMN = 30, FLAGS_BYTES = 128, FILE_WIDTH = 100 };
 static const char *const placeholders[] = {
     [SETTING_BOOL] = "",     [SETTING_COUNT] = "N",     [SETTING_SIZE] = "BYTES",  [SETTING_DURATION] = "SECONDS",
     [SETTING_MODE] = "MODE", [SETTING_WORD] = "WORD",   [SETTING_STRING] = "TEXT", [SETTING_IDENTITY] = "NAME",
-    [SETTING_LIST] = "LIST", [SETTING_PAIRS] = "PAIRS", [SETTING_HOOK] = "",
+    [SETTING_LIST] = "LIST", [SETTING_PAIRS] = "PAIRS", [SETTING_TABLES] = "",     [SETTING_HOOK] = "",
 };
 
 /* Words of `text` in lines of at most `width` columns. The first begins at `column`, the others behind `indent`. */
@@ -108,7 +108,9 @@ static void write_help_row(FILE *output, const struct setting *setting, size_t w
 
 static bool is_in_help(const struct setting *setting)
 {
-    return setting->group != NULL && setting->status == SETTING_EFFECTIVE && setting->type != SETTING_HOOK;
+    bool is_option = setting->type != SETTING_HOOK && setting->type != SETTING_TABLES;
+
+    return setting->group != NULL && setting->status == SETTING_EFFECTIVE && is_option;
 }
 
 void settings_print_help(FILE *output, size_t width)
@@ -249,6 +251,11 @@ static void write_spellings(FILE *output, const struct setting *setting)
 
     if (setting->type == SETTING_HOOK) {
         fputs("- Written as a function of this name in a Python settings file\n", output);
+        return;
+    }
+    if (setting->type == SETTING_TABLES) {
+        fprintf(output, "- Written as tables `[[%s]]` in a TOML file, as a list of dictionaries in a Python one\n",
+                setting->name);
         return;
     }
     usage_of(setting, usage);

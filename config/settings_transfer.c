@@ -53,6 +53,7 @@ static void write_field(FILE *output, const struct setting *setting, const void 
         break;
     case SETTING_LIST:
     case SETTING_PAIRS:
+    case SETTING_TABLES:
         for (size_t i = 0; i < ((const struct string_list *)field)->count; i++)
             write_record(output, key, ((const struct string_list *)field)->items[i]);
         break;
@@ -191,6 +192,7 @@ static int read_field(struct settings *settings, const struct setting *setting, 
         return read_string(settings->arena, value, field);
     case SETTING_LIST:
     case SETTING_PAIRS:
+    case SETTING_TABLES:
         return read_item(settings->arena, value, field);
     default:
         return read_number(value, field);
@@ -199,7 +201,7 @@ static int read_field(struct settings *settings, const struct setting *setting, 
 
 static bool repeats(const struct setting *setting)
 {
-    return setting->type == SETTING_LIST || setting->type == SETTING_PAIRS;
+    return setting->type == SETTING_LIST || setting->type == SETTING_PAIRS || setting->type == SETTING_TABLES;
 }
 
 static bool may_be_absent(const struct setting *setting)

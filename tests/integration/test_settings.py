@@ -170,8 +170,8 @@ def test_wrong_options_and_variables_are_refused():
 
 
 def test_what_has_no_effect_is_said_at_start(serve):
-    server = serve(APP, "--certfile", "/x", "--http-parser", "fast", "--spew=false")
-    server.wait_for_log(r"certfile has no effect yet: it comes with TLS")
+    server = serve(APP, "--log-syslog", "--http-parser", "fast", "--spew=false")
+    server.wait_for_log(r"syslog has no effect yet: it comes with the log sinks")
     server.wait_for_log(r"http_parser has no effect: there is one parser")
     assert "spew" not in server.log()
 

@@ -148,6 +148,7 @@ static size_t bytes_of(const struct setting *setting)
         return sizeof(int);
     case SETTING_LIST:
     case SETTING_PAIRS:
+    case SETTING_TABLES:
         return sizeof(struct string_list);
     default:
         return 8;

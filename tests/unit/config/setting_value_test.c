@@ -147,7 +147,11 @@ static void words_are_those_of_the_table(void **)
     assert_refused("worker_class", "threads", "expected one of \"auto\", \"sync\", \"gthread\", \"asgi\"");
     assert_refused("worker_class", "gevent",
                    "this class is not built yet; use \"auto\", \"sync\", \"gthread\" or \"asgi\"");
-    assert_refused("http2_cleartext", "on", "expected one of \"off\", \"prior-knowledge\", \"upgrade\", \"both\"");
+    assert_refused("http2_cleartext", "on", "expected one of \"off\", \"prior-knowledge\", \"both\"");
+    assert_int_equal(assign("http2_cleartext", "upgrade"), -EINVAL);
+    assert_int_equal(assign_kind("worker_class", RAW_NUMBER, "1"), -EINVAL);
+    assert_int_equal(assign_kind("tls_min_version", RAW_NUMBER, "1.3"), 0);
+    assert_int_equal(settings.tls_min_version, TLS_MIN_VERSION_13);
 }
 
 static void an_empty_string_is_no_string(void **)

@@ -89,7 +89,8 @@ static void help_shows_what_has_effect_and_nothing_else(void **)
     assert_null(strstr(text, "--no-sendfile"));
     assert_non_null(strstr(text, "\n  --proxy-protocol[=WORD] "));
     assert_non_null(strstr(text, "\n  --head-timeout SECONDS "));
-    assert_null(strstr(text, "--certfile"));
+    assert_non_null(strstr(text, "--certfile LIST"));
+    assert_null(strstr(text, "--listen"));
     assert_null(strstr(text, "--dirty"));
     assert_null(strstr(text, "post"));
     free(text);

@@ -1,0 +1,140 @@
+#include "config/listen_table.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "config/bind_address.h"
+
+struct parser {
+    struct listen_table table;
+    struct settings_arena *arena;
+    char *wrong;
+};
+
+static int take_address(struct parser *parser, const char *value)
+{
+    struct bind_address ignored;
+    const char *expected = bind_address_parse(value, &ignored);
+
+    if (expected != NULL) {
+        snprintf(parser->wrong, LISTEN_TABLE_WRONG_BYTES, "address = \"%.100s\": expected %s", value, expected);
+        return -EINVAL;
+    }
+    parser->table.address = settings_arena_string(parser->arena, value);
+    return parser->table.address == NULL ? -ENOMEM : 0;
+}
+
+static int take_tls(struct parser *parser, const char *value)
+{
+    if (strcasecmp(value, "true") != 0 && strcasecmp(value, "false") != 0) {
+        snprintf(parser->wrong, LISTEN_TABLE_WRONG_BYTES, "tls = \"%.100s\": expected true or false", value);
+        return -EINVAL;
+    }
+    parser->table.tls = strcasecmp(value, "true") == 0 ? LISTEN_TLS_ON : LISTEN_TLS_OFF;
+    return 0;
+}
+
+static int take_paths(struct parser *parser, const char *value, struct string_list *list)
+{
+    while (*value != '\0') {
+        size_t length = strcspn(value, ",");
+        char *item = settings_arena_copy(parser->arena, value, length);
+        int result = item == NULL ? -ENOMEM : length == 0 ? 0 : string_list_add(parser->arena, list, item);
+        if (result < 0)
+            return result;
+        value += length + (value[length] != '\0');
+    }
+    return 0;
+}
+
+static int take_certfile(struct parser *parser, const char *value)
+{
+    return take_paths(parser, value, &parser->table.certfile);
+}
+
+static int take_keyfile(struct parser *parser, const char *value)
+{
+    return take_paths(parser, value, &parser->table.keyfile);
+}
+
+static int take_ocsp_file(struct parser *parser, const char *value)
+{
+    return take_paths(parser, value, &parser->table.ocsp_file);
+}
+
+static const struct {
+    const char *key;
+    int (*take)(struct parser *parser, const char *value);
+} rows[] = {
+    {"address", take_address},     {"tls", take_tls}, {"certfile", take_certfile}, {"keyfile", take_keyfile},
+    {"ocsp_file", take_ocsp_file},
+};
+
+static int take_line(struct parser *parser, char *line)
+{
+    char *value = strchr(line, '=');
+
+    if (value != NULL) {
+        *value++ = '\0';
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+            if (strcmp(rows[i].key, line) == 0)
+                return rows[i].take(parser, value);
+    }
+    snprintf(parser->wrong, LISTEN_TABLE_WRONG_BYTES,
+             "unknown key \"%.100s\": expected \"address\", \"tls\", \"certfile\", \"keyfile\" or \"ocsp_file\"", line);
+    return -EINVAL;
+}
+
+static int take_lines(struct parser *parser, char *lines)
+{
+    for (char *rest = lines; *rest != '\0';) {
+        char *line = rest;
+        rest += strcspn(rest, "\n");
+        if (*rest != '\0')
+            *rest++ = '\0';
+        int result = take_line(parser, line);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+int listen_table_parse(const char *lines, struct settings_arena *arena, struct listen_table *ret_table,
+                       char wrong[LISTEN_TABLE_WRONG_BYTES])
+{
+    struct parser parser = {.arena = arena, .wrong = wrong};
+    char *copy = settings_arena_string(arena, lines);
+
+    if (copy == NULL)
+        return -ENOMEM;
+    int result = take_lines(&parser, copy);
+    if (result < 0)
+        return result;
+    if (parser.table.address == NULL) {
+        snprintf(wrong, LISTEN_TABLE_WRONG_BYTES, "a table without an address");
+        return -EINVAL;
+    }
+    *ret_table = parser.table;
+    return 0;
+}
+
+static char *add_paths(struct settings_arena *arena, char *text, const char *key, const struct string_list *list)
+{
+    for (size_t i = 0; text != NULL && i < list->count; i++)
+        text = i == 0 ? settings_arena_print(arena, "%s\n%s=%s", text, key, list->items[i])
+                      : settings_arena_print(arena, "%s,%s", text, list->items[i]);
+    return text;
+}
+
+char *listen_table_format(const struct listen_table *table, struct settings_arena *arena)
+{
+    static const char *const tls[] = {
+        [LISTEN_TLS_BY_CERTIFICATE] = "", [LISTEN_TLS_OFF] = "\ntls=false", [LISTEN_TLS_ON] = "\ntls=true"};
+    char *text = settings_arena_print(arena, "address=%s%s", table->address, tls[table->tls]);
+
+    text = add_paths(arena, text, "certfile", &table->certfile);
+    text = add_paths(arena, text, "keyfile", &table->keyfile);
+    return add_paths(arena, text, "ocsp_file", &table->ocsp_file);
+}
