@@ -4,127 +4,112 @@
 enum {
     WINDOW_BITS = 64,
     SHORT_BITS = 8,
-    CODE_BITS_MIN = 5,
-    PADDING_BITS_MAX = 7, /* RFC 7541 5.2: a whole octet of padding is an error */
+    SHORT_LENGTH_MASK = 63, /* of an entry of hpack_short_codes; what a shift takes as it is */
     REFILL_BITS = WINDOW_BITS - 8,
-    RUN_SYMBOLS_MAX = WINDOW_BITS / CODE_BITS_MIN + 1,
+    PADDING_BITS_MAX = 7, /* RFC 7541 5.2: a whole octet of padding is an error */
 };
 
 /*
- * Octets on their way through a window of bits, the next one leftmost. Behind those that `bit_count` counts there may
- * stand some that the next refill brings again, at the same place.
+ * Octets on their way through a window of bits, the next one leftmost. The window has the bits inverted, so that the
+ * zeros which shifting brings in are ones of the code: behind the end of the input it goes on as padding does. Behind
+ * the bits that `bit_count` counts there may also stand some that the next refill brings again, at the same place.
  */
 struct huffman_reader {
     const uint8_t *at;
     const uint8_t *end;
-    uint64_t window;
+    uint64_t inverse;
     unsigned bit_count;
     enum { HUFFMAN_RUNNING, HUFFMAN_ENDED, HUFFMAN_WRONG } state;
 };
 
 static uint64_t load_big_endian(const uint8_t *from)
 {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < sizeof(value); i++)
-        value = value << 8 | from[i];
-    return value;
+    uint64_t value;
+    memcpy(&value, from, sizeof(value));
+    return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_bswap64(value) : value;
 }
 
 /* To REFILL_BITS or more, or to all there are. */
 static inline void refill(struct huffman_reader *reader)
 {
     if (reader->end - reader->at >= (ptrdiff_t)sizeof(uint64_t)) {
-        reader->window |= load_big_endian(reader->at) >> reader->bit_count;
+        reader->inverse |= ~load_big_endian(reader->at) >> reader->bit_count;
         reader->at += (WINDOW_BITS - 1 - reader->bit_count) / 8;
         reader->bit_count |= REFILL_BITS;
         return;
     }
     while (reader->bit_count < REFILL_BITS && reader->at < reader->end) {
-        reader->window |= (uint64_t)*reader->at++ << (REFILL_BITS - reader->bit_count);
+        reader->inverse |= (uint64_t)(*reader->at++ ^ 0xff) << (REFILL_BITS - reader->bit_count);
         reader->bit_count += 8;
     }
 }
 
+static inline bool only_padding_left(const struct huffman_reader *reader)
+{
+    return reader->bit_count <= PADDING_BITS_MAX && reader->inverse == 0;
+}
+
 static inline void drop_bits(struct huffman_reader *reader, unsigned count)
 {
-    reader->window <<= count;
+    reader->inverse <<= count;
     reader->bit_count -= count;
 }
 
-/* The symbol of a code of more than SHORT_BITS, which may be EOS. */
-static unsigned long_symbol(uint64_t window, unsigned *ret_length)
+static inline uint16_t look(const struct huffman_reader *reader)
 {
-    uint32_t bits = (uint32_t)(window >> 32);
+    return hpack_short_codes[reader->inverse >> (WINDOW_BITS - SHORT_BITS)];
+}
+
+/* Whether the window has a short code, and all of it: a length of 0 stands for a longer one. */
+static inline bool is_whole(const struct huffman_reader *reader, uint16_t code)
+{
+    return (code & SHORT_LENGTH_MASK) - 1U < reader->bit_count;
+}
+
+/* A symbol of more than SHORT_BITS out of a window that is full, or has all there is. */
+static bool read_long(struct huffman_reader *reader, uint8_t *ret_octet)
+{
+    uint32_t bits = (uint32_t)(~reader->inverse >> 32);
     const struct hpack_long_range *range = hpack_long_ranges;
     while (bits > range->last)
         range++;
-    *ret_length = range->length;
-    return hpack_long_symbols[range->place + (bits >> (32 - range->length)) - range->first];
-}
-
-/* Symbols while there is plenty of input and of room, which almost all need only one look each. */
-static size_t read_runs(struct huffman_reader *reader, uint8_t *out, size_t capacity)
-{
-    struct huffman_reader now = *reader;
-    size_t used = 0;
-    while (now.end - now.at >= (ptrdiff_t)sizeof(uint64_t) && capacity - used >= RUN_SYMBOLS_MAX) {
-        refill(&now);
-        struct hpack_short_code code = hpack_short_codes[now.window >> (WINDOW_BITS - SHORT_BITS)];
-        if (code.length == 0) {
-            unsigned length, symbol = long_symbol(now.window, &length);
-            if (symbol == HPACK_HUFFMAN_EOS)
-                break;
-            out[used++] = (uint8_t)symbol;
-            drop_bits(&now, length);
-            continue;
-        }
-        do {
-            out[used++] = code.symbol;
-            drop_bits(&now, code.length);
-            code = hpack_short_codes[now.window >> (WINDOW_BITS - SHORT_BITS)];
-        } while (code.length != 0 && now.bit_count >= SHORT_BITS);
-    }
-    *reader = now;
-    return used;
-}
-
-/* One symbol, near the end of the input or of the room. What is missing of the window counts as ones, so that the
- * padding passes for the beginning of EOS, and for nothing else. */
-static bool read_symbol(struct huffman_reader *reader, uint8_t *ret_octet)
-{
-    uint64_t window = reader->window | UINT64_MAX >> reader->bit_count;
-    struct hpack_short_code code = hpack_short_codes[window >> (WINDOW_BITS - SHORT_BITS)];
-    unsigned symbol = code.symbol, length = code.length;
-    if (length == 0)
-        symbol = long_symbol(window, &length);
-    if (length > reader->bit_count || symbol == HPACK_HUFFMAN_EOS) {
-        reader->state = HUFFMAN_WRONG;
+    unsigned symbol = hpack_long_symbols[range->place + (bits >> (32 - range->length)) - range->first];
+    if (range->length > reader->bit_count || symbol == HPACK_HUFFMAN_EOS)
         return false;
-    }
-    drop_bits(reader, length);
+    drop_bits(reader, range->length);
     *ret_octet = (uint8_t)symbol;
     return true;
-}
-
-static bool only_padding_left(const struct huffman_reader *reader)
-{
-    return reader->bit_count <= PADDING_BITS_MAX && (reader->window | UINT64_MAX >> reader->bit_count) == UINT64_MAX;
 }
 
 /* Octets written. The reader runs on as long as only the room was at its end. */
 static size_t read_text(struct huffman_reader *reader, uint8_t *out, size_t capacity)
 {
-    size_t used = read_runs(reader, out, capacity);
-    for (;;) {
-        refill(reader);
-        if (only_padding_left(reader)) {
-            reader->state = HUFFMAN_ENDED;
-            return used;
+    struct huffman_reader now = *reader;
+    size_t used = 0;
+    while (now.state == HUFFMAN_RUNNING) {
+        refill(&now);
+        if (only_padding_left(&now)) {
+            now.state = HUFFMAN_ENDED;
+            break;
         }
-        if (used == capacity || !read_symbol(reader, &out[used]))
-            return used;
-        used++;
+        if (used == capacity)
+            break;
+        uint16_t code = look(&now);
+        if (!is_whole(&now, code)) {
+            if (code == 0 && read_long(&now, &out[used]))
+                used++;
+            else
+                now.state = HUFFMAN_WRONG;
+            continue;
+        }
+        do {
+            out[used++] = (uint8_t)(code >> 8);
+            drop_bits(&now, code & SHORT_LENGTH_MASK);
+            code = look(&now);
+        } while (used < capacity && is_whole(&now, code));
     }
+    *reader = now;
+    return used;
 }
 
 static struct huffman_reader reader_of(struct bytes input)

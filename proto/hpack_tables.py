@@ -143,13 +143,13 @@ def canonical_codes() -> list[int]:
 
 
 def short_codes(codes: list[int]) -> list[str]:
-    """What the next octet of input begins with; a length of 0 where the code is longer than that."""
-    table = ["{0, 0},"] * (1 << SHORT_BITS)
+    """What the next octet of input, inverted, begins with; 0 where the code is longer than that."""
+    table = ["0,"] * (1 << SHORT_BITS)
     for symbol, length in enumerate(CODE_LENGTHS):
         free = SHORT_BITS - length
         for rest in range(1 << free if free >= 0 else 0):
-            table[(codes[symbol] << free) + rest] = f"{{{symbol}, {length}}},"
-    return table
+            table[(codes[symbol] << free) + rest] = f"0x{symbol << 8 | length:04x},"
+    return table[::-1]
 
 
 def long_codes(codes: list[int]) -> tuple[list[str], list[int]]:
@@ -227,12 +227,10 @@ static const uint8_t hpack_code_lengths[256] = {{
 {rows([f"{length}," for length in CODE_LENGTHS[:EOS]], 16)}
 }};
 
-/* By the next {SHORT_BITS} bits: what they begin with; length 0 where the code is longer. */
-static const struct hpack_short_code {{
-    uint8_t symbol;
-    uint8_t length;
-}} hpack_short_codes[{1 << SHORT_BITS}] = {{
-{rows(short_codes(codes), 8)}
+/* By the next {SHORT_BITS} bits, inverted: the symbol they begin with, and below it in the lower octet the length of its
+ * code; 0 where that is longer. */
+static const uint16_t hpack_short_codes[{1 << SHORT_BITS}] = {{
+{rows(short_codes(codes), 12)}
 }};
 
 /* The longer codes, by length. The code is canonical: those of one length are consecutive, and follow the shorter. */
