@@ -9,6 +9,8 @@
 #include "daemon/exchange/doorbell.h"
 #include "daemon/exchange/field_block.h"
 #include "daemon/exchange/layout.h"
+#include "perf/micro/hpack_heads.h"
+#include "proto/hpack.h"
 #include "proto/http1_request.h"
 #include "proto/http1_response.h"
 
@@ -112,6 +114,81 @@ static void field_block(uint32_t count)
     }
 }
 
+/* ---- HPACK ---- */
+
+static void decode_head(struct hpack_decoder *decoder, struct bytes block, uint32_t field_count)
+{
+    static uint8_t memory[8'192];
+    static struct hpack_field fields[FIELDS_MAX];
+    struct hpack_section section = {
+        .memory = memory, .memory_bytes = sizeof memory, .fields = fields, .fields_max = FIELDS_MAX};
+    size_t consumed;
+    hpack_decode_begin(decoder);
+    bool good = hpack_decode(decoder, block, &section, &consumed);
+    assert(good && consumed == block.length && section.field_count == field_count);
+}
+
+/* The first head of a connection `count` times, or of one connection that of a known client. */
+static void decode_heads(struct bytes first, struct bytes again, uint32_t field_count, uint32_t count)
+{
+    static struct hpack_entry memory[HPACK_TABLE_MEMORY(HPACK_DECODER_BYTES) / sizeof(struct hpack_entry)];
+    struct hpack_decoder decoder;
+    hpack_decoder_init(&decoder, memory);
+    decode_head(&decoder, first, field_count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (again.length == 0)
+            hpack_decoder_init(&decoder, memory);
+        decode_head(&decoder, again.length > 0 ? again : first, field_count);
+    }
+}
+
+enum { CHROME_FIELDS = 21, CURL_FIELDS = 6 };
+
+static void hpack_chrome_first(uint32_t count)
+{
+    decode_heads(bytes_of(CHROME_FIRST, sizeof CHROME_FIRST), (struct bytes){}, CHROME_FIELDS, count);
+}
+
+static void hpack_chrome_again(uint32_t count)
+{
+    decode_heads(bytes_of(CHROME_FIRST, sizeof CHROME_FIRST), bytes_of(CHROME_AGAIN, sizeof CHROME_AGAIN),
+                 CHROME_FIELDS, count);
+}
+
+static void hpack_curl_first(uint32_t count)
+{
+    decode_heads(bytes_of(CURL_FIRST, sizeof CURL_FIRST), (struct bytes){}, CURL_FIELDS, count);
+}
+
+static void hpack_curl_again(uint32_t count)
+{
+    decode_heads(bytes_of(CURL_FIRST, sizeof CURL_FIRST), bytes_of(CURL_AGAIN, sizeof CURL_AGAIN), CURL_FIELDS, count);
+}
+
+static void hpack_response(uint32_t count)
+{
+    static const struct http_field fields[] = {
+        {{(const uint8_t *)"content-type", 12},
+         {(const uint8_t *)"text/html; charset=utf-8", 24},
+         HTTP_FIELD_CONTENT_TYPE,
+         false},
+        {{(const uint8_t *)"cache-control", 13}, {(const uint8_t *)"no-cache", 8}, HTTP_FIELD_CACHE_CONTROL, false},
+        {{(const uint8_t *)"date", 4}, {(const uint8_t *)"Sun, 22 Nov 2026 17:00:00 GMT", 29}, HTTP_FIELD_DATE, false},
+        {{(const uint8_t *)"server", 6}, {(const uint8_t *)"uroboros", 8}, HTTP_FIELD_SERVER, false},
+        {{(const uint8_t *)"content-length", 14}, {(const uint8_t *)"13", 2}, HTTP_FIELD_CONTENT_LENGTH, false},
+    };
+    static struct hpack_entry memory[HPACK_TABLE_MEMORY(HPACK_ENCODER_BYTES) / sizeof(struct hpack_entry)];
+    struct hpack_encoder encoder;
+    uint8_t output[1'024];
+    hpack_encoder_init(&encoder, memory);
+    for (uint32_t i = 0; i < count; i++) {
+        size_t used = hpack_encode_status(&encoder, 200, output);
+        for (size_t f = 0; f < sizeof fields / sizeof fields[0]; f++)
+            used += hpack_encode(&encoder, fields[f].name, fields[f].id, fields[f].value, output + used);
+        assert(i == 0 || used == 10);
+    }
+}
+
 /* ---- the exchange ---- */
 
 static const struct exchange_shape SHAPE = {.version = EXCHANGE_VERSION,
@@ -183,8 +260,16 @@ static const struct {
     const char *name;
     void (*run)(uint32_t count);
 } CASES[] = {
-    {"parse_wrk", parse_wrk},     {"parse_browser", parse_browser}, {"response_encode", encode},
-    {"field_block", field_block}, {"exchange_hop", exchange_hop},
+    {"parse_wrk", parse_wrk},
+    {"parse_browser", parse_browser},
+    {"response_encode", encode},
+    {"field_block", field_block},
+    {"exchange_hop", exchange_hop},
+    {"hpack_chrome_first", hpack_chrome_first},
+    {"hpack_chrome_again", hpack_chrome_again},
+    {"hpack_curl_first", hpack_curl_first},
+    {"hpack_curl_again", hpack_curl_again},
+    {"hpack_response", hpack_response},
 };
 
 int main(int argc, char **argv)
