@@ -4,6 +4,8 @@ import pytest
 
 from harness.server import BINARY, IS_SLOW, Server
 
+pytest_plugins = ("harness.tls",)
+
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run the long tests too")

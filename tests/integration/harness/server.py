@@ -144,7 +144,7 @@ class Server:
         self.wait_for_log(r"\bready: listening at ", timeout)
         with self._changed:
             text = " ".join(line for line in self.lines if "listening at" in line)
-        for host, port in re.findall(r"http://(\[[^\]]*\]|[^\s:/,]+):(\d+)", text):
+        for host, port in re.findall(r"https?://(\[[^\]]*\]|[^\s:/,]+):(\d+)", text):
             address = (host.strip("[]"), int(port))
             if address not in self.addresses:
                 self.addresses.append(address)
