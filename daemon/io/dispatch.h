@@ -3,7 +3,7 @@
  *
  * The least loaded app with a free place gets the request. Each app may hold a few more that it has not begun
  * (DISPATCH_AHEAD_MAX), so that a busy system needs no wake-ups; as soon as another app has a free place those are
- * recalled and sent there. What no app can hold waits here, oldest first, within queue_size and queue_timeout.
+ * recalled and sent there. What no app can hold waits here (dispatch_queue.h), within queue_size and queue_timeout.
  *
  * Owns:    the slots, the links to app processes, the queue of waiting exchanges.
  * Threads: the loop.
@@ -13,7 +13,7 @@
 #define DAEMON_IO_DISPATCH_H
 
 #include "daemon/base/log.h"
-#include "daemon/io/http_exchange.h"
+#include "daemon/io/dispatch_queue.h"
 
 enum {
     DISPATCH_AHEAD_MAX = 64,    /* unbegun requests at an app beyond its places */
@@ -38,7 +38,7 @@ struct app_link {
     struct spsc_reader replies;
     int app_doorbell;
     int own_doorbell;
-    struct http_exchange *first, *last; /* at this app, oldest first */
+    struct exchange_list held; /* at this app */
 };
 
 struct dispatch {
@@ -51,9 +51,9 @@ struct dispatch {
     uint32_t *free_slots;
     uint32_t free_slot_count;
     struct http_exchange **by_slot;
-    struct http_exchange *wait_first, *wait_last;
-    uint32_t wait_count;
-    _Atomic uint32_t *load_board; /* [rings][LAYOUT_APPS_MAX]; this process writes its own row only */
+    struct dispatch_queue queue;
+    struct dispatch_lane common_lane; /* of exchanges whose session names none */
+    _Atomic uint32_t *load_board;     /* [rings][LAYOUT_APPS_MAX]; this process writes its own row only */
     struct arena board_memory;
     struct log_limit protocol_log;
 };
@@ -63,7 +63,8 @@ void dispatch_deinit(struct dispatch *dispatch);
 
 /* ---- for sessions ---- */
 
-/* A fresh exchange with a slot; NULL when none is free: stop reading, dispatch_slot_free() says when to go on. */
+/* A fresh exchange with a slot; NULL when none is free: stop reading, dispatch_slot_free() says when to go on. The
+ * session gives it the lane of its client. */
 struct http_exchange *dispatch_exchange(struct dispatch *dispatch);
 
 static inline bool dispatch_slot_free(const struct dispatch *dispatch)

@@ -205,6 +205,7 @@ static void append_exchange(struct http1_session *session, struct http_exchange 
 {
     exchange->owner = &session->all->owner;
     exchange->session = session;
+    exchange->lane = &session->lane;
     exchange->client_ended = session->client_ended;
     if (session->last != NULL)
         session->last->next = exchange;

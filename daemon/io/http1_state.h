@@ -74,6 +74,7 @@ struct http1_session {
 
     /* Exchanges, in order of requests; the first is the one being answered. */
     struct http_exchange *first, *last;
+    struct dispatch_lane lane; /* where they wait for an application */
     uint32_t count;
     uint32_t unsafe_count;
     struct http1_fault fault; /* status 0: none. Comes after the exchanges; nothing is parsed behind it */

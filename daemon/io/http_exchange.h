@@ -71,7 +71,8 @@ struct http_exchange {
     void *session;
     struct exchange_tally *tally;                    /* NULL: nobody counts */
     struct http_exchange *next;                      /* in the session, in order of requests */
-    struct http_exchange *wait_next, *wait_previous; /* in the dispatcher's queue, or among an app's exchanges */
+    struct http_exchange *wait_next, *wait_previous; /* in its lane of the dispatcher's queue, or at an app */
+    struct dispatch_lane *lane;                      /* its client's, part of the session */
     enum exchange_state state;
     uint32_t slot;
     uint32_t generation;

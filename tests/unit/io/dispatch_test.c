@@ -182,8 +182,8 @@ static void a_dead_apps_unbegun_requests_keep_their_order(void **state)
     for (int i = 0; i < 3; i++)
         exchanges[i] = submit(&scene, &owner);
     scene_app_gone(&scene, 0, 502);
-    assert_ptr_equal(scene.dispatch.wait_first, exchanges[0]);
-    assert_ptr_equal(scene.dispatch.wait_last, exchanges[2]);
+    assert_ptr_equal(scene.dispatch.common_lane.waiting.first, exchanges[0]);
+    assert_ptr_equal(scene.dispatch.common_lane.waiting.last, exchanges[2]);
     for (int i = 0; i < 3; i++)
         let_go(&scene, exchanges[i]);
     scene_close(&scene);
@@ -487,6 +487,33 @@ static void a_draining_app_gets_nothing_new_and_gives_back_what_it_has_not_begun
     scene_close(&scene);
 }
 
+/* RES-16. */
+static void pipelined_requests_that_wait_do_not_stand_before_another_client(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct message message;
+    const struct dispatch_lane *lanes[4];
+    scene_open(&scene, NULL);
+    int greedy = scene_connect(&scene);
+    int modest = scene_connect(&scene);
+    scene_say(&scene, greedy,
+              "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+    scene_say(&scene, modest, "GET /4 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_int_equal(metrics_get(scene.metrics, METRIC_DISPATCH_QUEUED), 4);
+    scene_app_up(&scene, 0, 1, 0);
+    scene_turn(&scene);
+    assert_int_equal(metrics_get(scene.metrics, METRIC_DISPATCH_QUEUED), 0);
+    for (int i = 0; i < 4; i++) {
+        assert_true(scene_take(&scene, 0, &message));
+        lanes[i] = scene.dispatch.by_slot[message.slot]->lane;
+    }
+    assert_ptr_not_equal(lanes[1], lanes[0]);
+    assert_ptr_equal(lanes[2], lanes[0]);
+    assert_ptr_equal(lanes[3], lanes[0]);
+    scene_close(&scene);
+}
+
 static void a_stop_at_once_leaves_no_memory(void **state)
 {
     (void)state;
@@ -525,6 +552,7 @@ int main(void)
         cmocka_unit_test(an_app_whose_queue_makes_no_sense_lets_the_loop_sleep),
         cmocka_unit_test(a_doorbell_whose_poll_ended_is_listened_to_again),
         cmocka_unit_test(a_draining_app_gets_nothing_new_and_gives_back_what_it_has_not_begun),
+        cmocka_unit_test(pipelined_requests_that_wait_do_not_stand_before_another_client),
         cmocka_unit_test(a_stop_at_once_leaves_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

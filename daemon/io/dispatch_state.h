@@ -1,0 +1,74 @@
+/*
+ * Dispatch state: what the files of the dispatcher need of each other. For dispatch*.c only.
+ *
+ *   dispatch.c           which app gets a request; the queue; taking back what another app could begin at once
+ *   dispatch_queue.c     whose turn it is among those that wait
+ *   dispatch_slots.c     slots, and how an exchange ends
+ *   dispatch_send.c      messages to an app
+ *   dispatch_replies.c   messages from an app
+ *   dispatch_clock.c     timeouts, and apps that make no progress
+ *   dispatch_links.c     apps come, drain and go
+ */
+#ifndef DAEMON_IO_DISPATCH_STATE_H
+#define DAEMON_IO_DISPATCH_STATE_H
+
+#include "daemon/io/dispatch.h"
+
+/* ---- dispatch.c ---- */
+
+/* More or fewer requests of ours at this app, where the other I/O processes see it. */
+void dispatch_count_outstanding(struct dispatch *dispatch, uint32_t app, int change);
+
+/* An exchange that its app has not begun waits again, before all others. */
+void dispatch_requeue(struct dispatch *dispatch, struct http_exchange *exchange);
+
+/* Up to `count` unbegun requests of this app wait again. */
+void dispatch_recall_from(struct dispatch *dispatch, uint32_t app, uint32_t count);
+
+/* ---- dispatch_slots.c ---- */
+
+/* No app process holds the exchange any more: freed, or as soon as its session lets go. */
+void dispatch_slots_release(struct dispatch *dispatch, struct http_exchange *exchange);
+
+/* No response will come; the session is told, if there is one. It may let go of the exchange in the call. */
+void dispatch_slots_fail(struct http_exchange *exchange, uint16_t status, enum close_reason reason);
+
+/* No app holds the exchange any more, and none answers what it has not answered by now. */
+void dispatch_slots_end(struct dispatch *dispatch, struct http_exchange *exchange, uint16_t status,
+                        enum close_reason reason);
+
+/* ---- dispatch_send.c ---- */
+
+/* Hands the slot to the app. false: its queue is full. */
+bool dispatch_send_request(struct dispatch *dispatch, struct http_exchange *exchange, uint32_t app);
+
+/* Nobody waits for the response, or reads the request, any more. */
+void dispatch_send_cancel(struct dispatch *dispatch, struct http_exchange *exchange);
+
+/* Takes an exchange back that its app has not begun. */
+bool dispatch_send_recall(struct dispatch *dispatch, struct http_exchange *exchange);
+
+/* The app is done with the exchange. */
+void dispatch_send_leave(struct dispatch *dispatch, struct http_exchange *exchange);
+
+/* Once a turn: what found the queue full, blocks that go back, the doorbell. */
+void dispatch_send_flush(struct dispatch *dispatch, struct app_link *link);
+
+/* ---- dispatch_replies.c ---- */
+
+/* Takes up to DISPATCH_REPLIES_MAX replies of one app. Returns how many there were. */
+uint32_t dispatch_replies_take(struct dispatch *dispatch, uint32_t app);
+
+/* ---- dispatch_clock.c ---- */
+
+/* Looks at the exchange again in a while. */
+void dispatch_clock_watch(struct dispatch *dispatch, struct http_exchange *exchange);
+
+/* ---- dispatch_links.c ---- */
+
+/* The app gets nothing new, and the supervisor is asked to replace its process. */
+void dispatch_links_give_up(struct dispatch *dispatch, uint32_t app);
+
+void dispatch_links_close(struct app_link *link);
+
+#endif
