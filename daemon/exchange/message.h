@@ -17,6 +17,11 @@
  *
  * A flag END closes the direction of its message; DONE as a flag on RESPONSE or BODY saves a message of its own, so a
  * small complete exchange is one message each way.
+ *
+ * Trailers of a response are its last message: BODY with TRAILERS and END, and for a piece the field block of them
+ * (field_block.h) instead of body. They follow a RESPONSE, never an END; names may be in any case, and are none that
+ * RFC 9110 6.5.1 forbids. Where the client cannot be sent trailers (HTTP/1.0, HTTP/1.1 without `TE: trailers`, a
+ * response that is not chunked) the I/O process leaves them out, and the message is an END like any other.
  */
 #ifndef DAEMON_EXCHANGE_MESSAGE_H
 #define DAEMON_EXCHANGE_MESSAGE_H
@@ -25,7 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EXCHANGE_VERSION = 3 };
+enum { EXCHANGE_VERSION = 4 };
 
 enum message_kind {
     MESSAGE_NONE,
@@ -45,7 +50,7 @@ enum message_flag {
     MESSAGE_WAS_DONE = 2,  /* the sender is done with the slot */
     MESSAGE_FAILED = 4,    /* app to I/O with END: the response is cut short, the client must see it broken;
                               I/O to app with END: the request body was cut short, reading it raises */
-    MESSAGE_TRAILERS = 8,  /* the piece is a field block of trailers, not body */
+    MESSAGE_TRAILERS = 8,  /* app to I/O, BODY with END: the piece is the field block of the trailers, not body */
     MESSAGE_BUFFERED = 16, /* I/O to app: the whole body follows at once; the client is not waited for */
 };
 

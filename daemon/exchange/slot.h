@@ -54,13 +54,14 @@ static inline void slot_claim_set(_Atomic uint32_t *word, uint32_t generation, e
 enum slot_version { SLOT_HTTP_1_0 = 10, SLOT_HTTP_1_1 = 11, SLOT_HTTP_2 = 20 };
 
 enum slot_flag {
-    SLOT_HTTPS = 1,        /* the scheme that the application is told */
-    SLOT_CHUNKED = 2,      /* a body of unknown length follows: no CONTENT_LENGTH */
-    SLOT_BODY = 4,         /* there is a body (content_length may be 0 without it) */
-    SLOT_TRUSTED = 8,      /* the peer is in forwarded_allow_ips: forwarder_headers may be believed */
-    SLOT_UNIX = 16,        /* the listener is a unix socket: `server` is its path, the ports are 0 */
-    SLOT_PROXIED = 32,     /* a PROXY header named the client: proxy_* is filled in */
-    SLOT_TE_TRAILERS = 64, /* the client takes trailers */
+    SLOT_HTTPS = 1,         /* the scheme that the application is told */
+    SLOT_CHUNKED = 2,       /* a body of unknown length follows: no CONTENT_LENGTH */
+    SLOT_BODY = 4,          /* there is a body (content_length may be 0 without it) */
+    SLOT_TRUSTED = 8,       /* the peer is in forwarded_allow_ips: forwarder_headers may be believed */
+    SLOT_UNIX = 16,         /* the listener is a unix socket: `server` is its path, the ports are 0 */
+    SLOT_PROXIED = 32,      /* a PROXY header named the client: proxy_* is filled in */
+    SLOT_TE_TRAILERS = 64,  /* the client takes trailers (of HTTP/2 all do) */
+    SLOT_INCREMENTAL = 128, /* RFC 9218: the response is of use in parts */
 };
 
 /* One request field; the name is in lower case, `id` is an enum http_field_id. */
@@ -73,7 +74,7 @@ struct slot_field {
 };
 static_assert(sizeof(struct slot_field) == 16, "pinned: it crosses between processes");
 
-enum { SLOT_ADDRESS_BYTES = 112 };
+enum { SLOT_ADDRESS_BYTES = 112, SLOT_URGENCY_DEFAULT = 3 };
 
 struct slot_record {
     uint32_t generation;
@@ -93,10 +94,15 @@ struct slot_record {
     char client[SLOT_ADDRESS_BYTES]; /* text, NUL-terminated; "" when unknown (unix sockets) */
     char server[SLOT_ADDRESS_BYTES]; /* text, NUL-terminated; the path of a unix socket */
     char proxy_client[48];           /* SLOT_PROXIED */
-    char padding[16];
+    struct arena_span tls;           /* what tls_record.h has to say of the connection; of length 0: it has no TLS */
+    uint32_t stream_id;              /* SLOT_HTTP_2; 0 else */
+    uint8_t urgency;                 /* RFC 9218: 0 to 7, SLOT_URGENCY_DEFAULT where nothing was said */
+    uint8_t padding[3];
     struct slot_field fields[];
 };
 static_assert(sizeof(struct slot_record) == 352, "pinned: it crosses between processes");
+static_assert(offsetof(struct slot_record, tls) == 336, "pinned: it crosses between processes");
+static_assert(offsetof(struct slot_record, stream_id) == 344, "pinned: it crosses between processes");
 static_assert(offsetof(struct slot_record, fields) % 16 == 0, "fields stay aligned");
 
 /* The two words by which each side of a pair says that it sleeps, and the claim words of the I/O process's slots.

@@ -104,6 +104,9 @@ const char *request_record_fill(const struct io_core *core, const struct connect
     record->path = span_of(&place, head->path);
     record->query = span_of(&place, head->query);
     record->request_id = ++last_request_id;
+    record->tls = (struct arena_span){};
+    record->stream_id = 0;
+    record->urgency = SLOT_URGENCY_DEFAULT;
     const char *refusal = client_identity_fill(core, connection, head, record);
     if (refusal != NULL)
         return refusal;
