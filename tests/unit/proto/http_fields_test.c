@@ -165,6 +165,35 @@ static void trimming_takes_blanks_off_both_ends_alone(void **state)
     assert_true(bytes_equal(http_trim(BYTES_LITERAL("\xa0")), BYTES_LITERAL("\xa0")));
 }
 
+static void values_are_safe_without_line_end_and_nul(void **state)
+{
+    (void)state;
+    assert_true(http_field_value_safe((struct bytes){}));
+    for (unsigned octet = 0; octet < 256; octet++) {
+        const uint8_t value[] = {'a', 1, (uint8_t)octet, 'b'};
+        bool bad = octet == '\r' || octet == '\n' || octet == 0;
+        assert_int_equal(http_field_value_safe(bytes_of(value, sizeof(value))), !bad);
+    }
+}
+
+static void content_length_is_one_to_nineteen_digits_of_63_bits(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",    "+1",  "-1",  " 1",   "1 ",
+                                      "0x1", "1_0", "1,1", "1.0",  "9223372036854775808",
+                                      "a",   "/",   ":",   "\xb2", "00000000000000000001"};
+    uint64_t length = 77;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(http_content_length_parse(bytes_of_string(bad[i]), &length));
+    assert_int_equal(length, 77);
+    assert_true(http_content_length_parse(BYTES_LITERAL("9223372036854775807"), &length));
+    assert_int_equal(length, INT64_MAX);
+    assert_true(http_content_length_parse(BYTES_LITERAL("0000000000000000010"), &length));
+    assert_int_equal(length, 10);
+    assert_true(http_content_length_parse(BYTES_LITERAL("0"), &length));
+    assert_int_equal(length, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +206,8 @@ int main(void)
         cmocka_unit_test(hosts_are_those_of_rfc_3986),
         cmocka_unit_test(list_tokens_are_compared_whole_and_without_case),
         cmocka_unit_test(trimming_takes_blanks_off_both_ends_alone),
+        cmocka_unit_test(values_are_safe_without_line_end_and_nul),
+        cmocka_unit_test(content_length_is_one_to_nineteen_digits_of_63_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
