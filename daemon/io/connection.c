@@ -271,6 +271,10 @@ void connection_abort(struct connections *connections, struct connection *connec
 
 static void linger(struct connections *connections, struct connection *connection)
 {
+    if (connection->reset_when_sent) {
+        connection_abort(connections, connection, (enum close_reason)connection->close_reason, true);
+        return;
+    }
     if (connection->eof) {
         begin_close(connections, connection, (enum close_reason)connection->close_reason);
         return;
@@ -294,6 +298,13 @@ void connection_close_when_sent(struct connections *connections, struct connecti
         connection_flush(connections, connection);
     else
         linger(connections, connection);
+}
+
+void connection_reset_when_sent(struct connections *connections, struct connection *connection,
+                                enum close_reason reason)
+{
+    connection->reset_when_sent = true;
+    connection_close_when_sent(connections, connection, reason);
 }
 
 void connection_on_closed(struct connections *connections, struct connection *connection)

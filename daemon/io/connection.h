@@ -107,6 +107,7 @@ struct connection {
     bool starved : 1;
     bool eof : 1;
     bool close_when_sent : 1;
+    bool reset_when_sent : 1;
     bool is_slow : 1; /* the last send was not taken whole */
     bool idle : 1;
     union {
@@ -177,6 +178,10 @@ void connection_set_deadline(struct connections *connections, struct connection 
 
 /* When all is sent: says so to the client, lingers, closes. Nothing more is read as requests. */
 void connection_close_when_sent(struct connections *connections, struct connection *connection,
+                                enum close_reason reason);
+
+/* When all is sent: the client sees a reset, where an orderly end would pass for the end of a response. */
+void connection_reset_when_sent(struct connections *connections, struct connection *connection,
                                 enum close_reason reason);
 
 /* Now; what is queued is lost. With `reset` the client sees a reset and not an orderly end. */

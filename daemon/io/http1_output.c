@@ -226,8 +226,10 @@ static bool beyond_all_bounds(const struct http1_session *session, const struct 
 static int apply(struct http1_session *session, struct http_exchange *exchange, struct reply *reply)
 {
     int r = 0;
-    if (beyond_all_bounds(session, reply))
+    if (beyond_all_bounds(session, reply)) {
+        exchange->floods = true;
         return -EPROTO;
+    }
     if (reply->kind == MESSAGE_INTERIM)
         return send_interim(session, exchange, reply);
     if (reply->kind == MESSAGE_RESPONSE) {
@@ -370,27 +372,46 @@ static void close_behind_response(struct http1_session *session, enum close_reas
     connection_close_when_sent(session->all->connections, session->connection, reason);
 }
 
-static void break_connection(struct http1_session *session, enum close_reason reason)
+static enum close_reason reason_or(const struct http_exchange *exchange, enum close_reason otherwise)
 {
-    session->last_request = true;
-    connection_abort(session->all->connections, session->connection, reason, true);
+    enum close_reason reason = (enum close_reason)exchange->close_reason;
+    return reason != CLOSE_NONE ? reason : otherwise;
+}
+
+/* The first response is not whole, and its client must see that. Those before it are, but may be queued still: they go
+ * out first. */
+static void end_broken(struct http1_session *session)
+{
+    struct connections *connections = session->all->connections;
+    const struct http_exchange *exchange = session->first;
+    enum close_reason reason = reason_or(exchange, CLOSE_RESPONSE_INCOMPLETE);
+    bool floods = exchange->floods;
+    bool shows = exchange->chunked || exchange->body_left > 0; /* by its framing, that octets are missing */
+    http1_output_drop_all(session);
+    if (floods)
+        connection_abort(connections, session->connection, reason, true);
+    else if (shows)
+        connection_close_when_sent(connections, session->connection, reason);
+    else
+        connection_reset_when_sent(connections, session->connection, reason);
 }
 
 /* The first exchange is answered: it leaves, wherever its application is. */
 static void end_first(struct http1_session *session)
 {
     struct http_exchange *exchange = session->first;
-    bool broken = exchange->broken;
     bool keep_alive = exchange->keep_alive && !session->all->core->draining;
-    enum close_reason reason = (enum close_reason)exchange->close_reason;
+    enum close_reason reason = reason_or(exchange, CLOSE_REQUESTED);
     exchange_log_append(session->all->core, exchange);
+    if (exchange->broken) {
+        end_broken(session);
+        return;
+    }
     unlink_first(session);
-    /* An application that still reads, or that was given up, hears that nobody waits any more. */
-    dispatch_let_go(session->all->dispatch, exchange, exchange->local_status != 0 || broken);
-    if (broken)
-        break_connection(session, reason != CLOSE_NONE ? reason : CLOSE_RESPONSE_INCOMPLETE);
-    else if (!keep_alive)
-        close_behind_response(session, reason != CLOSE_NONE ? reason : CLOSE_REQUESTED);
+    /* An application that still reads hears that nobody waits any more. */
+    dispatch_let_go(session->all->dispatch, exchange, exchange->local_status != 0);
+    if (!keep_alive)
+        close_behind_response(session, reason);
 }
 
 static bool closing(const struct http1_session *session)

@@ -85,10 +85,11 @@ static void end_body_of_ended_client(struct http1_session *session)
         http1_input_end_body(session, 400, CLOSE_CLIENT_EOF_EARLY);
 }
 
+/* One that waits for a slot or a block has a request here that is still to be served. */
 static void close_ended_client(struct http1_session *session)
 {
     bool cut = session->partial != NULL || session->input_first != NULL;
-    if (session->client_ended && session->count == 0 && session->fault.status == 0)
+    if (session->client_ended && session->count == 0 && session->fault.status == 0 && !session->starved)
         connection_close_when_sent(session->all->connections, session->connection,
                                    cut ? CLOSE_CLIENT_EOF_EARLY : CLOSE_CLIENT_DONE);
 }

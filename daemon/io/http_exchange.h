@@ -116,6 +116,7 @@ struct http_exchange {
     bool response_ended;
     bool response_received; /* its end has come, perhaps before its turn */
     bool broken;            /* what was sent is not the whole response */
+    bool floods;            /* the application sends without bounds: what is queued is not worth its memory */
     bool chunked;
     bool no_body;
     uint16_t status;

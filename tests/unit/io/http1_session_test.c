@@ -237,9 +237,58 @@ static void a_body_longer_than_stated_is_cut_and_a_shorter_one_breaks_the_connec
         expect_not_in(scene_heard(&scene, fd), "abcde\r\n");
         if (length == 2)
             expect_in(scene_heard(&scene, fd), "\r\n\r\nab");
-        assert_int_equal(scene_is_closed(&scene, fd), length == 9);
+        assert_int_equal(scripted_at(scene.core.ring, fd)->shut, length == 9);
         scene_close(&scene);
     }
+}
+
+/* A response that its application breaks off, behind a whole one that the client has not taken yet. */
+static int break_behind_a_whole_one(struct scene *scene, const char *text, int64_t length)
+{
+    int fd = scene_connect(scene);
+    scene_say(scene, fd, text);
+    struct message first = scene_begin(scene, 0);
+    struct message second = scene_begin(scene, 0);
+    struct message piece = scene_piece(scene, 0, &second, MESSAGE_RESPONSE, second.slot, BYTES_LITERAL("abcde"));
+    piece.content_length = length;
+    scene_reply(scene, 0, &piece);
+    piece = scene_piece(scene, 0, &second, MESSAGE_BODY, 15, (struct bytes){});
+    piece.flags = MESSAGE_END | MESSAGE_FAILED | MESSAGE_WAS_DONE;
+    scene_reply(scene, 0, &piece);
+    scripted_at(scene->core.ring, fd)->send_stalled = true;
+    answer(scene, 0, &first, "first.");
+    scripted_at(scene->core.ring, fd)->send_stalled = false;
+    scene_turns(scene, 6);
+    return fd;
+}
+
+static void a_broken_response_takes_none_before_it_along(void **state)
+{
+    (void)state;
+    for (int64_t length = -1; length <= 9; length += 10) {
+        struct scene scene;
+        open_with_app(&scene, NULL);
+        int fd = break_behind_a_whole_one(&scene, GET("/1") GET("/2"), length);
+        expect_in(scene_heard(&scene, fd), "\r\n\r\nfirst.");
+        expect_in(scene_heard(&scene, fd), "abcde");
+        expect_not_in(scene_heard(&scene, fd), "\r\n0\r\n");
+        assert_true(scripted_at(scene.core.ring, fd)->shut);
+        scene_close(&scene);
+    }
+}
+
+static void a_broken_response_without_length_is_reset_when_what_was_before_it_is_sent(void **state)
+{
+    (void)state;
+    static const char text[] = "GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+                               "GET /2 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    struct scene scene;
+    open_with_app(&scene, NULL);
+    int fd = break_behind_a_whole_one(&scene, text, -1);
+    expect_in(scene_heard(&scene, fd), "\r\n\r\nfirst.");
+    assert_false(scripted_at(scene.core.ring, fd)->shut); /* an orderly end would pass for the end of the body */
+    assert_true(scene_is_closed(&scene, fd));
+    scene_close(&scene);
 }
 
 static void a_status_that_is_no_final_one_is_answered_with_502(void **state)
@@ -362,7 +411,8 @@ static void a_bad_chunk_after_the_response_began_never_becomes_a_second_response
     piece.flags = MESSAGE_END | MESSAGE_FAILED | MESSAGE_WAS_DONE;
     scene_reply(&scene, 0, &piece);
     scene_turns(&scene, 6);
-    assert_true(scene_is_closed(&scene, fd));
+    assert_int_equal(count_in(scene_heard(&scene, fd), "HTTP/1.1"), 1);
+    assert_true(scripted_at(scene.core.ring, fd)->shut);
     scene_close(&scene);
 }
 
@@ -483,6 +533,36 @@ static void a_client_that_ends_after_its_request_gets_the_answer(void **state)
     struct message request = scene_begin(&scene, 0);
     answer(&scene, 0, &request, "still here");
     expect_in(scene_heard(&scene, fd), "still here");
+    scene_turns(&scene, 4);
+    assert_true(scene_is_closed(&scene, fd));
+    scene_close(&scene);
+}
+
+static void a_single_slot(struct scene *scene)
+{
+    scene->core.setup.shape.slots = 1;
+}
+
+static void a_request_of_an_ended_client_that_waits_for_a_slot_is_served(void **state)
+{
+    (void)state;
+    struct scene scene;
+    open_with_app(&scene, a_single_slot);
+    int fd = scene_connect(&scene);
+    scripted_client_ends(scene.core.ring, fd);
+    scene_say(&scene, fd, GET("/1") GET("/2"));
+    struct message first = scene_begin(&scene, 0);
+    scene_respond(&scene, 0, &first, 200, "first.", 0); /* and goes on working */
+    scene_turns(&scene, 4);
+    expect_in(scene_heard(&scene, fd), "first.");
+    scene_done(&scene, 0, &first);
+    scene_turns(&scene, 4);
+    struct message second = {};
+    while (second.kind != MESSAGE_REQUEST) /* that the client has ended is told too */
+        assert_true(scene_take(&scene, 0, &second));
+    assert_true(scene_claim(&scene, 0, &second));
+    answer(&scene, 0, &second, "second.");
+    expect_in(scene_heard(&scene, fd), "second.");
     scene_turns(&scene, 4);
     assert_true(scene_is_closed(&scene, fd));
     scene_close(&scene);
@@ -908,6 +988,8 @@ int main(void)
         cmocka_unit_test(an_http_1_0_client_gets_a_body_that_ends_with_the_connection),
         cmocka_unit_test(head_204_and_304_have_no_body),
         cmocka_unit_test(a_body_longer_than_stated_is_cut_and_a_shorter_one_breaks_the_connection),
+        cmocka_unit_test(a_broken_response_takes_none_before_it_along),
+        cmocka_unit_test(a_broken_response_without_length_is_reset_when_what_was_before_it_is_sent),
         cmocka_unit_test(a_status_that_is_no_final_one_is_answered_with_502),
         cmocka_unit_test(an_interim_response_is_102_to_199_and_not_101),
         cmocka_unit_test(a_client_that_waits_is_told_to_continue_when_the_application_reads),
@@ -919,6 +1001,7 @@ int main(void)
         cmocka_unit_test(a_streamed_body_in_small_pieces_waits_where_no_block_is_free),
         cmocka_unit_test(a_head_in_pieces_waits_where_no_block_is_free),
         cmocka_unit_test(a_client_that_ends_after_its_request_gets_the_answer),
+        cmocka_unit_test(a_request_of_an_ended_client_that_waits_for_a_slot_is_served),
         cmocka_unit_test(an_end_at_any_octet_of_a_request_leaves_nothing),
         cmocka_unit_test(a_reset_cancels_what_was_asked),
         cmocka_unit_test(a_failed_send_at_any_octet_leaves_nothing),
