@@ -79,11 +79,14 @@ static bool take_index(struct connections *connections, uint32_t *ret_index)
     return true;
 }
 
+/* A unix socket is trusted. A client that is gone already has no address, and that is no reason to trust it. */
 static void learn_peer(struct connection *connection)
 {
     socklen_t length = sizeof connection->peer;
-    if (connection->listener->is_unix || getpeername(connection->fd, &connection->peer.any, &length) < 0)
+    if (connection->listener->is_unix)
         connection->peer.any.sa_family = AF_UNIX;
+    else if (getpeername(connection->fd, &connection->peer.any, &length) < 0)
+        connection->peer.any.sa_family = AF_UNSPEC;
 }
 
 /* A listener on all addresses does not say which of them the client used; the socket does. */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daemon/io/client_identity.h"
 #include "tests/unit/io/io_scene.h"
 
 /* A protocol that writes down what it hears. Its session is the test's. */
@@ -311,6 +312,21 @@ static void a_starving_connection_may_close(void **state)
     scene_close(&log.scene);
 }
 
+static void a_client_without_an_address_is_not_trusted_and_a_unix_socket_is(void **state)
+{
+    (void)state;
+    static struct log log;
+    struct connection_protocol protocol;
+    for (int is_unix = 0; is_unix < 2; is_unix++) {
+        int fd; /* scripted: no kernel knows its peer */
+        open_log(&log, &protocol);
+        log.scene.listener.is_unix = is_unix != 0;
+        struct connection *connection = connect_with(&log, &protocol, false, &fd);
+        assert_int_equal(client_identity_trusted(&log.scene.core, connection), is_unix);
+        scene_close(&log.scene);
+    }
+}
+
 /* ---- time ------------------------------------------------------------------------------------------------------- */
 
 static void a_deadline_that_moves_away_fires_once_at_its_last_place(void **state)
@@ -472,6 +488,7 @@ int main(void)
         cmocka_unit_test(a_deadline_that_moves_away_fires_once_at_its_last_place),
         cmocka_unit_test(a_parked_connection_holds_a_poll_and_octets_wake_it),
         cmocka_unit_test(octets_that_come_while_it_is_being_parked_are_heard),
+        cmocka_unit_test(a_client_without_an_address_is_not_trusted_and_a_unix_socket_is),
         cmocka_unit_test(a_parked_connection_may_close_or_linger),
         cmocka_unit_test(a_lingering_client_is_read_from_up_to_a_mebibyte),
         cmocka_unit_test(an_end_that_comes_with_a_buffer_is_an_end),
