@@ -1,7 +1,8 @@
 #include "pybridge/response_field.h"
 
-/* Framing and the connection are the I/O process's; it writes these itself where they are due. */
-static bool belongs_to_connection(struct bytes name)
+/* Framing and the connection are the I/O process's; it writes these itself where they are due. One word about it is the
+ * application's to say: that the connection is to end. */
+static bool belongs_to_connection(struct bytes name, struct bytes value)
 {
     switch (name.length) {
     case 2:
@@ -9,8 +10,9 @@ static bool belongs_to_connection(struct bytes name)
     case 7:
         return bytes_equal_lower(name, BYTES_LITERAL("upgrade"));
     case 10:
-        return bytes_equal_lower(name, BYTES_LITERAL("connection")) ||
-               bytes_equal_lower(name, BYTES_LITERAL("keep-alive"));
+        if (bytes_equal_lower(name, BYTES_LITERAL("connection")))
+            return !http_list_has_token(value, BYTES_LITERAL("close"));
+        return bytes_equal_lower(name, BYTES_LITERAL("keep-alive"));
     case 16:
         return bytes_equal_lower(name, BYTES_LITERAL("proxy-connection"));
     case 17:
@@ -43,7 +45,7 @@ enum response_field response_field_check(struct bytes name, struct bytes value, 
         return RESPONSE_FIELD_BAD_VALUE;
     if (name.length == 14 && bytes_equal_lower(name, BYTES_LITERAL("content-length")))
         return parse_length(value, ret_content_length) ? RESPONSE_FIELD_CONTENT_LENGTH : RESPONSE_FIELD_BAD_LENGTH;
-    return belongs_to_connection(name) ? RESPONSE_FIELD_OF_CONNECTION : RESPONSE_FIELD_GOOD;
+    return belongs_to_connection(name, value) ? RESPONSE_FIELD_OF_CONNECTION : RESPONSE_FIELD_GOOD;
 }
 
 const char *response_field_complaint(enum response_field verdict)

@@ -14,7 +14,7 @@
 enum response_field {
     RESPONSE_FIELD_GOOD,
     RESPONSE_FIELD_CONTENT_LENGTH, /* good; ret_content_length says how much */
-    RESPONSE_FIELD_OF_CONNECTION,  /* Connection, Transfer-Encoding and so on: left out, as Gunicorn does */
+    RESPONSE_FIELD_OF_CONNECTION,  /* Transfer-Encoding, Upgrade and so on: left out. Connection: close is good */
     RESPONSE_FIELD_BAD_NAME,
     RESPONSE_FIELD_BAD_VALUE,
     RESPONSE_FIELD_BAD_LENGTH, /* Content-Length is no number */

@@ -200,7 +200,8 @@ HEADER_CASES = {
     "wide": ("X-Bad", "snow \u2603"),
     "int_value": ("X-Bad", 5),
     "bytes_value": ("X-Bad", b"bytes"),
-    "connection": ("Connection", "close"),
+    "connection": ("Connection", "keep-alive, X-Bad"),
+    "close": ("Connection", "close"),
 }
 
 

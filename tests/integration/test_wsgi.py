@@ -266,8 +266,16 @@ def test_a_bad_field_is_a_500_and_nothing_of_it_is_sent(server, case):
 
 def test_hop_by_hop_fields_of_the_application_do_not_reach_the_wire(server):
     with server.connect() as client:
-        client.request("/header?connection")
+        assert client.request("/header?connection").header("connection") is None
         assert client.request("/hello").body == b"hello\n"
+
+
+def test_an_application_may_end_the_connection(server):
+    with server.connect() as client:
+        client.send(build_request("/header?close") + build_request("/hello"))
+        response = client.read_response()
+        assert response.closes and response.body == b"body"
+        client.expect_close()
 
 
 @pytest.mark.parametrize("case", ["words", "two_digits", "crlf", "int"])

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/exchange/field_block.h"
 #include "tests/unit/io/io_scene.h"
 
 #define GET(path)  "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -155,6 +156,32 @@ static void what_is_pipelined_behind_a_response_that_closes_is_not_answered(void
     scene_turns(&scene, 4);
     expect_in(scene_heard(&scene, fd), "first.");
     expect_in(scene_heard(&scene, fd), "Connection: close\r\n");
+    expect_not_in(scene_heard(&scene, fd), "second.");
+    assert_true(scripted_at(scene.core.ring, fd)->shut);
+    scene_close(&scene);
+}
+
+static void an_application_may_end_the_connection(void **state)
+{
+    (void)state;
+    struct scene scene;
+    open_with_app(&scene, NULL);
+    int fd = scene_connect(&scene);
+    scene_say(&scene, fd, GET("/1") GET("/2"));
+    struct message first = scene_begin(&scene, 0);
+    struct message second = scene_begin(&scene, 0);
+    uint8_t head[64];
+    size_t used = 0;
+    assert_true(field_block_append(head, sizeof head, &used, BYTES_LITERAL("Connection"), BYTES_LITERAL("Close")));
+    struct message reply = scene_piece(&scene, 0, &first, MESSAGE_RESPONSE, 0, bytes_of(head, used));
+    reply.head_offset = reply.body_offset;
+    reply.head_length = reply.body_length;
+    reply.body_length = 0;
+    reply.flags = MESSAGE_END | MESSAGE_WAS_DONE;
+    scene_reply(&scene, 0, &reply);
+    scene_turns(&scene, 4);
+    answer(&scene, 0, &second, "second.");
+    assert_int_equal(count_in(scene_heard(&scene, fd), "Connection: close\r\n"), 1);
     expect_not_in(scene_heard(&scene, fd), "second.");
     assert_true(scripted_at(scene.core.ring, fd)->shut);
     scene_close(&scene);
@@ -984,6 +1011,7 @@ int main(void)
         cmocka_unit_test(pipelined_answers_leave_in_the_order_of_requests),
         cmocka_unit_test(a_request_that_changes_things_waits_for_those_before_it),
         cmocka_unit_test(what_is_pipelined_behind_a_response_that_closes_is_not_answered),
+        cmocka_unit_test(an_application_may_end_the_connection),
         cmocka_unit_test(a_body_of_unknown_length_is_chunked),
         cmocka_unit_test(an_http_1_0_client_gets_a_body_that_ends_with_the_connection),
         cmocka_unit_test(head_204_and_304_have_no_body),

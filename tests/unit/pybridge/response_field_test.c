@@ -47,6 +47,14 @@ static void fields_of_the_connection_are_left_out([[maybe_unused]] void **state)
     assert_int_equal(check("Connections", "v"), RESPONSE_FIELD_GOOD);
 }
 
+static void the_end_of_the_connection_may_be_asked_for([[maybe_unused]] void **state)
+{
+    assert_int_equal(check("Connection", "close"), RESPONSE_FIELD_GOOD);
+    assert_int_equal(check("connection", "x-hop, Close"), RESPONSE_FIELD_GOOD);
+    assert_int_equal(check("Connection", "keep-alive, x-close"), RESPONSE_FIELD_OF_CONNECTION);
+    assert_int_equal(check("Keep-Alive", "close"), RESPONSE_FIELD_OF_CONNECTION);
+}
+
 static void content_length_is_told([[maybe_unused]] void **state)
 {
     int64_t length = -1;
@@ -79,9 +87,13 @@ static void every_refusal_has_words([[maybe_unused]] void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ordinary_fields_may_go_out),   cmocka_unit_test(a_name_must_be_a_token),
-        cmocka_unit_test(a_value_has_no_control_octet), cmocka_unit_test(fields_of_the_connection_are_left_out),
-        cmocka_unit_test(content_length_is_told),       cmocka_unit_test(a_content_length_that_is_no_number_is_refused),
+        cmocka_unit_test(ordinary_fields_may_go_out),
+        cmocka_unit_test(a_name_must_be_a_token),
+        cmocka_unit_test(a_value_has_no_control_octet),
+        cmocka_unit_test(fields_of_the_connection_are_left_out),
+        cmocka_unit_test(content_length_is_told),
+        cmocka_unit_test(a_content_length_that_is_no_number_is_refused),
+        cmocka_unit_test(the_end_of_the_connection_may_be_asked_for),
         cmocka_unit_test(every_refusal_has_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
