@@ -225,10 +225,9 @@ static enum pseudo pseudo_of(struct bytes name)
     return (enum pseudo)i;
 }
 
-/* RFC 9113 8.3: known ones, before all others, each once. */
+/* RFC 9113 8.3: known ones, before all others, each once. The grammar of each is stricter than that of values. */
 static bool read_pseudo(struct reader *reader, const struct hpack_field *field)
 {
-    struct bytes value = value_of(reader->section, field);
     if (reader->field_count > 0)
         return malformed(reader->request, "pseudo field behind a regular one");
     enum pseudo pseudo = pseudo_of(name_of(reader->section, field));
@@ -236,10 +235,7 @@ static bool read_pseudo(struct reader *reader, const struct hpack_field *field)
         return malformed(reader->request, "unknown pseudo field");
     if (reader->pseudo[pseudo].data)
         return malformed(reader->request, "pseudo field twice");
-    const char *fault = value_fault(value);
-    if (fault)
-        return malformed(reader->request, fault);
-    reader->pseudo[pseudo] = value;
+    reader->pseudo[pseudo] = value_of(reader->section, field);
     return true;
 }
 
