@@ -4,15 +4,21 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { COMPLAINT_INTERVAL_MS = 60'000, LAST_ACCEPTS_MAX = 1'024 };
+enum { COMPLAINT_INTERVAL_MS = 10'000, LAST_ACCEPTS_MAX = 1'024 };
 
 void acceptor_init(struct acceptor *acceptor, struct connections *connections,
                    void (*on_accepted)(struct connection *connection, void *context), void *context)
 {
-    *acceptor = (struct acceptor){.connections = connections, .on_accepted = on_accepted, .context = context};
+    *acceptor = (struct acceptor){
+        .connections = connections,
+        .on_accepted = on_accepted,
+        .context = context,
+        .spare_fd = eventfd(0, EFD_CLOEXEC),
+    };
 }
 
 void acceptor_deinit(struct acceptor *acceptor)
@@ -20,6 +26,8 @@ void acceptor_deinit(struct acceptor *acceptor)
     for (uint32_t i = 0; i < acceptor->count; i++)
         if (acceptor->listeners[i].fd >= 0)
             close(acceptor->listeners[i].fd);
+    if (acceptor->connections != NULL && acceptor->spare_fd >= 0)
+        close(acceptor->spare_fd);
     *acceptor = (struct acceptor){};
 }
 
@@ -35,6 +43,7 @@ int acceptor_add(struct acceptor *acceptor, const struct control_listener *liste
         .is_shared = (listener->flags & CONTROL_LISTENER_SHARED) != 0,
         .is_unix = (listener->flags & CONTROL_LISTENER_UNIX) != 0,
         .port = (uint16_t)listener->server_port,
+        .tls_context = listener->tls_context,
     };
     memcpy(added->server, listener->server, sizeof added->server);
     added->server[sizeof added->server - 1] = '\0';
@@ -55,8 +64,10 @@ static bool full(const struct acceptor *acceptor)
 
 static void retry_later(struct acceptor *acceptor)
 {
-    if (acceptor->retry_ms == 0)
-        acceptor->retry_ms = acceptor->connections->core->now_ms + ACCEPT_RETRY_MS;
+    if (acceptor->retry_ms != 0)
+        return;
+    acceptor->retry_ms = acceptor->connections->core->now_ms + ACCEPT_RETRY_MS;
+    acceptor->paused_live = acceptor->connections->live;
 }
 
 static void complain(struct acceptor *acceptor, const char *what)
@@ -77,7 +88,8 @@ void acceptor_start(struct acceptor *acceptor)
         return;
     }
     for (uint32_t i = 0; i < acceptor->count; i++) {
-        if (acceptor->listeners[i].armed)
+        const struct connection_listener *listener = &acceptor->listeners[i];
+        if (listener->armed || (acceptor->tls_paused && listener->tls_context >= 0))
             continue;
         acceptor->listeners[i].armed = true;
         ring_accept(acceptor->connections->core->ring, acceptor->listeners[i].fd, token_of(i));
@@ -89,6 +101,21 @@ static void disarm(struct acceptor *acceptor)
     for (uint32_t i = 0; i < acceptor->count; i++)
         if (acceptor->listeners[i].armed)
             ring_cancel(acceptor->connections->core->ring, token_of(i));
+}
+
+void acceptor_pause_tls(struct acceptor *acceptor)
+{
+    acceptor->tls_paused = true;
+    for (uint32_t i = 0; i < acceptor->count; i++)
+        if (acceptor->listeners[i].armed && acceptor->listeners[i].tls_context >= 0)
+            ring_cancel(acceptor->connections->core->ring, token_of(i));
+}
+
+void acceptor_resume_tls(struct acceptor *acceptor)
+{
+    acceptor->tls_paused = false;
+    if (acceptor->retry_ms == 0)
+        acceptor_start(acceptor);
 }
 
 /* RES-07: the newcomer takes the place of the connection that has been idle longest; where none is idle it is the last
@@ -105,6 +132,7 @@ static void make_room(struct acceptor *acceptor)
 static void accepted(struct acceptor *acceptor, const struct connection_listener *listener, int fd)
 {
     metrics_add(acceptor->connections->core->metrics, METRIC_CONNECTIONS_ACCEPTED, 1);
+    acceptor->exhausted_ms = 0;
     struct connection *connection = connection_create(acceptor->connections, fd, listener);
     if (connection == NULL) {
         complain(acceptor, "there is no memory for another connection");
@@ -161,17 +189,45 @@ static bool passing(int error)
     return error == -ECANCELED || error == -EINTR || error == -EAGAIN || error == -ECONNABORTED || error == -EPROTO;
 }
 
+/* A socket that others accept from as well is left to them. */
+static void shed(struct acceptor *acceptor, const struct connection_listener *listener)
+{
+    if (listener->is_shared)
+        return;
+    if (acceptor->spare_fd >= 0)
+        close(acceptor->spare_fd);
+    for (int i = 0; i < ACCEPT_SHED_MAX; i++) {
+        int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
+            break;
+        close(fd);
+        metrics_add(acceptor->connections->core->metrics, METRIC_ACCEPT_SHED, 1);
+    }
+    acceptor->spare_fd = eventfd(0, EFD_CLOEXEC);
+}
+
+static void out_of_descriptors(struct acceptor *acceptor, const struct connection_listener *listener)
+{
+    const uint64_t now = acceptor->connections->core->now_ms;
+    metrics_add(acceptor->connections->core->metrics, METRIC_ACCEPT_EMFILE, 1);
+    complain(acceptor, "no file descriptor is left (LimitNOFILE= in a unit file, ulimit -n in a shell)");
+    if (connections_evict_idle(acceptor->connections))
+        return;
+    if (acceptor->exhausted_ms == 0)
+        acceptor->exhausted_ms = now;
+    else if (now - acceptor->exhausted_ms >= ACCEPT_RETRY_MS)
+        shed(acceptor, listener);
+}
+
 /* RES-10: out of descriptors the accept ends with an error; arming it again at once would only spin. */
-static void failed(struct acceptor *acceptor, int error)
+static void failed(struct acceptor *acceptor, const struct connection_listener *listener, int error)
 {
     if (passing(error))
         return;
-    if (error == -EMFILE || error == -ENFILE) {
-        metrics_add(acceptor->connections->core->metrics, METRIC_ACCEPT_EMFILE, 1);
-        complain(acceptor, "no file descriptor is left (LimitNOFILE= in a unit file, ulimit -n in a shell)");
-    } else {
+    if (error == -EMFILE || error == -ENFILE)
+        out_of_descriptors(acceptor, listener);
+    else
         complain(acceptor, strerror(-error));
-    }
     retry_later(acceptor);
 }
 
@@ -179,7 +235,8 @@ uint64_t acceptor_turn(struct acceptor *acceptor)
 {
     if (acceptor->retry_ms == 0)
         return UINT64_MAX;
-    if (acceptor->connections->core->now_ms >= acceptor->retry_ms) {
+    bool closed_some = acceptor->connections->live < acceptor->paused_live;
+    if (closed_some || acceptor->connections->core->now_ms >= acceptor->retry_ms) {
         acceptor->retry_ms = 0;
         acceptor_start(acceptor);
     }
@@ -196,7 +253,7 @@ void acceptor_on_accept(struct acceptor *acceptor, const struct ring_event *even
     if (event->result >= 0)
         accepted(acceptor, &acceptor->listeners[index], event->result);
     else
-        failed(acceptor, event->result);
+        failed(acceptor, &acceptor->listeners[index], event->result);
     if (acceptor->stopped) {
         if (!event->more)
             close_listener(acceptor, &acceptor->listeners[index]);

@@ -26,6 +26,9 @@
     X(REQUEST_REJECTED, "request_rejected", "the request was malformed or beyond a limit")              \
     X(HTTP2_ERROR, "http2_error", "an HTTP/2 connection error, or a client that was told to calm down") \
     X(PROXY_HEADER, "proxy_header", "the PROXY protocol header was missing, malformed or not allowed")  \
+    X(TLS_HANDSHAKE, "tls_handshake", "the TLS handshake failed, or was not over in time")              \
+    X(TLS_ERROR, "tls_error", "the client broke TLS, or one of its limits, after the handshake")        \
+    X(PLAIN_HTTP, "plain_http", "the client spoke HTTP without TLS to an address that speaks TLS")      \
     X(CLIENT_RESET, "client_reset", "the client reset the connection")                                  \
     X(CLIENT_EOF_EARLY, "client_eof_early", "the client closed in the middle of a request or response") \
     X(RESPONSE_INCOMPLETE, "response_incomplete", "a response that had begun could not be finished")    \
@@ -56,6 +59,7 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(CONNECTIONS_ACTIVE, GAUGE, "connections_active", "", "Connections open, idle ones included")                     \
     X(CONNECTIONS_IDLE, GAUGE, "connections_idle", "", "Connections parked between requests")                          \
     X(ACCEPT_EMFILE, COUNTER, "accept_emfile", "", "Times accepting paused for want of file descriptors")              \
+    X(ACCEPT_SHED, COUNTER, "accept_shed", "", "Clients turned away at once for want of file descriptors")             \
     X(REQUESTS, COUNTER, "requests", "", "Requests whose head was complete and valid")                                 \
     X(REQUESTS_REJECTED, COUNTER, "requests_rejected", "", "Requests answered with an error before any application")   \
     X(MESSAGES_INVALID, COUNTER, "messages_invalid", "", "Messages of an application process that broke the protocol") \
@@ -89,6 +93,25 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(WAKES_AVOIDED, COUNTER, "wakes_avoided", "", "Doorbells not needed, the other side was awake")                   \
     X(LOOP_TURNS, COUNTER, "loop_turns", "", "Turns of the event loop")                                                \
     X(COMPLETIONS, COUNTER, "completions", "", "Completions handled")                                                  \
+    X(TLS_HANDSHAKES_FULL, COUNTER, "tls_handshakes", "kind=\"full\"", "TLS handshakes completed")                     \
+    X(TLS_HANDSHAKES_RESUMED, COUNTER, "tls_handshakes", "kind=\"resumed\"", "")                                       \
+    X(TLS_FAILED_PROTOCOL, COUNTER, "tls_handshake_failures", "reason=\"protocol\"", "TLS handshakes that failed")     \
+    X(TLS_FAILED_VERSION, COUNTER, "tls_handshake_failures", "reason=\"version\"", "")                                 \
+    X(TLS_FAILED_CIPHER, COUNTER, "tls_handshake_failures", "reason=\"cipher\"", "")                                   \
+    X(TLS_FAILED_ALPN, COUNTER, "tls_handshake_failures", "reason=\"alpn\"", "")                                       \
+    X(TLS_FAILED_SNI, COUNTER, "tls_handshake_failures", "reason=\"sni\"", "")                                         \
+    X(TLS_FAILED_CLIENT_CERTIFICATE, COUNTER, "tls_handshake_failures", "reason=\"client_certificate\"", "")           \
+    X(TLS_FAILED_CLIENT_ALERT, COUNTER, "tls_handshake_failures", "reason=\"client_alert\"", "")                       \
+    X(TLS_FAILED_TIMEOUT, COUNTER, "tls_handshake_failures", "reason=\"timeout\"", "")                                 \
+    X(TLS_FAILED_PLAIN_HTTP, COUNTER, "tls_handshake_failures", "reason=\"plain_http\"", "")                           \
+    X(TLS_FAILED_CLIENT_GONE, COUNTER, "tls_handshake_failures", "reason=\"client_gone\"", "")                         \
+    X(TLS_FAILED_FLOOD, COUNTER, "tls_handshake_failures", "reason=\"flood\"", "")                                     \
+    X(TLS_FAILED_INTERNAL, COUNTER, "tls_handshake_failures", "reason=\"internal\"", "")                               \
+    X(TLS_UNFINISHED, GAUGE, "tls_handshakes_unfinished", "", "TLS handshakes under way")                              \
+    X(TLS_SIGNATURES_WAITING, GAUGE, "tls_signatures_waiting", "", "RSA signatures asked of the signers")              \
+    X(TLS_KEY_UPDATES, COUNTER, "tls_key_updates", "", "TLS key updates that clients sent")                            \
+    X(TLS_TINY_RECORDS, COUNTER, "tls_tiny_records", "", "TLS records with less than 64 octets of data")               \
+    X(TLS_EARLY, COUNTER, "tls_early_data", "", "Connections whose first octets came as early data")                   \
     X(ACCESS_LOG_DROPS, COUNTER, "access_log_drops", "", "Access log lines lost because the log could not keep up")    \
     X(LOG_DROPS, COUNTER, "log_drops", "", "Error log lines lost because the log could not keep up")
 

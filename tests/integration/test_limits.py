@@ -1,8 +1,12 @@
 """Sizes and times: each limit answers as the documentation says, and costs only the client that passed it."""
 
 import json
+import os
+import resource
+import select
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -251,12 +255,11 @@ def test_the_oldest_idle_connection_makes_room(serve):
         client.close()
 
 
+def few_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
 def test_running_out_of_descriptors_pauses_accepting_and_nothing_else(serve):
-    import resource
-
-    def few_descriptors() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
-
     server = serve("hello_wsgi:app", "--rings", "1", preexec=few_descriptors)
     with server.connect() as first:
         # Half a request: an idle connection may be closed to make room, this one may not.
@@ -267,3 +270,41 @@ def test_running_out_of_descriptors_pauses_accepting_and_nothing_else(serve):
         for client in crowd:
             client.close()
     assert eventually(lambda: server.get("/").status == 200)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_closed(client: Client) -> bool:
+    """Of a client that has asked nothing."""
+    return bool(select.select([client.sock], [], [], 0)[0])
+
+
+def test_a_crowd_beyond_the_descriptors_is_turned_away_without_spinning(serve):
+    """RES-10: 64 descriptors, 200 clients that say nothing."""
+    server = serve("hello_wsgi:app", "--rings", "1", preexec=few_descriptors)
+    (worker,) = server.io_processes()
+    before, began = cpu_seconds(worker), time.monotonic()
+    crowd = [Client(server.address) for _ in range(200)]
+    eventually(lambda: sum(map(is_closed, crowd)) >= 200 - 64, what="turning away")
+    late = server.connect()
+    assert late.read_until_close() == b""
+    time.sleep(2)  # the time over which CPU is measured: nothing is waited for
+    assert cpu_seconds(worker) - before < 0.2 * PATIENCE
+    complaints = [line for line in server.lines if "no file descriptor is left" in line]
+    assert 1 <= len(complaints) <= 1 + (time.monotonic() - began) / 10
+    assert not all(map(is_closed, crowd))
+    for client in crowd:
+        client.close()
+    left = time.monotonic()
+    eventually(lambda: answers(server), what="service")
+    assert time.monotonic() - left < PATIENCE
+
+
+def answers(server) -> bool:
+    try:
+        return server.get("/").status == 200
+    except (AssertionError, OSError):
+        return False
