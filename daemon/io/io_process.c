@@ -5,7 +5,9 @@
 #include "daemon/base/process_title.h"
 #include "daemon/base/sandbox.h"
 #include "daemon/io/acceptor.h"
+#include "daemon/io/http_intake.h"
 #include "daemon/io/proxy_intake.h"
+#include "daemon/io/tls_intake.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -29,7 +31,11 @@ struct io_process {
     struct dispatch dispatch;
     struct connections connections;
     struct http1_sessions http1;
+    struct http2_sessions http2;
+    struct http_intake http;
     struct proxy_intake proxy;
+    struct tls_store tls_store;
+    struct tls_intake tls;
     struct acceptor acceptor;
     struct arena metrics_memory;
     int log_fd;
@@ -114,6 +120,7 @@ static void apply_settings(struct io_process *io, int fd)
     derive_limits(&io->core);
     if (derive_trust(&io->core) < 0)
         log_error("out of memory for the lists of trusted addresses; nobody is trusted now");
+    http2_sessions_apply_settings(&io->http2);
     log_set_level(fresh.loglevel);
 }
 
@@ -191,11 +198,16 @@ static int open_ring(struct io_process *io)
 }
 
 /* The client's own octets come next. */
+/* ---- where connections go --------------------------------------------------------------------------------------- */
+
 static void on_client(struct connection *connection, void *context)
 {
     struct io_process *io = context;
-    connection->protocol = &io->http1.protocol;
-    http1_session_accepted(&io->http1, connection);
+    if (connection->listener->tls_context >= 0) {
+        tls_intake_accepted(&io->tls, connection);
+        return;
+    }
+    http_intake_accepted(&io->http, connection);
 }
 
 static void on_accepted(struct connection *connection, void *context)
@@ -205,6 +217,70 @@ static void on_accepted(struct connection *connection, void *context)
         proxy_intake_accepted(&io->proxy, connection);
     else
         on_client(connection, io);
+}
+
+static void on_tls_ready(struct connection *connection, bool is_h2, void *context)
+{
+    struct io_process *io = context;
+    connection->protocol = is_h2 ? &io->http2.protocol : &io->http1.protocol;
+    if (is_h2)
+        http2_session_accepted(&io->http2, connection);
+    else
+        http1_session_accepted(&io->http1, connection);
+}
+
+static void on_plain_http(struct connection *connection, void *context)
+{
+    struct io_process *io = context;
+    connection->protocol = &io->http1.protocol;
+    http1_session_refuse(&io->http1, connection, 400, "this address speaks TLS: the URL has to begin with https://",
+                         CLOSE_PLAIN_HTTP);
+}
+
+static void on_tls_crowded(bool is_crowded, void *context)
+{
+    struct io_process *io = context;
+    if (is_crowded)
+        acceptor_pause_tls(&io->acceptor);
+    else
+        acceptor_resume_tls(&io->acceptor);
+}
+
+static void on_signed(uint64_t owner, void *context)
+{
+    struct io_process *io = context;
+    tls_intake_on_signed(&io->tls, owner);
+}
+
+static int set_up_tls(struct io_process *io)
+{
+    const struct tls_intake_hooks hooks = {on_tls_ready, on_plain_http, on_tls_crowded, io};
+    tls_intake_init(&io->tls, &io->connections, &io->tls_store, &hooks);
+    return tls_store_init(&io->tls_store, &io->core.settings);
+}
+
+static bool speaks_tls(const struct io_process *io)
+{
+    for (uint32_t i = 0; i < io->acceptor.count; i++)
+        if (io->acceptor.listeners[i].tls_context >= 0)
+            return true;
+    return false;
+}
+
+/* The threads come before the lock, after which none can be made. */
+static int start_tls(struct io_process *io)
+{
+    if (!speaks_tls(io))
+        return 0;
+    int r = tls_store_start(&io->tls_store);
+    return r < 0 ? r : buffer_pool_add_cipher(&io->core.buffers, io->core.ring);
+}
+
+static void listen_to_signers(struct io_process *io)
+{
+    if (io->tls_store.signers != NULL)
+        ring_poll(io->core.ring, tls_signers_fd(io->tls_store.signers), POLLIN, true,
+                  ring_token_make(RING_SIGNATURE, 0, 0));
 }
 
 static int set_up(struct io_process *io, struct control_message *message)
@@ -236,9 +312,14 @@ static int set_up(struct io_process *io, struct control_message *message)
         r = open_access_log(io, message->fds[4]);
     http1_sessions_init(&io->http1, core, &io->connections, &io->dispatch);
     if (r == 0)
+        r = http2_sessions_init(&io->http2, core, &io->connections, &io->dispatch);
+    if (r == 0)
         r = connections_init(&io->connections, core, &io->http1.protocol, bounded(core->settings.max_connections) + 64);
+    http_intake_init(&io->http, &io->connections, &io->http1, &io->http2);
     proxy_intake_init(&io->proxy, &io->connections, &io->http1, on_client, io);
     acceptor_init(&io->acceptor, &io->connections, on_accepted, io);
+    if (r == 0)
+        r = set_up_tls(io);
     return r;
 }
 
@@ -302,6 +383,8 @@ static int start(struct io_process *io)
     if (r == 0)
         r = sandbox_follow_parent((pid_t)io->core.setup.supervisor_pid, SIGTERM);
     if (r == 0)
+        r = start_tls(io);
+    if (r == 0)
         r = sandbox_lock_io();
     if (r == 0)
         r = ring_enable(io->core.ring);
@@ -309,6 +392,7 @@ static int start(struct io_process *io)
         return r;
     const struct control_ready ready = {};
     listen_to_supervisor(io);
+    listen_to_signers(io);
     acceptor_start(&io->acceptor);
     io->state = IO_SERVING;
     return control_send(CONTROL_FD, CONTROL_READY, &ready, sizeof ready, NULL, 0);
@@ -350,6 +434,11 @@ static int handle(struct io_process *io, struct control_message *message)
     case CONTROL_PEER_GONE:
     case CONTROL_PEER_DRAIN:
         return on_peer(io, message);
+    case CONTROL_TLS_PAIR:
+    case CONTROL_TLS_TRUST:
+    case CONTROL_TLS_TICKETS:
+    case CONTROL_TLS_READY:
+        return tls_store_on_control(&io->tls_store, message, CONTROL_FD);
     case CONTROL_START:
         return start(io);
     case CONTROL_SETTINGS:
@@ -448,6 +537,11 @@ static void on_event(struct io_process *io, const struct ring_event *event)
     case RING_LOG_WRITE:
         on_log_written(io, event);
         return;
+    case RING_SIGNATURE:
+        if (!event->more)
+            listen_to_signers(io);
+        tls_signers_drain(io->tls_store.signers, on_signed, io);
+        return;
     case RING_RECEIVE:
     case RING_SEND:
     case RING_IDLE_POLL:
@@ -513,6 +607,8 @@ static void count_turn(struct io_process *io, int events)
     metrics_set(core->metrics, METRIC_CQ_OVERFLOWS, ring_overflows(core->ring));
     metrics_set(core->metrics, METRIC_RECV_BUFFERS_LENT, core->buffers.receive.lent + core->buffers.upload.lent);
     metrics_set(core->metrics, METRIC_STAGING_LIVE, block_pool_lent(&core->buffers.staging));
+    if (io->tls_store.signers != NULL)
+        metrics_set(core->metrics, METRIC_TLS_SIGNATURES_WAITING, tls_signers_waiting(io->tls_store.signers));
     metrics_set(core->metrics, METRIC_TIMERS_LIVE,
                 timer_wheel_count(&core->wheel) + timer_wheel_count(&core->exchange_wheel));
 }
@@ -536,12 +632,15 @@ static int turn(struct io_process *io)
     look_at_clock(&io->core);
     uint32_t replies = dispatch_pump(&io->dispatch);
     uint64_t acceptor_ms = timers_turn(io);
+    bool goes_on = tls_intake_turn(&io->tls);
+    goes_on = connections_decrypt(&io->connections) || goes_on;
     http1_sessions_turn(&io->http1);
+    goes_on = http2_sessions_turn(&io->http2) || goes_on;
     dispatch_turn(&io->dispatch);
     connections_turn(&io->connections);
     write_access_log(io);
 
-    bool sleeps = replies == 0 && dispatch_arm(&io->dispatch);
+    bool sleeps = replies == 0 && !goes_on && dispatch_arm(&io->dispatch);
     int count =
         ring_wait(io->core.ring, sleeps ? look_again_ms(io, wait_ms(io, acceptor_ms)) : 0, io->events, RING_EVENTS_MAX);
     if (sleeps)
@@ -591,6 +690,9 @@ static void tear_down(struct io_process *io)
     ring_destroy(core->ring);
     connections_deinit(&io->connections);
     acceptor_deinit(&io->acceptor);
+    tls_intake_deinit(&io->tls);
+    tls_store_deinit(&io->tls_store);
+    http2_sessions_deinit(&io->http2);
     dispatch_deinit(&io->dispatch);
     buffer_pool_deinit(&core->buffers);
     output_pools_deinit(&core->outputs);
