@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 static int group_init(struct buffer_group *group, struct ring *ring, enum loan_kind kind, uint8_t *memory,
                       uint32_t count, uint32_t bytes)
@@ -43,16 +44,31 @@ int buffer_pool_init(struct buffer_pool *pool, struct ring *ring, const struct a
     return r;
 }
 
+/* Pages of their own: what a client sent encrypted is nobody else's, not even in a core dump. */
+int buffer_pool_add_cipher(struct buffer_pool *pool, struct ring *ring)
+{
+    const size_t bytes = (size_t)CIPHER_BUFFERS * CIPHER_BUFFER_BYTES;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return -errno;
+    (void)madvise(memory, bytes, MADV_DONTDUMP);
+    return group_init(&pool->cipher, ring, LOAN_CIPHER, memory, CIPHER_BUFFERS, CIPHER_BUFFER_BYTES);
+}
+
 void buffer_pool_detach(struct buffer_pool *pool)
 {
     pool->receive.ring = NULL;
     pool->upload.ring = NULL;
+    pool->cipher.ring = NULL;
 }
 
 void buffer_pool_deinit(struct buffer_pool *pool)
 {
     free(pool->receive.holders);
     free(pool->upload.holders);
+    free(pool->cipher.holders);
+    if (pool->cipher.memory != NULL)
+        munmap(pool->cipher.memory, (size_t)pool->cipher.count * pool->cipher.bytes);
     free(pool->staging_holders);
     block_pool_deinit(&pool->staging);
     *pool = (struct buffer_pool){};
@@ -60,6 +76,8 @@ void buffer_pool_deinit(struct buffer_pool *pool)
 
 static struct buffer_group *group_of(struct buffer_pool *pool, enum loan_kind kind)
 {
+    if (kind == LOAN_CIPHER)
+        return &pool->cipher;
     return kind == LOAN_RECEIVE ? &pool->receive : &pool->upload;
 }
 
@@ -143,6 +161,7 @@ void buffer_pool_commit(struct buffer_pool *pool)
 {
     commit(&pool->receive);
     commit(&pool->upload);
+    commit(&pool->cipher);
 }
 
 bool buffer_pool_scarce(const struct buffer_pool *pool, enum loan_kind kind)

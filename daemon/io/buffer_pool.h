@@ -4,8 +4,9 @@
  * All of it lies in the inbound arena, where app processes read it in place: receive buffers (small requests), upload
  * buffers (bodies), and staging blocks (what had to be copied: a head cut across buffers, small pieces of body).
  * Each is counted: a buffer that carried three pipelined requests goes back to the kernel when the last is done.
+ * Only what came under TLS lies elsewhere, in a third group in private memory, until it is decrypted into a block.
  *
- * Owns:    the counts and the provided-buffer rings of the two groups.
+ * Owns:    the counts and the provided-buffer rings of the groups, the memory of the private one.
  * Threads: the loop of the I/O process.
  * Life:    as the I/O process. Every hold is matched by one drop; buffer_pool_live() is zero when nothing is alive.
  */
@@ -15,7 +16,10 @@
 #include "daemon/exchange/block_pool.h"
 #include "daemon/io/ring.h"
 
-enum loan_kind { LOAN_NONE, LOAN_RECEIVE, LOAN_UPLOAD, LOAN_STAGING };
+enum loan_kind { LOAN_NONE, LOAN_RECEIVE, LOAN_UPLOAD, LOAN_STAGING, LOAN_CIPHER };
+
+/* A record of TLS fits one and a bit. They are held for a moment only: there are as many as come in one turn. */
+enum { CIPHER_BUFFERS = 256, CIPHER_BUFFER_BYTES = 16'384 };
 
 /* What keeps a run of octets in place. */
 struct loan {
@@ -23,7 +27,7 @@ struct loan {
     enum loan_kind kind;
 };
 
-/* Both are provided-buffer groups of the ring; LOAN_RECEIVE and LOAN_UPLOAD are also the group numbers. */
+/* A provided-buffer group of the ring; its loan_kind is also its number there. */
 struct buffer_group {
     struct io_uring_buf_ring *ring;
     uint8_t *memory;
@@ -37,6 +41,7 @@ struct buffer_group {
 struct buffer_pool {
     struct buffer_group receive;
     struct buffer_group upload;
+    struct buffer_group cipher; /* no memory: this process speaks no TLS */
     struct block_pool staging;
     uint16_t *staging_holders;
     const struct arena *arena;
@@ -44,6 +49,8 @@ struct buffer_pool {
 
 [[nodiscard]] int buffer_pool_init(struct buffer_pool *pool, struct ring *ring, const struct arena *inbound,
                                    const struct exchange_shape *shape);
+/* Before the ring is enabled, where there is TLS. */
+[[nodiscard]] int buffer_pool_add_cipher(struct buffer_pool *pool, struct ring *ring);
 /* The ring is about to go: what comes back from now on stays here. */
 void buffer_pool_detach(struct buffer_pool *pool);
 void buffer_pool_deinit(struct buffer_pool *pool);
@@ -74,12 +81,13 @@ static inline bool buffer_pool_has_block(const struct buffer_pool *pool, uint32_
 /* Whether a receive into one of the groups would find a buffer. */
 static inline bool buffer_pool_available(const struct buffer_pool *pool)
 {
-    return pool->receive.lent < pool->receive.count || pool->upload.lent < pool->upload.count;
+    return pool->receive.lent < pool->receive.count || pool->upload.lent < pool->upload.count ||
+           pool->cipher.lent < pool->cipher.count;
 }
 
 static inline uint32_t buffer_pool_live(const struct buffer_pool *pool)
 {
-    return pool->receive.lent + pool->upload.lent + block_pool_lent(&pool->staging);
+    return pool->receive.lent + pool->upload.lent + pool->cipher.lent + block_pool_lent(&pool->staging);
 }
 
 /* Offset in the inbound arena of memory that lies in it. */

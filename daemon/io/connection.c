@@ -36,6 +36,7 @@ static void drop_all(struct connections *connections)
             connection->protocol->on_close(connection);
             connection->protocol->on_freed(connection);
         }
+        tls_channel_destroy(connection->tls);
         close(connection->fd);
     }
 }
@@ -53,6 +54,11 @@ void connections_deinit(struct connections *connections)
 static ring_token token_of(const struct connection *connection, enum ring_kind kind)
 {
     return ring_token_make(kind, connection->generation, connection->index);
+}
+
+ring_token connection_token(const struct connection *connection)
+{
+    return token_of(connection, RING_IGNORED);
 }
 
 struct connection *connection_find(const struct connections *connections, ring_token token)
@@ -129,9 +135,9 @@ struct connection *connection_create(struct connections *connections, int fd,
     return connection;
 }
 
-static void unlink_starved(struct connections *connections, struct connection *connection)
+static void unlink_from(struct connection **first, struct connection **last, const struct connection *connection)
 {
-    struct connection **at = &connections->starved_first;
+    struct connection **at = first;
     struct connection *previous = NULL;
     while (*at != NULL && *at != connection) {
         previous = *at;
@@ -140,9 +146,29 @@ static void unlink_starved(struct connections *connections, struct connection *c
     if (*at == NULL)
         return;
     *at = connection->starved_next;
-    if (connections->starved_last == connection)
-        connections->starved_last = previous;
+    if (*last == connection)
+        *last = previous;
+}
+
+static void link_to(struct connection **first, struct connection **last, struct connection *connection)
+{
+    connection->starved_next = NULL;
+    if (*last != NULL)
+        (*last)->starved_next = connection;
+    else
+        *first = connection;
+    *last = connection;
+}
+
+/* It waits for one thing or the other, never for both. */
+static void unlink_waiting(struct connections *connections, struct connection *connection)
+{
+    if (connection->starved)
+        unlink_from(&connections->starved_first, &connections->starved_last, connection);
+    if (connection->tls_waits)
+        unlink_from(&connections->undecrypted_first, &connections->undecrypted_last, connection);
     connection->starved = false;
+    connection->tls_waits = false;
 }
 
 static void unlink_dirty(struct connections *connections, struct connection *connection)
@@ -158,8 +184,7 @@ static void unlink_dirty(struct connections *connections, struct connection *con
 static void destroy(struct connections *connections, struct connection *connection)
 {
     timer_wheel_disarm(&connections->core->wheel, &connection->timer);
-    if (connection->starved)
-        unlink_starved(connections, connection);
+    unlink_waiting(connections, connection);
     if (connection->dirty)
         unlink_dirty(connections, connection);
     metrics_count_close(connections->core->metrics, (enum close_reason)connection->close_reason);
@@ -167,6 +192,7 @@ static void destroy(struct connections *connections, struct connection *connecti
     connections->free_indices[connections->free_count++] = connection->index;
     if (connection->proxied != NULL)
         slab_give_back(&connections->proxied, connection->proxied);
+    tls_channel_destroy(connection->tls);
     slab_give_back(&connections->records, connection);
     connections->live--;
     metrics_set(connections->core->metrics, METRIC_CONNECTIONS_ACTIVE, connections->live);
@@ -262,9 +288,20 @@ static void begin_close(struct connections *connections, struct connection *conn
     put_on_turn(connections, connection);
 }
 
+/* Nothing is in the middle of anything: a TLS client can be told properly that it is over. */
+static bool ends_politely(const struct connection *connection)
+{
+    return connection->tls_open && connection->session == NULL && connection->state <= CONNECTION_PARKED &&
+           !connection->close_when_sent;
+}
+
 void connection_abort(struct connections *connections, struct connection *connection, enum close_reason reason,
                       bool reset)
 {
+    if (!reset && ends_politely(connection)) {
+        connection_close_when_sent(connections, connection, reason);
+        return;
+    }
     if (reset && connection->state != CONNECTION_CLOSING) {
         const struct linger now = {.l_onoff = 1, .l_linger = 0};
         (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
@@ -289,6 +326,21 @@ static void linger(struct connections *connections, struct connection *connectio
     connection_want(connections, connection, true, LOAN_RECEIVE);
 }
 
+/* All that was queued is sent. */
+static void end_sending(struct connections *connections, struct connection *connection)
+{
+    if (connection->tls != NULL && tls_channel_close_notify(connection->tls))
+        connection_flush(connections, connection);
+    else
+        linger(connections, connection);
+}
+
+static bool has_output(const struct connection *connection)
+{
+    return (connection->out != NULL && connection->out->queue.bytes > 0) ||
+           (connection->tls != NULL && tls_channel_has_output(connection->tls));
+}
+
 void connection_close_when_sent(struct connections *connections, struct connection *connection,
                                 enum close_reason reason)
 {
@@ -297,10 +349,10 @@ void connection_close_when_sent(struct connections *connections, struct connecti
     if (connection->close_reason == CLOSE_NONE)
         connection->close_reason = (uint8_t)reason;
     connection->close_when_sent = true;
-    if (connection->send_in_flight || (connection->out != NULL && connection->out->queue.bytes > 0))
+    if (connection->send_in_flight || has_output(connection))
         connection_flush(connections, connection);
     else
-        linger(connections, connection);
+        end_sending(connections, connection);
 }
 
 void connection_reset_when_sent(struct connections *connections, struct connection *connection,
@@ -319,7 +371,8 @@ void connection_on_closed(struct connections *connections, struct connection *co
 
 static void arm_receive(struct connections *connections, struct connection *connection)
 {
-    if (connection->receive_armed || connection->poll_armed || connection->starved || connection->eof)
+    if (connection->receive_armed || connection->poll_armed || connection->starved || connection->tls_waits ||
+        connection->eof)
         return;
     connection->receive_armed = true;
     connection->armed_group = connection->group;
@@ -336,15 +389,19 @@ static void arm_poll(struct connections *connections, struct connection *connect
 
 static void put_among_starved(struct connections *connections, struct connection *connection)
 {
-    if (connection->starved)
+    if (connection->starved || connection->tls_waits) /* who decrypts arms the receive afterwards */
         return;
     connection->starved = true;
-    connection->starved_next = NULL;
-    if (connections->starved_last != NULL)
-        connections->starved_last->starved_next = connection;
-    else
-        connections->starved_first = connection;
-    connections->starved_last = connection;
+    link_to(&connections->starved_first, &connections->starved_last, connection);
+}
+
+static void put_among_undecrypted(struct connections *connections, struct connection *connection)
+{
+    if (connection->tls_waits || connection->decrypting)
+        return;
+    unlink_waiting(connections, connection);
+    connection->tls_waits = true;
+    link_to(&connections->undecrypted_first, &connections->undecrypted_last, connection);
 }
 
 static void starve(struct connections *connections, struct connection *connection)
@@ -359,8 +416,10 @@ void connection_want(struct connections *connections, struct connection *connect
     if (connection->state == CONNECTION_CLOSING)
         return;
     connection->wants_read = wants_read;
-    connection->group = (uint8_t)group;
-    if (!wants_read || (connection->receive_armed && connection->armed_group != group))
+    connection->group = (uint8_t)(connection->tls != NULL ? LOAN_CIPHER : group);
+    if (wants_read && connection->tls_open && tls_channel_pending(connection->tls) > 0)
+        put_among_undecrypted(connections, connection);
+    if (!wants_read || (connection->receive_armed && connection->armed_group != connection->group))
         cancel_receive(connections, connection);
     else
         arm_receive(connections, connection);
@@ -374,6 +433,141 @@ static void discard(struct connections *connections, struct connection *connecti
         begin_close(connections, connection, CLOSE_REQUESTED);
 }
 
+/* ---- receiving under TLS ---------------------------------------------------------------------------------------- */
+
+static void tell_end(struct connection *connection)
+{
+    if (connection->eof_told || connection->state > CONNECTION_PARKED || connection->close_when_sent)
+        return;
+    connection->eof_told = true;
+    connection->protocol->on_eof(connection);
+}
+
+static void count_records(struct connections *connections, struct connection *connection)
+{
+    struct tls_counts counts = tls_channel_take_counts(connection->tls);
+    if (counts.key_updates > 0)
+        metrics_add(connections->core->metrics, METRIC_TLS_KEY_UPDATES, counts.key_updates);
+    if (counts.tiny_records > 0)
+        metrics_add(connections->core->metrics, METRIC_TLS_TINY_RECORDS, counts.tiny_records);
+}
+
+/* The records at hand, as far as a block takes them. False when there is nothing more to be done now. */
+static bool decrypt_block(struct connections *connections, struct connection *connection)
+{
+    struct buffer_pool *buffers = &connections->core->buffers;
+    struct loan loan;
+    uint8_t *memory;
+    uint32_t capacity, length = 0;
+    uint32_t needed = tls_channel_pending(connection->tls);
+    if (needed == 0 || buffer_pool_stage(buffers, needed, &loan, &memory, &capacity) < 0)
+        return false;
+    enum tls_progress progress =
+        tls_channel_read(connection->tls, connections->core->now_ms, memory, capacity, &length);
+    count_records(connections, connection);
+    if (progress == TLS_DATA) {
+        connection->protocol->on_bytes(connection, loan, memory, length);
+        return true;
+    }
+    buffer_pool_drop(buffers, &loan);
+    if (progress == TLS_CLOSED) {
+        connection->eof = true;
+        tell_end(connection);
+    }
+    if (progress == TLS_FAILED)
+        connection_fail_tls(connections, connection, CLOSE_TLS_ERROR);
+    return progress == TLS_HUNGRY;
+}
+
+static bool takes_plaintext(const struct connection *connection)
+{
+    return connection->wants_read && connection->state == CONNECTION_OPEN && !connection->close_when_sent;
+}
+
+static void decrypt(struct connections *connections, struct connection *connection)
+{
+    connection->decrypting = true;
+    while (takes_plaintext(connection) && decrypt_block(connections, connection))
+        ;
+    connection->decrypting = false;
+    if (connection->state == CONNECTION_CLOSING)
+        return;
+    if (tls_channel_has_output(connection->tls))
+        connection_flush(connections, connection);
+    if (tls_channel_pending(connection->tls) == 0 && connection->eof)
+        tell_end(connection);
+    else if (takes_plaintext(connection) && tls_channel_pending(connection->tls) > 0)
+        put_among_undecrypted(connections, connection); /* there was no block */
+}
+
+static void on_ciphertext(struct connections *connections, struct connection *connection, struct loan *loan,
+                          struct bytes data)
+{
+    tls_channel_offer(connection->tls, data);
+    decrypt(connections, connection);
+    int r = tls_channel_settle_input(connection->tls);
+    buffer_pool_drop(&connections->core->buffers, loan);
+    if (r < 0)
+        begin_close(connections, connection, CLOSE_OVERLOAD);
+    if (connection->tls_waits)
+        cancel_receive(connections, connection);
+}
+
+bool connections_decrypt(struct connections *connections)
+{
+    struct connection *list = connections->undecrypted_first;
+    connections->undecrypted_first = connections->undecrypted_last = NULL;
+    while (list != NULL) {
+        struct connection *connection = list;
+        list = connection->starved_next;
+        connection->tls_waits = false;
+        if (connection->state == CONNECTION_CLOSING)
+            continue;
+        decrypt(connections, connection);
+        if (connection->wants_read)
+            arm_receive(connections, connection);
+    }
+    return connections->undecrypted_first != NULL &&
+           buffer_pool_has_block(&connections->core->buffers, LAYOUT_LARGE_BLOCK_BYTES);
+}
+
+void connection_start_tls(struct connection *connection, struct tls_channel *channel)
+{
+    assert(connection->tls == NULL);
+    connection->tls = channel;
+    connection->group = LOAN_CIPHER;
+}
+
+void connection_open_tls(struct connections *connections, struct connection *connection)
+{
+    connection->tls_open = true;
+    if (connection->wants_read && tls_channel_pending(connection->tls) > 0)
+        put_among_undecrypted(connections, connection);
+}
+
+/* Without the ring, for it is a few octets and nothing waits for them. Where a send is under way they would overtake
+ * it, and are not said. The client gets them when it is still sending itself only if it is read from for a while. */
+void connection_fail_tls(struct connections *connections, struct connection *connection, enum close_reason reason)
+{
+    if (connection->state >= CONNECTION_LINGERING)
+        return;
+    if (!connection->send_in_flight && tls_channel_has_output(connection->tls)) {
+        struct bytes alert = tls_channel_output(connection->tls);
+        ssize_t sent = send(connection->fd, alert.data, alert.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent == (ssize_t)alert.length)
+            tls_channel_output_sent(connection->tls, alert.length);
+    }
+    if (connection->tls_open || connection->send_in_flight || tls_channel_has_output(connection->tls)) {
+        begin_close(connections, connection, reason);
+        return;
+    }
+    connection->close_reason = (uint8_t)reason;
+    connection->close_when_sent = true;
+    linger(connections, connection);
+}
+
+/* ---- what the loop received ------------------------------------------------------------------------------------- */
+
 static void on_data(struct connections *connections, struct connection *connection, const struct ring_event *event)
 {
     struct loan loan;
@@ -384,10 +578,12 @@ static void on_data(struct connections *connections, struct connection *connecti
     metrics_add(connections->core->metrics, METRIC_BYTES_RECEIVED, (uint64_t)event->result);
     if (connection->state == CONNECTION_PARKED)
         connection->state = CONNECTION_OPEN;
-    if (connection->state == CONNECTION_OPEN && !connection->close_when_sent)
-        connection->protocol->on_bytes(connection, loan, data, (uint32_t)event->result);
-    else
+    if (connection->state != CONNECTION_OPEN || connection->close_when_sent || connection->eof)
         discard(connections, connection, &loan, (uint32_t)event->result);
+    else if (connection->tls_open)
+        on_ciphertext(connections, connection, &loan, bytes_of(data, (uint32_t)event->result));
+    else
+        connection->protocol->on_bytes(connection, loan, data, (uint32_t)event->result);
 }
 
 /* A buffer that came with an end or an error. */
@@ -403,8 +599,10 @@ static void on_end(struct connections *connections, struct connection *connectio
     connection->eof = true;
     if (connection->state == CONNECTION_LINGERING)
         begin_close(connections, connection, (enum close_reason)connection->close_reason);
-    else if (connection->state <= CONNECTION_PARKED && !connection->close_when_sent)
-        connection->protocol->on_eof(connection);
+    else if (!connection->tls_open || tls_channel_pending(connection->tls) == 0)
+        tell_end(connection);
+    else
+        put_among_undecrypted(connections, connection); /* first what it sent before */
 }
 
 static bool transient(int error)
@@ -471,10 +669,44 @@ void connection_flush(struct connections *connections, struct connection *connec
         put_on_turn(connections, connection);
 }
 
+static void send_sealed(struct connections *connections, struct connection *connection)
+{
+    struct bytes output = tls_channel_output(connection->tls);
+    connection->send_in_flight = true;
+    ring_send(connections->core->ring, connection->fd, output.data, output.length, token_of(connection, RING_SEND));
+}
+
+/* Sealed octets are copies: what they were made of goes back at once. */
+static int seal_queued(struct connections *connections, struct connection *connection)
+{
+    struct connection_output *out = connection->out;
+    size_t plain = 0;
+    if (!connection->tls_open || out == NULL || out->queue.bytes == 0)
+        return 0;
+    uint32_t count = output_queue_gather(&out->queue, out->parts);
+    int r = tls_channel_seal(connection->tls, out->parts, count, connections->core->now_ms, &plain);
+    output_queue_sent(&out->queue, plain);
+    return r;
+}
+
+static void start_sealed_send(struct connections *connections, struct connection *connection)
+{
+    if (seal_queued(connections, connection) < 0)
+        begin_close(connections, connection, CLOSE_TLS_ERROR);
+    else if (tls_channel_has_output(connection->tls))
+        send_sealed(connections, connection);
+}
+
 static void start_send(struct connections *connections, struct connection *connection)
 {
     struct connection_output *out = connection->out;
-    if (out == NULL || connection->send_in_flight || connection->state == CONNECTION_CLOSING || out->queue.bytes == 0)
+    if (connection->send_in_flight || connection->state == CONNECTION_CLOSING)
+        return;
+    if (connection->tls != NULL) {
+        start_sealed_send(connections, connection);
+        return;
+    }
+    if (out == NULL || out->queue.bytes == 0)
         return;
     uint32_t count = output_queue_gather(&out->queue, out->parts);
     connection->send_in_flight = true;
@@ -487,12 +719,35 @@ static void start_send(struct connections *connections, struct connection *conne
     ring_send_message(connections->core->ring, connection->fd, &out->message, token);
 }
 
+/* How much of what the protocol queued the send in flight took. */
+static uint32_t account_sent(struct connection *connection, uint64_t sent)
+{
+    if (connection->tls != NULL) {
+        uint32_t plain = tls_channel_output_sent(connection->tls, sent);
+        connection->is_slow = tls_channel_is_sending(connection->tls);
+        return plain;
+    }
+    connection->is_slow = sent < connection->out->queue.in_flight_bytes;
+    output_queue_sent(&connection->out->queue, sent);
+    return (uint32_t)sent;
+}
+
+/* Something is left to be sent, or the end is. */
+static void go_on_sending(struct connections *connections, struct connection *connection)
+{
+    if (connection->send_in_flight || connection->state > CONNECTION_PARKED)
+        return;
+    if (has_output(connection))
+        connection_flush(connections, connection);
+    else if (connection->close_when_sent)
+        end_sending(connections, connection);
+}
+
 void connection_on_send(struct connections *connections, struct connection *connection, const struct ring_event *event)
 {
     connection->send_in_flight = false;
     uint64_t sent = event->result > 0 ? (uint64_t)event->result : 0;
-    connection->is_slow = sent < connection->out->queue.in_flight_bytes;
-    output_queue_sent(&connection->out->queue, sent);
+    uint32_t plain = account_sent(connection, sent);
     metrics_add(connections->core->metrics, METRIC_BYTES_SENT, sent);
     if (connection->state == CONNECTION_CLOSING) {
         try_close(connections, connection);
@@ -502,13 +757,12 @@ void connection_on_send(struct connections *connections, struct connection *conn
         begin_close(connections, connection, CLOSE_CLIENT_RESET);
         return;
     }
-    connection->protocol->on_sent(connection, (uint32_t)sent);
-    if (connection->state == CONNECTION_CLOSING || connection->out == NULL)
-        return;
-    if (connection->out->queue.bytes > 0)
-        connection_flush(connections, connection);
-    else if (connection->close_when_sent && connection->state == CONNECTION_OPEN)
-        linger(connections, connection);
+    /* The rest of sealed octets, without a pause in which it would seem that all is sent. */
+    if (connection->tls != NULL && tls_channel_is_sending(connection->tls))
+        send_sealed(connections, connection);
+    if (connection->out != NULL)
+        connection->protocol->on_sent(connection, plain);
+    go_on_sending(connections, connection);
 }
 
 struct connection_proxied *connection_set_proxied(struct connections *connections, struct connection *connection)
@@ -526,9 +780,8 @@ void connection_set_deadline(struct connections *connections, struct connection 
     connection->deadline_ms = deadline_ms;
     if (deadline_ms == 0 || connection->state == CONNECTION_CLOSING)
         return;
-    if (timer_armed(&connection->timer) && connection->timer_ms <= deadline_ms)
+    if (timer_armed(&connection->timer) && connection->timer.deadline_ms <= deadline_ms)
         return;
-    connection->timer_ms = deadline_ms;
     timer_wheel_arm(&connections->core->wheel, &connection->timer, deadline_ms);
 }
 
@@ -537,7 +790,6 @@ void connection_on_timer(struct connections *connections, struct connection *con
     if (connection->deadline_ms == 0)
         return;
     if (connection->deadline_ms > connections->core->now_ms) {
-        connection->timer_ms = connection->deadline_ms;
         timer_wheel_arm(&connections->core->wheel, &connection->timer, connection->deadline_ms);
         return;
     }
@@ -555,33 +807,25 @@ void connection_on_timer(struct connections *connections, struct connection *con
 static void feed_starved(struct connections *connections)
 {
     const struct buffer_pool *buffers = &connections->core->buffers;
-    uint32_t receives = buffers->receive.count - buffers->receive.lent;
-    uint32_t uploads = buffers->upload.count - buffers->upload.lent;
+    uint32_t left[] = {
+        [LOAN_RECEIVE] = buffers->receive.count - buffers->receive.lent,
+        [LOAN_UPLOAD] = buffers->upload.count - buffers->upload.lent,
+        [LOAN_CIPHER] = buffers->cipher.count - buffers->cipher.lent,
+    };
     struct connection *list = connections->starved_first;
     connections->starved_first = connections->starved_last = NULL;
     while (list != NULL) {
         struct connection *connection = list;
-        uint32_t *free_buffers = connection->group == LOAN_UPLOAD ? &uploads : &receives;
         list = connection->starved_next;
         connection->starved = false;
         if (!connection->wants_read || connection->state == CONNECTION_CLOSING)
             continue;
-        if (*free_buffers == 0) {
+        if (left[connection->group] == 0) {
             put_among_starved(connections, connection);
             continue;
         }
-        (*free_buffers)--;
+        left[connection->group]--;
         arm_receive(connections, connection);
-    }
-}
-
-void connections_drain(struct connections *connections)
-{
-    for (uint32_t i = 0; i < connections->allocated; i++) {
-        struct connection *connection = connections->by_index[i];
-        if (connection != NULL && connection->session != NULL && connection->state < CONNECTION_LINGERING &&
-            connection->protocol->on_drain != NULL)
-            connection->protocol->on_drain(connection);
     }
 }
 

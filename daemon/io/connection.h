@@ -1,7 +1,13 @@
 /*
  * Connection: one accepted client socket, from accept to close. The only owner of its descriptor.
  *
- * Owns:    the descriptor, the armed operations on it, one timer. What it says and hears is its protocol's affair.
+ * Owns:    the descriptor, the armed operations on it, one timer, its TLS. What it says and hears is its protocol's
+ *          affair.
+ *
+ * Under TLS a protocol sees plaintext all the same: what comes is decrypted into blocks of the inbound arena, and what
+ * is queued is sealed when it is sent. Only while the handshake lasts (see tls_intake.h) are octets handed over as they
+ * come. Nothing is ever sent in clear on a connection that has TLS. Ciphertext for which there is no block, or that the
+ * protocol does not want yet, waits in the channel, and no more of it is received.
  * Threads: the loop.
  * Life:    created by the acceptor, freed after its last completion has arrived; a generation in each token keeps
  *          late completions away from the next connection in the same place.
@@ -19,6 +25,7 @@
 
 #include "daemon/io/io_core.h"
 #include "daemon/io/own_addresses.h"
+#include "daemon/io/tls_channel.h"
 
 #include <netinet/in.h>
 
@@ -63,6 +70,7 @@ struct connection_listener {
     bool is_shared; /* others accept from it too */
     bool armed;
     uint16_t port;
+    int32_t tls_context; /* -1: cleartext */
     char server[SLOT_ADDRESS_BYTES];
 };
 
@@ -81,12 +89,12 @@ struct connection {
     const struct connection_listener *listener;
     const char *server;                 /* text of our own address, or the path of a unix socket */
     struct connection_proxied *proxied; /* NULL: no PROXY header named a client */
+    struct tls_channel *tls;            /* NULL: cleartext */
     struct connection *dirty_next;      /* has output to start sending */
-    struct connection *starved_next;
+    struct connection *starved_next;    /* among those without a buffer, or those with ciphertext to decrypt */
     struct connection *idle_next, *idle_previous; /* between requests, longest idle first */
     struct timer_entry timer;
-    uint64_t deadline_ms; /* the real one; the timer may be armed for an earlier time. 0: none */
-    uint64_t timer_ms;
+    uint64_t deadline_ms;   /* the real one; the timer may be armed for an earlier time. 0: none */
     uint64_t idle_until_ms; /* the protocol's: when an idle connection ends; 0: never */
     int fd;
     uint32_t index;
@@ -110,6 +118,10 @@ struct connection {
     bool reset_when_sent : 1;
     bool is_slow : 1; /* the last send was not taken whole */
     bool idle : 1;
+    bool tls_open : 1;   /* the protocol sees plaintext */
+    bool tls_waits : 1;  /* has ciphertext to decrypt: among `undecrypted` */
+    bool decrypting : 1; /* right now */
+    bool eof_told : 1;
     union {
         struct sockaddr any;
         struct sockaddr_in ipv4;
@@ -132,6 +144,7 @@ struct connections {
     struct own_addresses own_addresses;
     struct connection *dirty_first;
     struct connection *starved_first, *starved_last;
+    struct connection *undecrypted_first, *undecrypted_last;
     struct connection *idle_first, *idle_last;
     uint32_t idle_count;
     uint32_t live;
@@ -148,8 +161,13 @@ struct connection *connection_create(struct connections *connections, int fd,
 /* Whether what is said on it is encrypted: then its requests came by https. */
 static inline bool connection_is_secure(const struct connection *connection)
 {
-    (void)connection;
-    return false;
+    return connection->tls != NULL;
+}
+
+/* Whether what it reads now may be a replay (TLS early data): only what changes nothing may be done for it. */
+static inline bool connection_is_early(const struct connection *connection)
+{
+    return connection->tls != NULL && tls_channel_is_early(connection->tls);
 }
 
 /* Nothing is read as a request any more, and nothing but what is queued goes out. */
@@ -157,6 +175,9 @@ static inline bool connection_is_over(const struct connection *connection)
 {
     return connection->state >= CONNECTION_LINGERING || connection->close_when_sent;
 }
+
+/* A number for it, by which it is found again as long as it lives. */
+ring_token connection_token(const struct connection *connection);
 
 struct connection *connection_find(const struct connections *connections, ring_token token);
 
@@ -168,6 +189,13 @@ void connection_want(struct connections *connections, struct connection *connect
 
 /* There is something in the output queue: it is sent at the end of this turn. */
 void connection_flush(struct connections *connections, struct connection *connection);
+
+/* Takes `channel`: from now on nothing is sent in clear, and the protocol does the handshake. */
+void connection_start_tls(struct connection *connection, struct tls_channel *channel);
+/* The handshake is complete: the protocol, another one by now, sees plaintext, also of what the channel still has. */
+void connection_open_tls(struct connections *connections, struct connection *connection);
+/* TLS is over by a fault: what the channel has to say (an alert) is said if that can be done at once. */
+void connection_fail_tls(struct connections *connections, struct connection *connection, enum close_reason reason);
 
 /* A PROXY header has named the client: to be filled in by the caller; freed with the connection. NULL without memory.
  */
@@ -208,6 +236,9 @@ void connections_drain(struct connections *connections);
 
 /* Starts the sends of this turn; gives starved connections another try where buffers came back. */
 void connections_turn(struct connections *connections);
+
+/* Decrypts what had to wait. Returns whether more could be done at once. */
+bool connections_decrypt(struct connections *connections);
 
 /* Text of the client's address, "" for unix sockets; its port. As the PROXY header says, where there was one. */
 void connection_client_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port);

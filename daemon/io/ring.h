@@ -23,7 +23,8 @@ struct ring;
 struct io_uring_buf_ring;
 
 /* What completed. The loop has one handler for each (io_process.c). */
-#define RING_KINDS(X) X(IGNORED) X(ACCEPT) X(RECEIVE) X(SEND) X(IDLE_POLL) X(CLOSE) X(DOORBELL) X(CONTROL) X(LOG_WRITE)
+#define RING_KINDS(X) \
+    X(IGNORED) X(ACCEPT) X(RECEIVE) X(SEND) X(IDLE_POLL) X(CLOSE) X(DOORBELL) X(CONTROL) X(LOG_WRITE) X(SIGNATURE)
 
 enum ring_kind {
 #define RING_KIND_ENUM(name) RING_##name,

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
-enum { GROUPS_MAX = 4, BUFFERS_MAX = 256, EVENTS_MAX = 64 };
+enum { GROUPS_MAX = 5, BUFFERS_MAX = 256, EVENTS_MAX = 64 };
 
 struct scripted_buffer {
     uint8_t *memory;

@@ -1,0 +1,601 @@
+#include "daemon/io/tls_context.h"
+
+#include "daemon/io/tls_library.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { CIPHERS_TEXT_MAX = 2'048, ALPN_BYTES_MAX = 32, EXTENSION_VERSIONS = 43, ALPN_MAX = 255, TICKETS_SENT = 2 };
+
+/* ECDHE and an AEAD, TLS-02: what the kernel can do too. AES where either side has it in hardware is the client's
+ * choice: suites in brackets are equals, and the client's order decides among them. */
+static const char default_ciphers[] =
+    "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305|ECDHE-RSA-AES128-GCM-SHA256|"
+    "ECDHE-RSA-CHACHA20-POLY1305]:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
+
+struct tls_context {
+    uint32_t references;
+    struct tls_tickets *tickets;
+    struct tls_signers *const *signers;
+    enum tls_verify verify;
+    bool strict_sni;
+    bool early_data;
+    X509_STORE *trust;
+    STACK_OF(X509_NAME) * trust_names;
+    uint8_t identity[SHA256_DIGEST_LENGTH]; /* of the rules that clients are verified by: part of what tickets are bound
+                                               to */
+    uint8_t alpn[ALPN_BYTES_MAX];           /* as on the wire, the preferred one first */
+    uint8_t alpn_bytes;
+    uint32_t pair_count;
+    struct tls_pair pairs[TLS_PAIRS_MAX];
+};
+
+static struct tls_hello *hello_of(const SSL *ssl)
+{
+    return SSL_get_app_data(ssl);
+}
+
+/* ---- which certificate ------------------------------------------------------------------------------------------ */
+
+/* Whether a list of 16-bit numbers, as extensions have them, has `wanted`. */
+static bool lists_number(const uint8_t *list, size_t bytes, uint16_t wanted)
+{
+    for (size_t i = 0; i + 1 < bytes; i += 2)
+        if ((uint16_t)(list[i] << 8 | list[i + 1]) == wanted)
+            return true;
+    return false;
+}
+
+static bool offers_tls13(const SSL_CLIENT_HELLO *hello)
+{
+    const uint8_t *data;
+    size_t bytes;
+    return SSL_early_callback_ctx_extension_get(hello, EXTENSION_VERSIONS, &data, &bytes) && bytes > 1 &&
+           lists_number(data + 1, bytes - 1, TLS1_3_VERSION);
+}
+
+/* TLS 1.3's suites say nothing about signatures; those of 1.2 do. */
+static bool offers_ecdsa_suite(const SSL_CLIENT_HELLO *hello)
+{
+    static const uint16_t SUITES[] = {0xc02b, 0xc02c, 0xcca9}; /* ECDHE_ECDSA with AES-GCM, ChaCha20 */
+    if (offers_tls13(hello))
+        return true;
+    for (size_t i = 0; i < sizeof SUITES / sizeof SUITES[0]; i++)
+        if (lists_number(hello->cipher_suites, hello->cipher_suites_len, SUITES[i]))
+            return true;
+    return false;
+}
+
+/* Whether the client can verify what this pair's key signs. RSA keys sign in several ways, one of which every client
+ * knows. */
+static bool can_verify(const SSL_CLIENT_HELLO *hello, const struct tls_pair *pair)
+{
+    const uint8_t *data;
+    size_t bytes;
+    if (pair->kind == TLS_KEY_RSA)
+        return true;
+    return SSL_early_callback_ctx_extension_get(hello, TLSEXT_TYPE_signature_algorithms, &data, &bytes) && bytes > 2 &&
+           lists_number(data + 2, bytes - 2, pair->algorithm) && offers_ecdsa_suite(hello);
+}
+
+/* What counts, most first: that the client can verify it, that the name is meant and not only caught by a wildcard, and
+ * that the key is not an RSA one, which costs ten times as much. */
+static int rank_of(const struct tls_pair *pair, const SSL_CLIENT_HELLO *hello, struct bytes host)
+{
+    enum { VERIFIABLE = 8, PER_COVER = 2, CHEAP = 1 };
+    int cover = (int)tls_pair_covers(pair, host);
+    if (cover == TLS_COVER_NONE)
+        return 0;
+    return cover * PER_COVER + (can_verify(hello, pair) ? VERIFIABLE : 0) + (pair->kind != TLS_KEY_RSA ? CHEAP : 0);
+}
+
+/* NULL: no pair covers the host. */
+static const struct tls_pair *choose_for(const struct tls_context *context, const SSL_CLIENT_HELLO *hello,
+                                         struct bytes host)
+{
+    const struct tls_pair *best = NULL;
+    int best_rank = 0;
+    for (uint32_t i = 0; i < context->pair_count; i++) {
+        int rank = rank_of(&context->pairs[i], hello, host);
+        if (rank > best_rank) {
+            best = &context->pairs[i];
+            best_rank = rank;
+        }
+    }
+    return best;
+}
+
+/* The first pair, or one beside it for the same names that suits the client better. */
+static const struct tls_pair *choose_default(const struct tls_context *context, const SSL_CLIENT_HELLO *hello)
+{
+    const struct tls_pair *first = &context->pairs[0];
+    const struct tls_pair *better =
+        first->name_count > 0 ? choose_for(context, hello, bytes_of_string(first->names[0])) : NULL;
+    return better != NULL ? better : first;
+}
+
+/* ---- what tickets are bound to ---------------------------------------------------------------------------------- */
+
+static const uint8_t *find_protocol(const struct tls_context *context, const uint8_t *offered, size_t offered_bytes)
+{
+    for (const uint8_t *ours = context->alpn; ours < context->alpn + context->alpn_bytes; ours += 1 + ours[0])
+        for (size_t i = 0; i < offered_bytes && i + 1 + offered[i] <= offered_bytes; i += 1 + (size_t)offered[i])
+            if (offered[i] == ours[0] && memcmp(offered + i, ours, 1 + (size_t)ours[0]) == 0)
+                return ours;
+    return NULL;
+}
+
+/* What will be agreed upon: it depends on nothing but the two lists. */
+static const uint8_t *foresee_protocol(const struct tls_context *context, const SSL_CLIENT_HELLO *hello)
+{
+    const uint8_t *data;
+    size_t bytes;
+    if (!SSL_early_callback_ctx_extension_get(hello, TLSEXT_TYPE_application_layer_protocol_negotiation, &data,
+                                              &bytes) ||
+        bytes < 2)
+        return NULL;
+    return find_protocol(context, data + 2, bytes - 2);
+}
+
+/* TLS-05: a ticket resumes only what has the same name, protocol and rules of verification; another is as if it were
+ * not there. BoringSSL compares these octets before anything else of a session. */
+static bool bind_session(const struct tls_context *context, const SSL_CLIENT_HELLO *hello, const char *sni)
+{
+    uint8_t bound[SHA256_DIGEST_LENGTH];
+    const uint8_t *protocol = foresee_protocol(context, hello);
+    SHA256_CTX hash;
+    SHA256_Init(&hash);
+    SHA256_Update(&hash, context->identity, sizeof context->identity);
+    if (protocol != NULL)
+        SHA256_Update(&hash, protocol, 1 + (size_t)protocol[0]);
+    SHA256_Update(&hash, "", 1);
+    for (const char *at = sni; at != NULL && *at != '\0'; at++) {
+        uint8_t lower = bytes_lower((uint8_t)*at);
+        SHA256_Update(&hash, &lower, 1);
+    }
+    SHA256_Final(bound, &hash);
+    return SSL_set_session_id_context(hello->ssl, bound, sizeof bound);
+}
+
+/* ---- BoringSSL's questions -------------------------------------------------------------------------------------- */
+
+static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *client_hello)
+{
+    SSL *ssl = client_hello->ssl;
+    struct tls_hello *hello = hello_of(ssl);
+    const struct tls_context *context = hello->context;
+    const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    hello->pair = sni != NULL ? choose_for(context, client_hello, bytes_of_string(sni)) : NULL;
+    hello->name_unknown = sni != NULL && hello->pair == NULL;
+    if (hello->pair == NULL)
+        hello->pair = choose_default(context, client_hello);
+    if (SSL_set_SSL_CTX(ssl, hello->pair->ssl) == NULL || !bind_session(context, client_hello, sni))
+        return ssl_select_cert_error;
+    return ssl_select_cert_success;
+}
+
+static int on_server_name(SSL *ssl, int *alert, void *argument)
+{
+    const struct tls_hello *hello = hello_of(ssl);
+    (void)argument;
+    if (!hello->name_unknown || !hello->context->strict_sni)
+        return SSL_TLSEXT_ERR_OK;
+    *alert = SSL_AD_UNRECOGNIZED_NAME;
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+static int on_protocols(SSL *ssl, const uint8_t **ret_protocol, uint8_t *ret_length, const uint8_t *offered,
+                        unsigned offered_length, void *argument)
+{
+    const uint8_t *protocol = find_protocol(hello_of(ssl)->context, offered, offered_length);
+    (void)argument;
+    if (protocol == NULL)
+        return SSL_TLSEXT_ERR_ALERT_FATAL; /* no_application_protocol: TLS-07 */
+    *ret_protocol = protocol + 1;
+    *ret_length = protocol[0];
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static int seal_ticket(const struct tls_tickets *tickets, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher,
+                       HMAC_CTX *hmac)
+{
+    const struct tls_ticket_key *key = &tickets->keys[0];
+    if (!tls_tickets_make_iv(tickets, iv))
+        return -1;
+    memcpy(name, key->name, sizeof key->name);
+    if (!HMAC_Init_ex(hmac, key->hmac, sizeof key->hmac, EVP_sha256(), NULL) ||
+        !EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->aes, iv))
+        return -1;
+    return 1;
+}
+
+static int on_ticket(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, HMAC_CTX *hmac, int sealing)
+{
+    enum { UNKNOWN = 0, OPENED = 1, OPENED_RENEW = 2 };
+    const struct tls_hello *hello = hello_of(ssl);
+    struct tls_tickets *tickets = hello->context->tickets;
+    bool is_current;
+    if (sealing)
+        return seal_ticket(tickets, name, iv, cipher, hmac);
+    const struct tls_ticket_key *key = tls_tickets_find(tickets, name, &is_current);
+    if (key == NULL)
+        return UNKNOWN;
+    if (!HMAC_Init_ex(hmac, key->hmac, sizeof key->hmac, EVP_sha256(), NULL) ||
+        !EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->aes, iv))
+        return -1;
+    if (hello->context->early_data && !tls_tickets_use_once(tickets, iv, hello->now_ms))
+        SSL_set_early_data_enabled(ssl, 0);
+    return is_current ? OPENED : OPENED_RENEW;
+}
+
+static void on_message(int is_write, int version, int type, const void *data, size_t length, SSL *ssl, void *argument)
+{
+    (void)version;
+    (void)argument;
+    if (!is_write && type == SSL3_RT_HANDSHAKE && length > 0 && *(const uint8_t *)data == SSL3_MT_KEY_UPDATE)
+        hello_of(ssl)->key_updates++;
+}
+
+/* ---- signatures of RSA keys ------------------------------------------------------------------------------------- */
+
+/* The digest is made here: a signer sees no more than that. */
+static enum ssl_private_key_result_t sign_elsewhere(SSL *ssl, uint8_t *output, size_t *ret_length, size_t capacity,
+                                                    uint16_t algorithm, const uint8_t *input, size_t length)
+{
+    struct tls_hello *hello = hello_of(ssl);
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned digest_length = 0;
+    (void)output;
+    (void)ret_length;
+    (void)capacity;
+    if (!EVP_Digest(input, length, digest, &digest_length, SSL_get_signature_algorithm_digest(algorithm), NULL))
+        return ssl_private_key_failure;
+    int r = tls_signers_ask(*hello->context->signers, hello->pair->key, algorithm, bytes_of(digest, digest_length),
+                            hello->owner, &hello->signature);
+    return r < 0 ? ssl_private_key_failure : ssl_private_key_retry;
+}
+
+static enum ssl_private_key_result_t take_signature(SSL *ssl, uint8_t *output, size_t *ret_length, size_t capacity)
+{
+    struct tls_hello *hello = hello_of(ssl);
+    struct bytes octets;
+    if (!tls_signature_ready(hello->signature, &octets))
+        return ssl_private_key_retry;
+    bool good = octets.length > 0 && octets.length <= capacity;
+    if (good) {
+        memcpy(output, octets.data, octets.length);
+        *ret_length = octets.length;
+    }
+    tls_signature_let_go(hello->signature);
+    hello->signature = NULL;
+    return good ? ssl_private_key_success : ssl_private_key_failure;
+}
+
+/* Suites that would have us decrypt with the key are not offered. */
+static enum ssl_private_key_result_t never_decrypt(SSL *ssl, uint8_t *output, size_t *ret_length, size_t capacity,
+                                                   const uint8_t *input, size_t length)
+{
+    (void)ssl;
+    (void)output;
+    (void)ret_length;
+    (void)capacity;
+    (void)input;
+    (void)length;
+    return ssl_private_key_failure;
+}
+
+static const SSL_PRIVATE_KEY_METHOD signers_method = {
+    .sign = sign_elsewhere,
+    .decrypt = never_decrypt,
+    .complete = take_signature,
+};
+
+/* ---- making one ------------------------------------------------------------------------------------------------- */
+
+[[gnu::format(printf, 3, 4)]] static int complain(char *why, size_t why_bytes, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(why, why_bytes, format, arguments);
+    va_end(arguments);
+    ERR_clear_error();
+    return -EINVAL;
+}
+
+static bool is_allowed(const SSL_CIPHER *cipher)
+{
+    int authentication = SSL_CIPHER_get_auth_nid(cipher);
+    return SSL_CIPHER_is_aead(cipher) && SSL_CIPHER_get_kx_nid(cipher) == NID_kx_ecdhe &&
+           (authentication == NID_auth_rsa || authentication == NID_auth_ecdsa);
+}
+
+/* What of an operator's list is allowed, in its order. Names that BoringSSL does not know, such as those of other
+ * libraries, count for nothing. */
+static int set_ciphers(SSL_CTX *ssl, const char *asked, char *why, size_t why_bytes)
+{
+    char text[CIPHERS_TEXT_MAX];
+    size_t used = 0;
+    if (asked == NULL)
+        return SSL_CTX_set_strict_cipher_list(ssl, default_ciphers) ? 0 : -ENOMEM;
+    bool parsed = SSL_CTX_set_cipher_list(ssl, asked);
+    const STACK_OF(SSL_CIPHER) *ciphers = parsed ? SSL_CTX_get_ciphers(ssl) : NULL;
+    for (size_t i = 0; parsed && i < sk_SSL_CIPHER_num(ciphers); i++) {
+        const SSL_CIPHER *cipher = sk_SSL_CIPHER_value(ciphers, i);
+        if (!is_allowed(cipher) || used >= sizeof text)
+            continue;
+        used +=
+            (size_t)snprintf(text + used, sizeof text - used, "%s%s", used > 0 ? ":" : "", SSL_CIPHER_get_name(cipher));
+    }
+    if (used == 0 || used >= sizeof text)
+        return complain(why, why_bytes,
+                        "ciphers: \"%s\" leaves no suite of TLS 1.2 that is allowed (ECDHE with AES-GCM or ChaCha20); "
+                        "leave it out, or name some, as ECDHE+AESGCM",
+                        asked);
+    return SSL_CTX_set_strict_cipher_list(ssl, text) ? 0 : -ENOMEM;
+}
+
+static int set_groups(SSL_CTX *ssl, const char *groups, char *why, size_t why_bytes)
+{
+    if (groups == NULL || SSL_CTX_set1_curves_list(ssl, groups))
+        return 0;
+    return complain(why, why_bytes,
+                    "tls_groups: \"%s\" has a group that this BoringSSL does not know; X25519, P-256, P-384 and P-521 "
+                    "are known",
+                    groups);
+}
+
+static void set_callbacks(SSL_CTX *ssl)
+{
+    SSL_CTX_set_select_certificate_cb(ssl, on_client_hello);
+    SSL_CTX_set_tlsext_servername_callback(ssl, on_server_name);
+    SSL_CTX_set_alpn_select_cb(ssl, on_protocols, NULL);
+    SSL_CTX_set_tlsext_ticket_key_cb(ssl, on_ticket);
+    SSL_CTX_set_msg_callback(ssl, on_message);
+}
+
+static void set_sessions(SSL_CTX *ssl, const struct tls_options *options)
+{
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_timeout(ssl, TLS_TICKET_LIFETIME_S);
+    SSL_CTX_set_session_psk_dhe_timeout(ssl, TLS_TICKET_LIFETIME_S);
+    SSL_CTX_set_num_tickets(ssl, options->tickets ? TICKETS_SENT : 0);
+    if (!options->tickets)
+        SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
+    SSL_CTX_set_early_data_enabled(ssl, options->early_data && options->tickets);
+}
+
+static int set_verify(SSL_CTX *ssl, const struct tls_context *context)
+{
+    int mode = SSL_VERIFY_NONE;
+    if (context->verify != TLS_VERIFY_NONE)
+        mode = SSL_VERIFY_PEER | (context->verify == TLS_VERIFY_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
+    SSL_CTX_set_verify(ssl, mode, NULL);
+    if (context->trust == NULL)
+        return 0;
+    X509_STORE_up_ref(context->trust);
+    SSL_CTX_set_cert_store(ssl, context->trust);
+    STACK_OF(X509_NAME) *names = SSL_dup_CA_list(context->trust_names);
+    if (names == NULL)
+        return -ENOMEM;
+    SSL_CTX_set_client_CA_list(ssl, names);
+    return 0;
+}
+
+static int set_certificate(SSL_CTX *ssl, const struct tls_pair *pair, struct bytes ocsp)
+{
+    bool set = SSL_CTX_use_certificate(ssl, pair->chain[0]);
+    for (uint32_t i = 1; set && i < pair->chain_count; i++)
+        set = SSL_CTX_add1_chain_cert(ssl, pair->chain[i]);
+    if (set && pair->kind != TLS_KEY_RSA)
+        set = SSL_CTX_use_PrivateKey(ssl, pair->key);
+    else
+        SSL_CTX_set_private_key_method(ssl, &signers_method);
+    if (set && ocsp.length > 0)
+        set = SSL_CTX_set_ocsp_response(ssl, ocsp.data, ocsp.length);
+    return set ? 0 : -ENOMEM;
+}
+
+/* Each pair has an SSL_CTX of its own, alike but for the certificate: BoringSSL exchanges one for the other cheaply. */
+static int open_pair(struct tls_context *context, struct tls_pair *pair, const struct tls_options *options,
+                     struct bytes ocsp, char *why, size_t why_bytes)
+{
+    SSL_CTX *ssl = pair->ssl = SSL_CTX_new(TLS_method());
+    if (ssl == NULL || !SSL_CTX_set_min_proto_version(ssl, options->version_min) ||
+        !SSL_CTX_set_max_proto_version(ssl, TLS1_3_VERSION))
+        return -ENOMEM;
+    SSL_CTX_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    set_callbacks(ssl);
+    set_sessions(ssl, options);
+    int r = set_ciphers(ssl, options->ciphers, why, why_bytes);
+    if (r == 0)
+        r = set_groups(ssl, options->groups, why, why_bytes);
+    if (r == 0)
+        r = set_verify(ssl, context);
+    return r < 0 ? r : set_certificate(ssl, pair, ocsp);
+}
+
+static int open_pairs(struct tls_context *context, const struct tls_options *options, const struct tls_sources *sources,
+                      char *why, size_t why_bytes)
+{
+    if (sources->pair_count == 0 || sources->pair_count > TLS_PAIRS_MAX)
+        return complain(why, why_bytes, "certfile: %s",
+                        sources->pair_count == 0 ? "there is no certificate" : "there are more than 64 certificates");
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < sources->pair_count; i++) {
+        struct tls_pair *pair = &context->pairs[context->pair_count++];
+        r = tls_pair_init(pair, &sources->pairs[i], why, why_bytes);
+        if (r == 0)
+            r = open_pair(context, pair, options, sources->pairs[i].ocsp, why, why_bytes);
+    }
+    return r;
+}
+
+static int trust_certificate(struct tls_context *context, X509 *certificate)
+{
+    X509_NAME *name = X509_NAME_dup(X509_get_subject_name(certificate));
+    if (name == NULL || !sk_X509_NAME_push(context->trust_names, name)) {
+        X509_NAME_free(name);
+        return -ENOMEM;
+    }
+    return X509_STORE_add_cert(context->trust, certificate) ? 0 : -ENOMEM;
+}
+
+static int read_trust(struct tls_context *context, struct bytes pem, char *why, size_t why_bytes)
+{
+    int r = 0;
+    size_t count = 0;
+    X509 *certificate;
+    context->trust = X509_STORE_new();
+    context->trust_names = sk_X509_NAME_new_null();
+    BIO *input = BIO_new_mem_buf(pem.data, (int)pem.length);
+    if (context->trust == NULL || context->trust_names == NULL || input == NULL)
+        r = -ENOMEM;
+    while (r == 0 && (certificate = PEM_read_bio_X509(input, NULL, NULL, NULL)) != NULL) {
+        r = trust_certificate(context, certificate);
+        X509_free(certificate);
+        count++;
+    }
+    BIO_free(input);
+    bool ended = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    if (r == 0 && (!ended || count == 0))
+        return complain(why, why_bytes, "ca_certs: %s",
+                        count == 0 ? "there is no certificate in the file; it has to be PEM"
+                                   : "the file has something in it that is no certificate in PEM");
+    ERR_clear_error();
+    return r;
+}
+
+static int set_protocols(struct tls_context *context, const char *const protocols[2])
+{
+    for (size_t i = 0; i < 2 && protocols[i] != NULL; i++) {
+        size_t length = strlen(protocols[i]);
+        if (context->alpn_bytes + length + 1 > sizeof context->alpn)
+            return -EINVAL;
+        context->alpn[context->alpn_bytes++] = (uint8_t)length;
+        memcpy(context->alpn + context->alpn_bytes, protocols[i], length);
+        context->alpn_bytes += (uint8_t)length;
+    }
+    return 0;
+}
+
+/* What tickets are bound to on our side. Not the certificate: a renewed one keeps the sessions. */
+static void identify(struct tls_context *context, const struct tls_options *options, struct bytes trust)
+{
+    SHA256_CTX hash;
+    SHA256_Init(&hash);
+    SHA256_Update(&hash, &options->verify, sizeof options->verify);
+    SHA256_Update(&hash, &options->version_min, sizeof options->version_min);
+    if (trust.length > 0)
+        SHA256_Update(&hash, trust.data, trust.length);
+    SHA256_Final(context->identity, &hash);
+}
+
+int tls_context_create(const struct tls_options *options, const struct tls_sources *sources,
+                       struct tls_tickets *tickets, struct tls_signers *const *signers, char *why, size_t why_bytes,
+                       struct tls_context **ret_context)
+{
+    struct tls_context *context = calloc(1, sizeof *context);
+    snprintf(why, why_bytes, "there is no memory for the certificates");
+    if (context == NULL)
+        return -ENOMEM;
+    context->references = 1;
+    context->tickets = tickets;
+    context->signers = signers;
+    context->verify = options->verify;
+    context->strict_sni = options->strict_sni;
+    context->early_data = options->early_data && options->tickets;
+    identify(context, options, sources->trust);
+    int r = set_protocols(context, options->protocols);
+    if (r == 0 && options->verify != TLS_VERIFY_NONE)
+        r = read_trust(context, sources->trust, why, why_bytes);
+    if (r == 0)
+        r = open_pairs(context, options, sources, why, why_bytes);
+    ERR_clear_error();
+    if (r < 0) {
+        tls_context_drop(context);
+        return r;
+    }
+    *ret_context = context;
+    return 0;
+}
+
+void tls_context_hold(struct tls_context *context)
+{
+    context->references++;
+}
+
+void tls_context_drop(struct tls_context *context)
+{
+    if (context == NULL || --context->references > 0)
+        return;
+    for (uint32_t i = 0; i < context->pair_count; i++)
+        tls_pair_deinit(&context->pairs[i]);
+    X509_STORE_free(context->trust);
+    sk_X509_NAME_pop_free(context->trust_names, X509_NAME_free);
+    free(context);
+}
+
+/* ---- using it --------------------------------------------------------------------------------------------------- */
+
+SSL *tls_context_open(struct tls_context *context, struct tls_hello *hello)
+{
+    SSL *ssl = SSL_new(context->pairs[0].ssl);
+    if (ssl == NULL || !SSL_set_app_data(ssl, hello)) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    SSL_set_accept_state(ssl);
+    SSL_set_shed_handshake_config(ssl, 1);
+    hello->context = context;
+    return ssl;
+}
+
+uint32_t tls_context_pair_count(const struct tls_context *context)
+{
+    return context->pair_count;
+}
+
+const struct tls_pair *tls_context_pair(const struct tls_context *context, uint32_t index)
+{
+    return &context->pairs[index];
+}
+
+static bool other_covers(const struct tls_context *context, const struct tls_pair *pair, struct bytes host)
+{
+    for (uint32_t i = 0; i < context->pair_count; i++)
+        if (&context->pairs[i] != pair && tls_pair_covers(&context->pairs[i], host) != TLS_COVER_NONE)
+            return true;
+    return false;
+}
+
+/* A client that named nobody (a health check, an address) is answered unless its request belongs to another
+ * certificate. One that named a host may ask for that host and for what else its certificate covers. */
+bool tls_context_covers(const struct tls_context *context, const struct tls_pair *pair, const char *sni,
+                        struct bytes host)
+{
+    if (tls_pair_covers(pair, host) != TLS_COVER_NONE)
+        return true;
+    if (sni == NULL)
+        return !other_covers(context, pair, host);
+    for (size_t i = 0; i < host.length; i++)
+        if (bytes_lower((uint8_t)sni[i]) != bytes_lower(host.data[i]) || sni[i] == '\0')
+            return false;
+    return sni[host.length] == '\0';
+}
+
+bool tls_context_client_still_trusted(const struct tls_context *context, const SSL *ssl)
+{
+    STACK_OF(X509) *chain = SSL_get_peer_full_cert_chain(ssl);
+    if (chain == NULL || sk_X509_num(chain) == 0 || context->trust == NULL)
+        return context->verify != TLS_VERIFY_REQUIRED;
+    X509_STORE_CTX *verification = X509_STORE_CTX_new();
+    bool trusted = verification != NULL &&
+                   X509_STORE_CTX_init(verification, context->trust, sk_X509_value(chain, 0), chain) &&
+                   X509_STORE_CTX_set_default(verification, "ssl_client") && X509_verify_cert(verification) > 0;
+    X509_STORE_CTX_free(verification);
+    ERR_clear_error();
+    return trusted;
+}
