@@ -16,7 +16,8 @@
  *     TLS_TRUST  io: struct control_tls_context; fd: the authorities of client certificates
  *     TLS_TICKETS io: struct control_tls_tickets, for all contexts, before START and at each rotation
  *     TLS_READY  io: struct control_tls_context: all of it has come; build it aside, and use it for new handshakes
- *                only when it is whole and valid; answer TLS_TAKEN or TLS_REFUSED
+ *                only when it is whole and valid; answer TLS_TAKEN or TLS_REFUSED. fd, or nothing: the settings memfd
+ *                to build it with, when a reload that is not decided yet tries others than those in use
  *     START      io: every listener and setting is there, create the ring and answer READY
  *     SETTINGS   settings memfd, after a reload; those that apply live
  *     LOG        error log fd [, io: access log fd], after a reopen
@@ -44,6 +45,8 @@ enum {
     CONTROL_FDS_MAX = 8,
     CONTROL_TLS_NAME_BYTES = 192,
     CONTROL_TLS_REASON_BYTES = 1'024,
+    CONTROL_TLS_CONTEXTS_MAX = 16,
+    CONTROL_TLS_PAIRS_MAX = 64, /* of one context */
     CONTROL_TLS_TICKET_KEYS = 3,
     CONTROL_TLS_TICKET_KEY_BYTES = 80, /* 16 of name, 32 of HMAC-SHA-256 key, 32 of AES-256 key */
 };
@@ -93,7 +96,10 @@ struct control_listener {
 
 enum control_listener_flag { CONTROL_LISTENER_UNIX = 1, CONTROL_LISTENER_SHARED = 2 };
 
-/* What comes for a context between two TLS_READY is one set: it replaces the set before it as a whole. */
+/*
+ * What comes for a context between two TLS_READY is one set: it replaces the set before it as a whole. Every file is
+ * sealed memory that the other I/O processes have as well, so it is read by pread(): the position is shared.
+ */
 struct control_tls_context {
     uint32_t context;
 };
@@ -107,9 +113,9 @@ struct control_tls_pair {
 /* Which of the descriptors after the first two are there, in this order. */
 enum control_tls_pair_flag { CONTROL_TLS_HAS_PASSWORD = 1, CONTROL_TLS_HAS_OCSP = 2 };
 
-/* The first key seals new tickets, the others open old ones, and the next one's. None: no tickets. */
+/* The first key seals new tickets, all of them open tickets. */
 struct control_tls_tickets {
-    uint32_t count;
+    uint32_t count; /* 1 to CONTROL_TLS_TICKET_KEYS */
     uint8_t keys[CONTROL_TLS_TICKET_KEYS][CONTROL_TLS_TICKET_KEY_BYTES];
 };
 

@@ -5,6 +5,7 @@
 #include "daemon/base/owned.h"
 #include "daemon/base/process_title.h"
 #include "daemon/supervisor/daemonize.h"
+#include "daemon/supervisor/listener_plan.h"
 #include "daemon/supervisor/pid_file.h"
 #include "daemon/supervisor/server_shape.h"
 #include "daemon/supervisor/supervisor_state.h"
@@ -126,12 +127,15 @@ static int choose_shape(struct supervisor *supervisor)
     return 0;
 }
 
-static int open_listeners(struct supervisor *supervisor)
+static int open_addresses(struct supervisor *supervisor, const struct listener_plan *plan)
 {
     char why[LISTENERS_WHY_BYTES];
     const struct settings *settings = &supervisor->settings;
     const struct listeners_request request = {
-        .bind = &settings->bind,
+        .bind = &plan->addresses,
+        .tls_contexts = plan->tls_contexts,
+        .tls_context_of_inherited = plan->tls_context_of_all,
+        .tls_protocols = plan->protocols,
         .backlog = settings->backlog < INT_MAX ? (int)settings->backlog : INT_MAX,
         .rings = supervisor->shape.rings,
         .reuse_port = settings->reuse_port,
@@ -139,9 +143,19 @@ static int open_listeners(struct supervisor *supervisor)
         .inherited_first = SERVICE_MANAGER_FIRST_FD,
         .inherited_count = supervisor->manager.listen_count,
     };
-    if (settings->check_config)
-        return 0;
     return listeners_open(&supervisor->listeners, &request, why) < 0 ? fail("%s", why) : 0;
+}
+
+static int open_listeners(struct supervisor *supervisor)
+{
+    char why[CERTIFICATE_WHY_BYTES];
+    struct listener_plan plan;
+    const struct settings *settings = &supervisor->settings;
+
+    if (listener_plan_make(settings, settings->arena, &plan, why) < 0 ||
+        certificate_keeper_init(supervisor, &plan, why) < 0)
+        return fail("%s", why);
+    return settings->check_config ? 0 : open_addresses(supervisor, &plan);
 }
 
 static int write_pid_file(struct supervisor *supervisor)

@@ -72,6 +72,8 @@ static const struct {
 } io_messages[] = {
     {CONTROL_HELLO, on_hello},
     {CONTROL_READY, on_ready},
+    {CONTROL_TLS_TAKEN, certificate_keeper_on_taken},
+    {CONTROL_TLS_REFUSED, certificate_keeper_on_refused},
     {CONTROL_STUCK, on_stuck},
     {CONTROL_FAILED, on_failed},
 };
@@ -126,6 +128,7 @@ static void clear(struct supervisor *supervisor, struct io_child *io)
     fd_drop(&io->inbound);
     arena_deinit(&io->metrics);
     io->state = IO_ABSENT;
+    certificate_keeper_ring_gone(supervisor, io);
 }
 
 static void slow_down(struct supervisor *supervisor, struct io_child *io)
@@ -237,6 +240,7 @@ static int start(struct supervisor *supervisor, struct io_child *io, char why[CH
     io->state = IO_STARTING;
     io->pulse = 0;
     send_setup(supervisor, io);
+    certificate_keeper_greet(supervisor, io);
     send_listeners(supervisor, io);
     log_info("io %u started (pid %d)", io->index, (int)io->child.pid);
     return 0;

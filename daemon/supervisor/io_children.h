@@ -14,6 +14,7 @@
 #define DAEMON_SUPERVISOR_IO_CHILDREN_H
 
 #include "daemon/exchange/arena.h"
+#include "daemon/exchange/control.h"
 #include "daemon/exchange/layout.h"
 #include "daemon/supervisor/backoff.h"
 #include "daemon/supervisor/child.h"
@@ -32,6 +33,7 @@ struct io_child {
     struct arena metrics;
     uint64_t pulse; /* the last one seen to change, and when */
     uint64_t pulse_at_ms;
+    uint32_t tls_answers_due[CONTROL_TLS_CONTEXTS_MAX]; /* to TLS_READY, of each context */
     struct backoff backoff;
     uint64_t spawn_at_ms;
     struct event_alarm respawn;

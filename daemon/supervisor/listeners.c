@@ -163,8 +163,8 @@ static void describe_tcp(struct listener *listener, const struct socket_address 
 
     inet_ntop(address->any.sa_family, octets, hello->server, sizeof hello->server);
     hello->server_port = port_number(address);
-    snprintf(listener->text, sizeof listener->text, v6 ? "http://[%s]:%u" : "http://%s:%u", hello->server,
-             hello->server_port);
+    snprintf(listener->text, sizeof listener->text, v6 ? "%s://[%s]:%u" : "%s://%s:%u",
+             hello->tls_context < 0 ? "http" : "https", hello->server, hello->server_port);
 }
 
 /* One socket for each ring. The first one settles the port when the kernel was to choose it. */
@@ -359,8 +359,17 @@ static int open_inherited(const struct opening *opening, struct listener *listen
 
 /* All of them ------------------------------------------------------------------------------------------------ */
 
+/* Behind the address: what a client may speak after its handshake. */
+static void add_protocols(const struct listeners_request *request, struct listener *listener)
+{
+    size_t used = strlen(listener->text);
+    if (listener->hello.tls_context >= 0)
+        snprintf(listener->text + used, sizeof listener->text - used, " (%s%s)",
+                 (listener->hello.flags & CONTROL_LISTENER_UNIX) != 0 ? "tls, " : "", request->tls_protocols);
+}
+
 static int open_one(struct listeners *listeners, const struct listeners_request *request,
-                    const struct bind_address *address, char *why)
+                    const struct bind_address *address, int32_t tls_context, char *why)
 {
     static int (*const open_kind[])(const struct opening *, struct listener *) = {
         [BIND_ADDRESS_TCP] = open_tcp,
@@ -375,8 +384,11 @@ static int open_one(struct listeners *listeners, const struct listeners_request 
         return complain(&opening, -E2BIG, "more than %d addresses", LISTENERS_MAX);
     /* Counted first: what a failed attempt has opened is closed with the rest. */
     struct listener *listener = &listeners->items[listeners->count++];
-    listener->hello.tls_context = -1;
-    return open_kind[address->kind](&opening, listener);
+    listener->hello.tls_context = tls_context;
+    int r = open_kind[address->kind](&opening, listener);
+    if (r == 0)
+        add_protocols(request, listener);
+    return r;
 }
 
 static int open_bind_items(struct listeners *listeners, const struct listeners_request *request, char *why)
@@ -390,7 +402,7 @@ static int open_bind_items(struct listeners *listeners, const struct listeners_r
                      expected);
             return -EINVAL;
         }
-        r = open_one(listeners, request, &address, why);
+        r = open_one(listeners, request, &address, request->tls_contexts == NULL ? -1 : request->tls_contexts[i], why);
     }
     return r;
 }
@@ -400,7 +412,8 @@ static int open_activated(struct listeners *listeners, const struct listeners_re
     int r = 0;
     for (int i = 0; r == 0 && i < request->inherited_count; i++) {
         const struct bind_address address = {.kind = BIND_ADDRESS_FD, .fd = request->inherited_first + i};
-        r = open_one(listeners, request, &address, why);
+        r = open_one(listeners, request, &address,
+                     request->tls_contexts == NULL ? -1 : request->tls_context_of_inherited, why);
     }
     return r;
 }

@@ -19,11 +19,11 @@
 
 #include <sys/types.h>
 
-enum { LISTENER_TEXT_BYTES = BIND_ADDRESS_TEXT_BYTES + 16, LISTENERS_MAX = 64, LISTENERS_WHY_BYTES = 512 };
+enum { LISTENER_TEXT_BYTES = BIND_ADDRESS_TEXT_BYTES + 64, LISTENERS_MAX = 64, LISTENERS_WHY_BYTES = 512 };
 
 struct listener {
     struct control_listener hello;      /* what an I/O process is told of it */
-    char text[LISTENER_TEXT_BYTES];     /* "http://127.0.0.1:8000", "unix:/run/app.sock" */
+    char text[LISTENER_TEXT_BYTES];     /* "https://127.0.0.1:8443 (h2, http/1.1)", "unix:/run/app.sock" */
     char path[BIND_ADDRESS_PATH_BYTES]; /* of a unix socket's file that is ours to remove; "" without one */
     dev_t device;
     ino_t inode;
@@ -38,6 +38,9 @@ struct listeners {
 
 struct listeners_request {
     const struct string_list *bind;
+    const int32_t *tls_contexts;      /* of each of them, -1: cleartext; NULL: no TLS anywhere */
+    int32_t tls_context_of_inherited; /* of those that replace `bind` */
+    const char *tls_protocols;        /* for the text: "h2, http/1.1" */
     int backlog;
     uint32_t rings;
     bool reuse_port;               /* others may share the port, so nobody asks whether it is free */
@@ -59,7 +62,7 @@ static inline int listener_fd(const struct listener *listener, uint32_t ring)
     return listener->fds[listener->fd_count == 1 ? 0 : ring];
 }
 
-/* "http://127.0.0.1:8000, unix:/run/app.sock" */
+/* "http://127.0.0.1:8000, https://127.0.0.1:8443 (h2, http/1.1), unix:/run/app.sock" */
 void listeners_describe(const struct listeners *listeners, char *text, size_t bytes);
 
 #endif

@@ -58,13 +58,24 @@ static bool read_settings(struct supervisor *supervisor)
     return true;
 }
 
+/* Files that cannot be read end a reload before anything has been started for it. */
+static bool read_certificates(struct supervisor *supervisor)
+{
+    char why[CERTIFICATE_WHY_BYTES];
+    if (certificate_keeper_prepare(supervisor, why) == 0)
+        return true;
+    log_error("reload failed, nothing has changed: %s", why);
+    reload_forget(supervisor);
+    return false;
+}
+
 void reload_begin(struct supervisor *supervisor)
 {
     if (supervisor->state == SUPERVISOR_RELOADING)
         supervisor_reload_failed(supervisor, "another one was asked for");
     service_manager_reloading(&supervisor->manager);
     log_info("reloading the settings");
-    if (!read_settings(supervisor)) {
+    if (!read_settings(supervisor) || !read_certificates(supervisor)) {
         service_manager_ready(&supervisor->manager, "serving; the last reload failed");
         return;
     }
@@ -93,6 +104,7 @@ void reload_commit(struct supervisor *supervisor)
 
     log_set_level(supervisor->settings.loglevel);
     io_children_send(supervisor, CONTROL_SETTINGS, &supervisor->settings_fd, 1);
+    certificate_keeper_commit(supervisor);
     reload_logs(supervisor);
     app_children_commit_epoch(supervisor);
     supervisor_enter(supervisor, SUPERVISOR_SERVING);
@@ -104,6 +116,7 @@ void supervisor_reload_failed(struct supervisor *supervisor, const char *why)
     log_error("reload failed, the old application processes stay: %s", why);
     app_children_abandon_epoch(supervisor, supervisor->epoch_before);
     supervisor->apps.wanted = supervisor->wanted_before;
+    certificate_keeper_abandon(supervisor);
     reload_forget(supervisor);
     supervisor_enter(supervisor, SUPERVISOR_SERVING);
 }

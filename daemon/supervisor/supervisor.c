@@ -129,10 +129,21 @@ static void end_when_alone(struct supervisor *supervisor)
         supervisor_enter(supervisor, SUPERVISOR_ENDED);
 }
 
+/* Whether certificates are good only an I/O process can say: it is started like any other, without addresses. */
+static bool settle_check_of_certificates(struct supervisor *supervisor)
+{
+    if (supervisor->certificates.count == 0)
+        return true;
+    io_children_settle(supervisor);
+    return supervisor->state == SUPERVISOR_STARTING && io_children_complete(supervisor);
+}
+
 static void settle_check(struct supervisor *supervisor)
 {
-    app_children_settle(supervisor);
-    if (supervisor->state != SUPERVISOR_STARTING || !app_children_complete(supervisor))
+    bool good = settle_check_of_certificates(supervisor);
+    if (supervisor->state == SUPERVISOR_STARTING)
+        app_children_settle(supervisor);
+    if (!good || supervisor->state != SUPERVISOR_STARTING || !app_children_complete(supervisor))
         return;
     log_info("the settings are good, and the application could be loaded");
     supervisor_give_up(supervisor, 0);
@@ -162,7 +173,8 @@ static void settle_reloading(struct supervisor *supervisor)
 {
     io_children_settle(supervisor);
     app_children_settle(supervisor);
-    if (supervisor->state == SUPERVISOR_RELOADING && app_children_complete(supervisor))
+    bool complete = supervisor->state == SUPERVISOR_RELOADING && app_children_complete(supervisor);
+    if (complete && certificate_keeper_agrees(supervisor))
         reload_commit(supervisor);
 }
 
@@ -296,6 +308,7 @@ static void on_tick(struct event_alarm *alarm)
     uint64_t now_ms = event_loop_now_ms();
     io_children_check(supervisor, now_ms);
     app_children_check(supervisor, now_ms);
+    certificate_keeper_check(supervisor);
     event_loop_arm(&supervisor->loop, alarm, now_ms + TICK_MS);
 }
 
@@ -329,6 +342,7 @@ static int begin(struct supervisor *supervisor)
     set_alarms(supervisor);
     io_children_init(supervisor);
     app_children_init(supervisor);
+    certificate_keeper_start(supervisor);
     log_info("uroboros %s starts %u I/O and %u application processes", UROBOROS_VERSION, supervisor->shape.rings,
              supervisor->apps.wanted);
     return 0;
@@ -355,6 +369,7 @@ static int serve(struct supervisor *supervisor)
 static void end(struct supervisor *supervisor, int exit_code)
 {
     listeners_deinit(&supervisor->listeners);
+    certificate_keeper_deinit(supervisor);
     if (supervisor->pid_file_is_ours)
         pid_file_remove(supervisor->settings.pidfile);
     daemonize_report(&supervisor->launcher, exit_code);

@@ -20,6 +20,7 @@
 #include "config/schema.h"
 #include "daemon/exchange/layout.h"
 #include "daemon/supervisor/app_children.h"
+#include "daemon/supervisor/certificate_keeper.h"
 #include "daemon/supervisor/event_loop.h"
 #include "daemon/supervisor/io_children.h"
 #include "daemon/supervisor/listeners.h"
@@ -65,6 +66,7 @@ struct supervisor {
 
     struct exchange_shape shape;
     struct listeners listeners;
+    struct certificate_keeper certificates;
     struct log_files logs;
     struct sandbox_ids ids;
     struct service_manager manager;
