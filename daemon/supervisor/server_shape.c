@@ -60,7 +60,7 @@ int server_shape_compute(const struct settings *settings, struct exchange_shape 
         .rings = (uint32_t)settings->rings,
         .apps = apps(settings),
         .slots = (uint32_t)settings->request_slots,
-        .fields_max = (uint32_t)settings->limit_request_fields,
+        .fields_max = (uint32_t)settings->limit_request_fields + 1, /* `host`, which HTTP/2 sends as no field */
         .request_entries = request_entries(settings),
         .reply_entries = REPLY_ENTRIES,
         .recv_buffers = (uint32_t)settings->recv_buffers,

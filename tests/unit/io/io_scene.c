@@ -54,7 +54,7 @@ static void set_defaults(struct scene *scene)
         .rings = 1,
         .apps = SCENE_APPS,
         .slots = 128,
-        .fields_max = 100,
+        .fields_max = 101,
         .request_entries = 256,
         .reply_entries = 256,
         .recv_buffers = 16,

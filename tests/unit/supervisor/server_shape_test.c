@@ -45,6 +45,13 @@ static void two_generations_of_workers_find_room(void **state)
     }
 }
 
+static void a_record_has_room_for_the_field_that_http_2_sends_as_none(void **state)
+{
+    const struct settings settings = usual();
+    (void)state;
+    assert_int_equal(shape_of(&settings).fields_max, 101);
+}
+
 static void workers_that_leave_no_room_for_a_reload_are_refused(void **state)
 {
     struct settings settings = usual();
@@ -104,6 +111,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_generations_of_workers_find_room),
+        cmocka_unit_test(a_record_has_room_for_the_field_that_http_2_sends_as_none),
         cmocka_unit_test(workers_that_leave_no_room_for_a_reload_are_refused),
         cmocka_unit_test(a_queue_holds_all_places_twice_and_is_a_power_of_two),
         cmocka_unit_test(threads_alone_count_where_the_class_says_so),
