@@ -239,24 +239,32 @@ static const uint16_t io_calls[] = {
     SYS_poll,
 #endif
 };
-enum {
-    IO_CALLS = sizeof io_calls / sizeof io_calls[0],
-    IO_FILTER_HEAD = 4,
-    IO_FILTER_MAX = IO_FILTER_HEAD + IO_CALLS + 2
-};
-static_assert(IO_CALLS < 255, "a jump of the filter reaches 255 instructions");
 
-static int filter_io_calls(void)
+/* What a thread still calls that computes, sleeps on a futex, and rings an eventfd; and what the C library needs to
+ * allocate, to abort and to end. */
+static const uint16_t signer_calls[] = {
+    SYS_futex,           SYS_write,          SYS_getrandom,    SYS_mmap,         SYS_munmap,
+    SYS_mremap,          SYS_mprotect,       SYS_madvise,      SYS_brk,          SYS_clock_gettime,
+    SYS_sched_yield,     SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_restart_syscall,
+    SYS_getpid,          SYS_gettid,         SYS_tgkill,       SYS_exit,         SYS_exit_group,
+    SYS_set_robust_list, SYS_rseq,
+};
+
+enum { FILTER_HEAD = 4, FILTER_CALLS_MAX = 254, FILTER_MAX = FILTER_HEAD + FILTER_CALLS_MAX + 2 };
+static_assert(sizeof io_calls / sizeof io_calls[0] <= FILTER_CALLS_MAX,
+              "a jump of the filter reaches 255 instructions");
+
+static int filter_all_but(const uint16_t *calls, size_t count)
 {
-    struct sock_filter filter[IO_FILTER_MAX] = {
+    struct sock_filter filter[FILTER_MAX] = {
         LOAD(arch),
         SKIP_IF(NATIVE_ARCHITECTURE, 1),
         ANSWER(DENIED),
         LOAD(nr),
     };
-    struct sock_filter *at = filter + IO_FILTER_HEAD;
-    for (size_t i = 0; i < IO_CALLS; i++)
-        *at++ = (struct sock_filter)SKIP_IF(io_calls[i], (uint8_t)(IO_CALLS - i));
+    struct sock_filter *at = filter + FILTER_HEAD;
+    for (size_t i = 0; i < count; i++)
+        *at++ = (struct sock_filter)SKIP_IF(calls[i], (uint8_t)(count - i));
     *at++ = (struct sock_filter)ANSWER(DENIED);
     *at++ = (struct sock_filter)ANSWER(SECCOMP_RET_ALLOW);
     return install(filter, (size_t)(at - filter));
@@ -273,5 +281,12 @@ int sandbox_lock_io(void)
         return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return -errno;
-    return filter_io_calls();
+    return filter_all_but(io_calls, sizeof io_calls / sizeof io_calls[0]);
+}
+
+int sandbox_lock_signer(void)
+{
+    if (!sandbox_filters())
+        return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+    return filter_all_but(signer_calls, sizeof signer_calls / sizeof signer_calls[0]);
 }

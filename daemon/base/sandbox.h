@@ -2,7 +2,8 @@
  * Sandbox: how a process gives up what it does not need, for good.
  *
  * Owns:    nothing.
- * Threads: call while the process has one thread; each call is for the whole of it.
+ * Threads: ids while the process has one thread. A lock's filter is for the calling thread and those it starts later;
+ *          all else of a lock is for the whole process.
  * Order:   drop_ids, then follow_parent (a change of user clears the parent-death signal), then lock.
  */
 #ifndef DAEMON_BASE_SANDBOX_H
@@ -52,7 +53,11 @@ struct sandbox_ids {
  */
 [[nodiscard]] int sandbox_lock_io(void);
 
-/* Whether sandbox_lock_io() filters in this build. */
+/* For a helper thread of the I/O process, by itself: no new privileges, and memory, futexes and write() are all that it
+ * may ask of the kernel. */
+[[nodiscard]] int sandbox_lock_signer(void);
+
+/* Whether sandbox_lock_io() and sandbox_lock_signer() filter in this build. */
 bool sandbox_filters(void);
 
 #endif
