@@ -829,6 +829,15 @@ static void feed_starved(struct connections *connections)
     }
 }
 
+void connections_drain(struct connections *connections)
+{
+    for (uint32_t i = 0; i < connections->allocated; i++) {
+        struct connection *connection = connections->by_index[i];
+        if (connection != NULL && connection->state <= CONNECTION_PARKED && connection->protocol->on_drain != NULL)
+            connection->protocol->on_drain(connection);
+    }
+}
+
 void connections_turn(struct connections *connections)
 {
     while (connections->dirty_first != NULL) {
