@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "proto/http_octets.h"
+
 enum { STATUS_MIN = 100, STATUS_MAX = 999, DECIMAL_DIGITS_MAX = 20 };
 
 /* A bound for the int that tells the length; far above every limit on a head. */
@@ -180,7 +182,7 @@ static bool put_fields(struct writer *writer, const struct http1_response *respo
 {
     for (uint32_t i = 0; i < response->field_count; i++) {
         struct bytes name = response->fields[i].name, value = response->fields[i].value;
-        if (!http_token_valid(name) || !http_field_value_safe(value)) {
+        if (!http_token_valid(name) || !http_octets_safe(value)) {
             *ret_bad_field = i;
             return false;
         }

@@ -82,7 +82,7 @@ static bool all_valid(const struct http2_response *response, uint32_t *ret_bad_f
         return false;
     }
     for (uint32_t i = 0; i < response->field_count; i++) {
-        if (!http_token_valid(response->fields[i].name) || !http_field_value_safe(response->fields[i].value)) {
+        if (!http_token_valid(response->fields[i].name) || !http_octets_safe(response->fields[i].value)) {
             *ret_bad_field = i;
             return false;
         }

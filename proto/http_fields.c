@@ -152,17 +152,6 @@ bool http_field_value_valid(struct bytes value)
     return http_control_find(value.data, 0, value.length) == value.length;
 }
 
-bool http_field_value_safe(struct bytes value)
-{
-    for (size_t at = 0;; at++) {
-        at = http_control_find(value.data, at, value.length);
-        if (at == value.length)
-            return true;
-        if (value.data[at] == '\r' || value.data[at] == '\n' || value.data[at] == '\0')
-            return false;
-    }
-}
-
 bool http_content_length_parse(struct bytes value, uint64_t *ret_length)
 {
     if (value.length == 0 || value.length > CONTENT_LENGTH_DIGITS_MAX)

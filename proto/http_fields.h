@@ -96,10 +96,6 @@ bool http_token_valid(struct bytes token);
 /* RFC 9110 5.5, strict: no control octet but HTAB, no DEL; 0x80 to 0xFF are allowed. Empty is valid. */
 bool http_field_value_valid(struct bytes value);
 
-/* H1-42: neither CR, LF nor NUL, any of which in a response would be a field, or a response, of somebody else's choice.
- */
-bool http_field_value_safe(struct bytes value);
-
 /* RFC 9112 3.2, RFC 3986 3.2: uri-host [":" port], no userinfo; registered names, IPv4 and bracketed IPv6. */
 bool http_host_valid(struct bytes host);
 

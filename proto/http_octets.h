@@ -41,6 +41,19 @@ static inline bool http_octet_is(uint8_t octet, unsigned classes)
  */
 size_t http_control_find(const uint8_t *data, size_t from, size_t length);
 
+/* H1-42: neither CR, LF nor NUL, any of which in a response would be a field, or a response, of somebody else's choice.
+ * Inline, as this runs for every field of every response. */
+static inline bool http_octets_safe(struct bytes value)
+{
+    for (size_t at = 0;; at++) {
+        at = http_control_find(value.data, at, value.length);
+        if (at == value.length)
+            return true;
+        if (value.data[at] == '\r' || value.data[at] == '\n' || value.data[at] == '\0')
+            return false;
+    }
+}
+
 /*
  * Puts the octets that may stand in a token, from data[0] on, in lower case where they stand, and returns how many they
  * are, at most `length`. `readable` octets, `length` or more, may be read and written back as they are.

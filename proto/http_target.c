@@ -4,22 +4,6 @@
 
 enum { PORT_HTTP = 80, PORT_HTTPS = 443 };
 
-bool http_target_octets_valid(struct bytes target)
-{
-    for (size_t i = 0; i < target.length; i++)
-        if (!http_octet_is(target.data[i], OCTET_TARGET))
-            return false;
-    return true;
-}
-
-void http_target_split(struct bytes target, struct bytes *ret_path, struct bytes *ret_query)
-{
-    const uint8_t *mark = memchr(target.data, '?', target.length);
-    size_t path_length = mark ? (size_t)(mark - target.data) : target.length;
-    *ret_path = bytes_of(target.data, path_length);
-    *ret_query = bytes_skip(target, mark ? path_length + 1 : path_length);
-}
-
 bool http_target_has_nul(struct bytes path)
 {
     for (;;) {

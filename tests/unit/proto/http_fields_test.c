@@ -165,17 +165,6 @@ static void trimming_takes_blanks_off_both_ends_alone(void **state)
     assert_true(bytes_equal(http_trim(BYTES_LITERAL("\xa0")), BYTES_LITERAL("\xa0")));
 }
 
-static void values_are_safe_without_line_end_and_nul(void **state)
-{
-    (void)state;
-    assert_true(http_field_value_safe((struct bytes){}));
-    for (unsigned octet = 0; octet < 256; octet++) {
-        const uint8_t value[] = {'a', 1, (uint8_t)octet, 'b'};
-        bool bad = octet == '\r' || octet == '\n' || octet == 0;
-        assert_int_equal(http_field_value_safe(bytes_of(value, sizeof(value))), !bad);
-    }
-}
-
 static void content_length_is_one_to_nineteen_digits_of_63_bits(void **state)
 {
     (void)state;
@@ -206,7 +195,6 @@ int main(void)
         cmocka_unit_test(hosts_are_those_of_rfc_3986),
         cmocka_unit_test(list_tokens_are_compared_whole_and_without_case),
         cmocka_unit_test(trimming_takes_blanks_off_both_ends_alone),
-        cmocka_unit_test(values_are_safe_without_line_end_and_nul),
         cmocka_unit_test(content_length_is_one_to_nineteen_digits_of_63_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,6 +145,17 @@ static void names_are_put_in_lower_case_alike_up_to_their_end(void **state)
     guarded_destroy(&plain_memory);
 }
 
+static void values_are_safe_without_line_end_and_nul(void **state)
+{
+    (void)state;
+    assert_true(http_octets_safe((struct bytes){}));
+    for (unsigned octet = 0; octet < 256; octet++) {
+        const uint8_t value[] = {'a', 1, (uint8_t)octet, 'b'};
+        bool bad = octet == '\r' || octet == '\n' || octet == 0;
+        assert_int_equal(http_octets_safe(bytes_of(value, sizeof(value))), !bad);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +165,7 @@ int main(void)
         cmocka_unit_test(names_are_put_in_lower_case_alike_up_to_their_end),
         cmocka_unit_test(classes_are_those_of_the_grammar),
         cmocka_unit_test(token_octets_are_those_of_rfc_9110_in_lower_case),
+        cmocka_unit_test(values_are_safe_without_line_end_and_nul),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
