@@ -13,6 +13,9 @@
 #include "proto/hpack.h"
 #include "proto/http1_request.h"
 #include "proto/http1_response.h"
+#include "proto/http2_priority.h"
+#include "proto/http2_request.h"
+#include "proto/http2_response.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -189,6 +192,105 @@ static void hpack_response(uint32_t count)
     }
 }
 
+/* ---- HTTP/2 messages ---- */
+
+/* From a decoded field section to a head. */
+static void read_request(struct bytes block, uint32_t field_count, uint32_t count)
+{
+    static const struct http2_request_limits limits = {.request_line_max = 8'190,
+                                                       .field_size_max = 8'190,
+                                                       .field_count_max = FIELDS_MAX,
+                                                       .method_bytes_max = 32,
+                                                       .is_secure = true};
+    static struct hpack_entry table[HPACK_TABLE_MEMORY(HPACK_DECODER_BYTES) / sizeof(struct hpack_entry)];
+    static uint8_t memory[8'192];
+    static struct hpack_field decoded[FIELDS_MAX];
+    static struct http_field fields[FIELDS_MAX + 1];
+    struct hpack_decoder decoder;
+    struct hpack_section section = {
+        .memory = memory, .memory_bytes = sizeof memory, .fields = decoded, .fields_max = FIELDS_MAX};
+    size_t consumed;
+    hpack_decoder_init(&decoder, table);
+    hpack_decode_begin(&decoder);
+    bool good = hpack_decode(&decoder, block, &section, &consumed);
+    assert(good && section.field_count == field_count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct hpack_section again = section;
+        struct http2_request request;
+        enum http2_request_verdict verdict =
+            http2_request_read(&request, &limits, &again, true, fields, FIELDS_MAX + 1);
+        assert(verdict == HTTP2_REQUEST_GOOD);
+    }
+}
+
+static void http2_request_chrome(uint32_t count)
+{
+    read_request(bytes_of(CHROME_FIRST, sizeof CHROME_FIRST), CHROME_FIELDS, count);
+}
+
+static void http2_request_curl(uint32_t count)
+{
+    read_request(bytes_of(CURL_FIRST, sizeof CURL_FIRST), CURL_FIELDS, count);
+}
+
+static void http2_response(uint32_t count)
+{
+    static const struct http_field fields[] = {
+        {{(const uint8_t *)"Content-Type", 12},
+         {(const uint8_t *)"text/html; charset=utf-8", 24},
+         HTTP_FIELD_OTHER,
+         false},
+        {{(const uint8_t *)"Content-Length", 14}, {(const uint8_t *)"13", 2}, HTTP_FIELD_OTHER, false},
+    };
+    static struct hpack_entry memory[HPACK_TABLE_MEMORY(HPACK_ENCODER_BYTES) / sizeof(struct hpack_entry)];
+    const struct http2_response response = {.status = 200,
+                                            .fields = fields,
+                                            .field_count = 2,
+                                            .date = BYTES_LITERAL("Sun, 22 Nov 2026 17:00:00 GMT"),
+                                            .server = BYTES_LITERAL("uroboros"),
+                                            .add_content_length = true,
+                                            .content_length = 13};
+    struct hpack_encoder encoder;
+    uint8_t output[1'024];
+    uint32_t bad_field;
+    hpack_encoder_init(&encoder, memory);
+    for (uint32_t i = 0; i < count; i++) {
+        int length = http2_response_encode(&response, &encoder, output, sizeof output, &bad_field);
+        assert(length > 0);
+    }
+}
+
+/* A hundred streams wait; the one that is next is sent whole, leaves, and comes back as a new one. */
+static void send_in_turn(bool incremental, uint32_t count)
+{
+    enum { STREAMS = 100 };
+    struct http2_schedule schedule = {};
+    struct http2_turn streams[STREAMS] = {};
+    uint32_t id = 1;
+    for (size_t i = 0; i < STREAMS; i++, id += 2) {
+        streams[i] = (struct http2_turn){.id = id, .priority = {HTTP2_URGENCY_DEFAULT, incremental}};
+        http2_schedule_add(&schedule, &streams[i]);
+    }
+    for (uint32_t i = 0; i < count; i++, id += 2) {
+        struct http2_turn *next = http2_schedule_next(&schedule);
+        http2_schedule_sent(&schedule, next, 1'000);
+        http2_schedule_remove(&schedule, next);
+        next->id = id;
+        http2_schedule_add(&schedule, next);
+    }
+    assert(schedule.waiting_count == STREAMS);
+}
+
+static void http2_schedule_default(uint32_t count)
+{
+    send_in_turn(false, count);
+}
+
+static void http2_schedule_incremental(uint32_t count)
+{
+    send_in_turn(true, count);
+}
+
 /* ---- the exchange ---- */
 
 static const struct exchange_shape SHAPE = {.version = EXCHANGE_VERSION,
@@ -270,6 +372,11 @@ static const struct {
     {"hpack_curl_first", hpack_curl_first},
     {"hpack_curl_again", hpack_curl_again},
     {"hpack_response", hpack_response},
+    {"http2_request_chrome", http2_request_chrome},
+    {"http2_request_curl", http2_request_curl},
+    {"http2_response", http2_response},
+    {"http2_schedule_default", http2_schedule_default},
+    {"http2_schedule_incremental", http2_schedule_incremental},
 };
 
 int main(int argc, char **argv)
