@@ -833,7 +833,8 @@ void connections_drain(struct connections *connections)
 {
     for (uint32_t i = 0; i < connections->allocated; i++) {
         struct connection *connection = connections->by_index[i];
-        if (connection != NULL && connection->state <= CONNECTION_PARKED && connection->protocol->on_drain != NULL)
+        if (connection != NULL && connection->session != NULL && connection->state <= CONNECTION_PARKED &&
+            connection->protocol->on_drain != NULL)
             connection->protocol->on_drain(connection);
     }
 }
