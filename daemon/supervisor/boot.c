@@ -5,6 +5,7 @@
 #include "daemon/base/owned.h"
 #include "daemon/base/process_title.h"
 #include "daemon/supervisor/daemonize.h"
+#include "daemon/supervisor/dev_certificate.h"
 #include "daemon/supervisor/listener_plan.h"
 #include "daemon/supervisor/pid_file.h"
 #include "daemon/supervisor/server_shape.h"
@@ -127,6 +128,23 @@ static int choose_shape(struct supervisor *supervisor)
     return 0;
 }
 
+static int make_development_certificate(struct supervisor *supervisor)
+{
+    const struct settings *settings = &supervisor->settings;
+    char why[DEV_CERTIFICATE_WHY_BYTES];
+    bool made;
+
+    if (!settings->dev_tls)
+        return 0;
+    const char *certificate = settings->certfile.items[0];
+    if (dev_certificate_ensure(certificate, settings->keyfile.items[0], &made, why) < 0)
+        return fail("%s", why);
+    log_info("development certificate %s: %s; browsers warn, because nobody else has signed it; clients trust it when "
+             "told to, as in curl --cacert",
+             made ? "made" : "used", certificate);
+    return 0;
+}
+
 static int open_addresses(struct supervisor *supervisor, const struct listener_plan *plan)
 {
     char why[LISTENERS_WHY_BYTES];
@@ -224,23 +242,10 @@ static int show_title(struct supervisor *supervisor)
 int boot(struct supervisor *supervisor)
 {
     static int (*const steps[])(struct supervisor *) = {
-        open_standard_streams,
-        find_directory,
-        hear_service_manager,
-        enter_directory,
-        go_to_background,
-        hold_signals,
-        resolve_ids,
-        raise_limits,
-        choose_shape,
-        open_listeners,
-        write_pid_file,
-        leave_terminal,
-        open_logs,
-        use_logs,
-        publish_settings,
-        make_load_board,
-        show_title,
+        open_standard_streams, find_directory,  hear_service_manager, enter_directory, go_to_background,
+        hold_signals,          resolve_ids,     raise_limits,         choose_shape,    make_development_certificate,
+        open_listeners,        write_pid_file,  leave_terminal,       open_logs,       use_logs,
+        publish_settings,      make_load_board, show_title,
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
         if (steps[i](supervisor) < 0)

@@ -1,23 +1,12 @@
 #include "daemon/supervisor/reload.h"
 
-#include "config/settings_loader.h"
-#include "config/settings_transfer.h"
 #include "daemon/base/log.h"
 #include "daemon/base/owned.h"
 #include "daemon/supervisor/server_shape.h"
 #include "daemon/supervisor/supervisor_state.h"
 
+#include <errno.h>
 #include <string.h>
-
-static void report(const struct settings_outcome *outcome)
-{
-    for (size_t i = 0; i < outcome->warnings.count; i++)
-        log_warning("%s", outcome->warnings.items[i]);
-    for (size_t i = 0; i < outcome->needs_restart.count; i++)
-        log_warning("the new value of %s needs a restart, the old one stays", outcome->needs_restart.items[i]);
-    for (size_t i = 0; i < outcome->changed.count; i++)
-        log_info("%s has a new value", outcome->changed.items[i]);
-}
 
 /* The number of indices was settled at start. */
 static uint32_t workers_that_fit(const struct supervisor *supervisor)
@@ -28,34 +17,6 @@ static uint32_t workers_that_fit(const struct supervisor *supervisor)
         return (uint32_t)wanted;
     log_warning("workers = %lld needs a restart: %u fit until then", (long long)wanted, most);
     return most;
-}
-
-/* Fills `fresh` and its descriptor, or logs why not. */
-static bool read_settings(struct supervisor *supervisor)
-{
-    struct settings_outcome outcome = {};
-    struct settings fresh = {};
-    int fd = -1;
-
-    enum settings_verdict verdict =
-        settings_reload(supervisor->argc, supervisor->argv, &supervisor->settings, &fresh, &outcome);
-    bool good = verdict == SETTINGS_RUN;
-    if (!good)
-        log_error("reload failed, nothing has changed: %s", outcome.message);
-    else
-        report(&outcome);
-    settings_outcome_deinit(&outcome);
-    if (!good)
-        return false;
-    int r = settings_serialize(&fresh, &fd);
-    if (r < 0) {
-        log_error("reload failed, nothing has changed: %s", strerror(-r));
-        settings_deinit(&fresh);
-        return false;
-    }
-    supervisor->fresh = fresh;
-    supervisor->fresh_fd = fd;
-    return true;
 }
 
 /* Files that cannot be read end a reload before anything has been started for it. */
@@ -69,21 +30,57 @@ static bool read_certificates(struct supervisor *supervisor)
     return false;
 }
 
-void reload_begin(struct supervisor *supervisor)
+static void stay(struct supervisor *supervisor)
 {
-    if (supervisor->state == SUPERVISOR_RELOADING)
-        supervisor_reload_failed(supervisor, "another one was asked for");
-    service_manager_reloading(&supervisor->manager);
-    log_info("reloading the settings");
-    if (!read_settings(supervisor) || !read_certificates(supervisor)) {
-        service_manager_ready(&supervisor->manager, "serving; the last reload failed");
-        return;
-    }
+    service_manager_ready(&supervisor->manager, "serving; the last reload failed");
+}
+
+static void start_processes(struct supervisor *supervisor)
+{
     supervisor->epoch_before = supervisor->apps.epoch;
     supervisor->wanted_before = supervisor->apps.wanted;
     supervisor->apps.wanted = workers_that_fit(supervisor);
     app_children_begin_epoch(supervisor);
     supervisor_enter(supervisor, SUPERVISOR_RELOADING);
+}
+
+static void on_settings(struct event_watch *watch)
+{
+    struct supervisor *supervisor = watch->owner;
+    int r = settings_reader_take(&supervisor->reader, &supervisor->loop, &supervisor->fresh, &supervisor->fresh_fd);
+    if (r < 0 && r != -EINVAL)
+        log_error("reload failed, nothing has changed: the settings could not be read: %s", strerror(-r));
+    if (r < 0 || !read_certificates(supervisor))
+        stay(supervisor);
+    else
+        start_processes(supervisor);
+}
+
+void reload_begin(struct supervisor *supervisor)
+{
+    const struct settings_reader_request request = {
+        .argc = supervisor->argc,
+        .argv = supervisor->argv,
+        .current = &supervisor->settings,
+        .log_fd = supervisor->logs.error,
+    };
+    if (supervisor->state == SUPERVISOR_RELOADING)
+        supervisor_reload_failed(supervisor, "another one was asked for");
+    reload_stop_reading(supervisor);
+    service_manager_reloading(&supervisor->manager);
+    log_info("reloading the settings");
+    supervisor->reader.answer.on_event = on_settings;
+    supervisor->reader.answer.owner = supervisor;
+    int r = settings_reader_start(&supervisor->reader, &supervisor->loop, &request);
+    if (r < 0) {
+        log_error("reload failed, nothing has changed: %s", strerror(-r));
+        stay(supervisor);
+    }
+}
+
+void reload_stop_reading(struct supervisor *supervisor)
+{
+    settings_reader_stop(&supervisor->reader, &supervisor->loop);
 }
 
 void reload_forget(struct supervisor *supervisor)

@@ -4,8 +4,8 @@
  * The new ones are started beside the old ones, one first, then the rest. Only when all are ready they serve and the
  * old ones drain. If one fails, all new ones go and nothing has changed.
  *
- * Owns:    the fresh settings in struct supervisor, until they are the settings.
- * Threads: the supervisor's only one. Reading a file waits for a short-lived child, under its time limit.
+ * Owns:    the process that reads the settings, and the fresh ones in struct supervisor, until they are the settings.
+ * Threads: the supervisor's only one, which waits for nothing here: while the settings are read it goes on serving.
  */
 #ifndef DAEMON_SUPERVISOR_RELOAD_H
 #define DAEMON_SUPERVISOR_RELOAD_H
@@ -14,6 +14,9 @@ struct supervisor;
 
 /* A reload under way is given up for the new one. Bad settings are reported, and change nothing. */
 void reload_begin(struct supervisor *supervisor);
+
+/* Settings that are being read are not wanted any more: the server stops, or reads them again. */
+void reload_stop_reading(struct supervisor *supervisor);
 
 /* All new application processes are ready. */
 void reload_commit(struct supervisor *supervisor);

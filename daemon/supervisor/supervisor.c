@@ -96,6 +96,7 @@ void supervisor_enter(struct supervisor *supervisor, enum supervisor_state state
 /* A reload that is under way ends first: there is one way out of it, not three. */
 static void end_with(struct supervisor *supervisor, enum supervisor_state state)
 {
+    reload_stop_reading(supervisor);
     if (supervisor->state == SUPERVISOR_RELOADING)
         supervisor_reload_failed(supervisor, "the server stops");
     supervisor_enter(supervisor, state);

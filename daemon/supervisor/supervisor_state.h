@@ -1,7 +1,8 @@
 /*
  * Supervisor state: the one struct of the supervisor process, for the files of this room only.
  *
- *   STARTING --> SERVING <--> RELOADING        a reload that a stop overtakes is given up first
+ *   STARTING --> SERVING <--> RELOADING        a reload that a stop overtakes is given up first, also while its
+ *       |           |                         settings are still being read, which is in SERVING
  *       |           |
  *       +-----------+---> DRAINING ---> STOPPING ---> ENDED
  *       +-----------+--------|-------------^            ^
@@ -27,6 +28,7 @@
 #include "daemon/supervisor/log_files.h"
 #include "daemon/supervisor/pairing.h"
 #include "daemon/supervisor/service_manager.h"
+#include "daemon/supervisor/settings_reader.h"
 
 #include <limits.h>
 
@@ -53,7 +55,8 @@ struct supervisor {
 
     struct settings settings; /* what is served with */
     int settings_fd;          /* the same as the children read it */
-    struct settings fresh;    /* RELOADING: what the new application processes start with */
+    struct settings_reader reader;
+    struct settings fresh; /* RELOADING: what the new application processes start with */
     int fresh_fd;
     uint32_t epoch_before; /* and what to go back to if they fail */
     uint32_t wanted_before;
