@@ -307,11 +307,9 @@ static enum step decode_one(struct hpack_decoder *decoder, struct cursor *cursor
     uint8_t first = *cursor->at;
     if ((first & (HPACK_INDEXED | HPACK_LITERAL_INDEXED | HPACK_SIZE_UPDATE)) == HPACK_SIZE_UPDATE)
         return decode_size_update(decoder, cursor);
-    enum step step = (first & HPACK_INDEXED) != 0 ? decode_indexed(decoder, cursor, section)
-                                                  : decode_literal(decoder, cursor, section);
-    if (step == STEP_DONE)
-        decoder->update_allowed = false;
-    return step;
+    decoder->update_allowed = false;
+    return (first & HPACK_INDEXED) != 0 ? decode_indexed(decoder, cursor, section)
+                                        : decode_literal(decoder, cursor, section);
 }
 
 void hpack_decoder_init(struct hpack_decoder *decoder, void *memory)
