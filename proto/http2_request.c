@@ -96,7 +96,7 @@ static const char *value_fault(struct bytes value)
     return http_field_value_valid(value) ? NULL : "control octet in a field value";
 }
 
-/* RFC 9113 8.2.2. */
+/* RFC 9113 8.2.2, which leaves te one value. */
 static const bool connection_specific[HTTP_FIELD_COUNT] = {
     [HTTP_FIELD_CONNECTION] = true,        [HTTP_FIELD_KEEP_ALIVE] = true, [HTTP_FIELD_PROXY_CONNECTION] = true,
     [HTTP_FIELD_TRANSFER_ENCODING] = true, [HTTP_FIELD_UPGRADE] = true,
@@ -109,6 +109,8 @@ static const char *field_fault(const struct hpack_section *section, const struct
         return "field name is not a token in lower case";
     if (connection_specific[field->id])
         return "connection-specific field";
+    if (field->id == HTTP_FIELD_TE && !bytes_equal_lower(value_of(section, field), BYTES_LITERAL("trailers")))
+        return "te is not trailers";
     return value_fault(value_of(section, field));
 }
 
@@ -190,11 +192,12 @@ static enum field_use on_priority(struct reader *reader, struct bytes value)
     return USE_KEEP;
 }
 
-/* RFC 9113 8.2.2: the one value that it may have. */
+/* What its value is has been looked at already. */
 static enum field_use on_te(struct reader *reader, struct bytes value)
 {
-    reader->head->te_trailers = bytes_equal_lower(value, BYTES_LITERAL("trailers"));
-    return kept(reader->head->te_trailers || malformed(reader->request, "te is not trailers"));
+    (void)value;
+    reader->head->te_trailers = true;
+    return USE_KEEP;
 }
 
 static field_rule *const field_rules[HTTP_FIELD_COUNT] = {
