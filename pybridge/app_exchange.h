@@ -186,6 +186,17 @@ enum { APP_RESPONSE_WINDOW = 262'144 };
 [[nodiscard]] int app_response_body(struct app_exchange *exchange, struct app_request *request, struct bytes body,
                                     bool end, size_t *ret_taken);
 
+/* Whether this client can be sent trailers at all; where not, the I/O process leaves them out. */
+static inline bool app_request_takes_trailers(const struct app_request *request)
+{
+    return request->record->version == SLOT_HTTP_2;
+}
+
+/* Sends the fields of `response` behind the last octet of body, and ends the response with them; the block is gone
+ * after success. Their names must have been checked (response_trailer_check). -EAGAIN, -EPIPE as app_response_body().
+ */
+[[nodiscard]] int app_response_trailers(struct app_exchange *exchange, struct app_response *response);
+
 /* Ends a response that can not be finished properly: the client sees it cut (no head sent: a plain 500). */
 [[nodiscard]] int app_response_fail(struct app_exchange *exchange, struct app_request *request);
 

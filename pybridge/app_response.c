@@ -84,6 +84,9 @@ static int move_to_large(struct app_exchange *exchange, struct app_response *res
 int app_response_field(struct app_exchange *exchange, struct app_response *response, struct bytes name,
                        struct bytes value)
 {
+    /* What this wrote to may be another response's block by now. */
+    if (open_request_of(response->request)->orphan)
+        return -EPIPE;
     while (!field_block_append(response->memory, response->capacity, &response->head_length, name, value)) {
         int r = move_to_large(exchange, response);
         if (r < 0)
@@ -151,6 +154,24 @@ int app_response_interim(struct app_exchange *exchange, struct app_response *res
     if (!app_exchange_push(exchange, open->public.ring, &message))
         return -EAGAIN;
     block_went_out(exchange, open, response->block);
+    *response = (struct app_response){};
+    return 0;
+}
+
+int app_response_trailers(struct app_exchange *exchange, struct app_response *response)
+{
+    struct open_request *open = open_request_of(response->request);
+    if (open->orphan || open->public.fate == APP_REQUEST_CANCELLED)
+        return -EPIPE;
+    struct message message = app_exchange_message(open, MESSAGE_BODY);
+    message.flags = MESSAGE_TRAILERS | MESSAGE_END;
+    message.body_block = response->block;
+    message.body_offset = block_pool_offset(&exchange->blocks, response->block);
+    message.body_length = (uint32_t)response->head_length;
+    if (!app_exchange_push_or_hold(exchange, open->public.ring, &message))
+        return -EAGAIN;
+    block_went_out(exchange, open, response->block);
+    open->public.end_sent = true;
     *response = (struct app_response){};
     return 0;
 }

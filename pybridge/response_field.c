@@ -1,8 +1,7 @@
 #include "pybridge/response_field.h"
 
-/* Framing and the connection are the I/O process's; it writes these itself where they are due. One word about it is the
- * application's to say: that the connection is to end. */
-static bool belongs_to_connection(struct bytes name, struct bytes value)
+/* Framing and the connection are the I/O process's; it writes these itself where they are due. */
+static bool belongs_to_connection(struct bytes name)
 {
     switch (name.length) {
     case 2:
@@ -10,9 +9,8 @@ static bool belongs_to_connection(struct bytes name, struct bytes value)
     case 7:
         return bytes_equal_lower(name, BYTES_LITERAL("upgrade"));
     case 10:
-        if (bytes_equal_lower(name, BYTES_LITERAL("connection")))
-            return !http_list_has_token(value, BYTES_LITERAL("close"));
-        return bytes_equal_lower(name, BYTES_LITERAL("keep-alive"));
+        return bytes_equal_lower(name, BYTES_LITERAL("connection")) ||
+               bytes_equal_lower(name, BYTES_LITERAL("keep-alive"));
     case 16:
         return bytes_equal_lower(name, BYTES_LITERAL("proxy-connection"));
     case 17:
@@ -20,6 +18,13 @@ static bool belongs_to_connection(struct bytes name, struct bytes value)
     default:
         return false;
     }
+}
+
+/* One word about the connection is the application's to say. */
+static bool asks_to_close(struct bytes name, struct bytes value)
+{
+    return name.length == 10 && bytes_equal_lower(name, BYTES_LITERAL("connection")) &&
+           http_list_has_token(value, BYTES_LITERAL("close"));
 }
 
 static bool parse_length(struct bytes value, int64_t *ret_length)
@@ -45,7 +50,47 @@ enum response_field response_field_check(struct bytes name, struct bytes value, 
         return RESPONSE_FIELD_BAD_VALUE;
     if (name.length == 14 && bytes_equal_lower(name, BYTES_LITERAL("content-length")))
         return parse_length(value, ret_content_length) ? RESPONSE_FIELD_CONTENT_LENGTH : RESPONSE_FIELD_BAD_LENGTH;
-    return belongs_to_connection(name, value) ? RESPONSE_FIELD_OF_CONNECTION : RESPONSE_FIELD_GOOD;
+    return belongs_to_connection(name) && !asks_to_close(name, value) ? RESPONSE_FIELD_OF_CONNECTION
+                                                                      : RESPONSE_FIELD_GOOD;
+}
+
+/* RFC 9110 6.5.1: framing, routing, request modifiers, authentication, content, control data of the response. */
+static const char *const NO_TRAILERS[] = {
+    "age",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "expires",
+    "host",
+    "location",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "trailer",
+    "vary",
+    "www-authenticate",
+};
+
+enum response_field response_trailer_check(struct bytes name, struct bytes value)
+{
+    if (!http_token_valid(name))
+        return RESPONSE_FIELD_BAD_NAME;
+    if (!http_field_value_valid(value))
+        return RESPONSE_FIELD_BAD_VALUE;
+    for (size_t i = 0; i < sizeof NO_TRAILERS / sizeof *NO_TRAILERS; i++)
+        if (bytes_equal_lower(name, bytes_of_string(NO_TRAILERS[i])))
+            return RESPONSE_FIELD_NO_TRAILER;
+    return belongs_to_connection(name) ? RESPONSE_FIELD_NO_TRAILER : RESPONSE_FIELD_GOOD;
 }
 
 const char *response_field_complaint(enum response_field verdict)
@@ -57,6 +102,8 @@ const char *response_field_complaint(enum response_field verdict)
         return "the value of a response header has a control character in it";
     case RESPONSE_FIELD_BAD_LENGTH:
         return "Content-Length is not a number of octets";
+    case RESPONSE_FIELD_NO_TRAILER:
+        return "this field may not stand in trailers";
     default:
         return NULL;
     }

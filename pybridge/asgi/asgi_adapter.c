@@ -160,6 +160,8 @@ struct asgi_cycle *asgi_cycle_open(struct asgi_adapter *adapter, struct app_requ
     cycle->body_left = -1;
     cycle->phase = ASGI_START_DUE;
     cycle->body_is_unwanted = false;
+    cycle->has_trailers = false;
+    cycle->sends_trailers = false;
     cycle->request_is_read = false;
     cycle->application_returned = false;
     cycle->owner = NULL;
@@ -187,7 +189,7 @@ static void close_cycle(struct asgi_cycle *cycle)
 {
     struct asgi_adapter *adapter = cycle->adapter;
     struct app_request *request = cycle->request;
-    if (cycle->phase == ASGI_HEAD_HELD)
+    if (cycle->head.response.memory != NULL)
         asgi_head_drop(adapter->core, &cycle->head);
     cycle->request = NULL;
     cycle->owner = NULL;

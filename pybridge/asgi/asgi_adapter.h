@@ -7,8 +7,9 @@
  * The state of the response. The head is held until the first piece of body, so that an exception in between still
  * becomes a clean 500, and so that a head and its only piece leave as one message:
  *
- *   START_DUE --> HEAD_HELD --> STREAMING --> COMPLETE
- *                      +----------------------->        a body of one piece
+ *   START_DUE --> HEAD_HELD --> STREAMING ------------------> COMPLETE
+ *                      |           +----> TRAILERS_DUE ------>          the start announced trailers
+ *                      +----------------------^-------------->          a body of one piece
  *
  * send() (asgi_send) answers an awaitable that is done already, while there is room. Else what is left waits in the
  * cycle's queue, in order, and its future is woken when the client has taken enough. receive() (asgi_receive) gives one
@@ -28,7 +29,7 @@
 
 enum { ASGI_SPARE_CYCLES = 256 };
 
-enum asgi_phase { ASGI_START_DUE, ASGI_HEAD_HELD, ASGI_STREAMING, ASGI_COMPLETE };
+enum asgi_phase { ASGI_START_DUE, ASGI_HEAD_HELD, ASGI_STREAMING, ASGI_TRAILERS_DUE, ASGI_COMPLETE };
 
 struct asgi_outgoing;
 struct asgi_receive;
@@ -41,10 +42,12 @@ struct asgi_cycle {
     PyObject *receivers;            /* a list of the futures of receive() that wait, or NULL */
     struct asgi_outgoing *outgoing; /* what send() could not send at once, oldest first */
     void *owner;                    /* who runs the application for it */
-    struct asgi_head head;
-    int64_t body_left; /* of the Content-Length that was stated; -1: none was */
+    struct asgi_head head;          /* and once it has gone, the trailers */
+    int64_t body_left;              /* of the Content-Length that was stated; -1: none was */
     enum asgi_phase phase;
     bool body_is_unwanted; /* HEAD, 204, 304: it is checked and not sent */
+    bool has_trailers;     /* the start announced them */
+    bool sends_trailers;   /* and the client takes them: the body's end is not the response's */
     bool request_is_read;  /* receive() has given the last piece */
     bool application_returned;
     bool awake;      /* in adapter->awake */

@@ -35,7 +35,9 @@
     X(HTTP_RESPONSE_BODY, "http.response.body")                   \
     X(HTTP_RESPONSE_EARLY_HINT, "http.response.early_hint")       \
     X(HTTP_RESPONSE_INFORMATIONAL, "http.response.informational") \
+    X(HTTP_RESPONSE_PRIORITY, "http.response.priority")           \
     X(HTTP_RESPONSE_START, "http.response.start")                 \
+    X(HTTP_RESPONSE_TRAILERS, "http.response.trailers")           \
     X(HTTP_VERSION, "http_version")                               \
     X(LIFESPAN, "lifespan")                                       \
     X(LIFESPAN_SHUTDOWN, "lifespan.shutdown")                     \
@@ -49,6 +51,7 @@
     X(MESSAGE, "message")                                         \
     X(METHOD, "method")                                           \
     X(MORE_BODY, "more_body")                                     \
+    X(MORE_TRAILERS, "more_trailers")                             \
     X(MUST_CANCEL, "_must_cancel")                                \
     X(PATH, "path")                                               \
     X(QUERY_STRING, "query_string")                               \
@@ -60,6 +63,8 @@
     X(STATE, "state")                                             \
     X(STATUS, "status")                                           \
     X(THROW, "throw")                                             \
+    X(TLS, "tls")                                                 \
+    X(TRAILERS, "trailers")                                       \
     X(TYPE, "type")                                               \
     X(VERSION, "version")                                         \
     X(VERSION_1_0, "1.0")                                         \

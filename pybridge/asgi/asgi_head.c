@@ -28,6 +28,9 @@ enum asgi_progress asgi_head_progress(const struct asgi_core *core, int error)
     }
 }
 
+/* What the rows of a message are: fields of a head, values of Link fields, trailers. */
+enum rows { ROWS_OF_HEAD, ROWS_OF_LINKS, ROWS_OF_TRAILERS };
+
 /* ---- fields ----------------------------------------------------------------------------------------------------- */
 
 /* The octets of a name or value; they live as long as `object`. */
@@ -52,11 +55,12 @@ static enum asgi_progress state_length(struct asgi_head *head, int64_t length)
     return ASGI_DONE;
 }
 
-static enum asgi_progress append_octets(const struct asgi_core *core, struct asgi_head *head, struct bytes name,
-                                        struct bytes value)
+static enum asgi_progress append_octets(const struct asgi_core *core, struct asgi_head *head, enum rows rows,
+                                        struct bytes name, struct bytes value)
 {
     int64_t length = -1;
-    enum response_field verdict = response_field_check(name, value, &length);
+    enum response_field verdict =
+        rows == ROWS_OF_TRAILERS ? response_trailer_check(name, value) : response_field_check(name, value, &length);
     switch (verdict) {
     case RESPONSE_FIELD_GOOD:
         return asgi_head_progress(core, app_response_field(core->exchange, &head->response, name, value));
@@ -71,7 +75,8 @@ static enum asgi_progress append_octets(const struct asgi_core *core, struct asg
 }
 
 /* `pair` is a list or tuple of the name and the value. */
-static enum asgi_progress append_pair(const struct asgi_core *core, struct asgi_head *head, PyObject *pair)
+static enum asgi_progress append_pair(const struct asgi_core *core, struct asgi_head *head, enum rows rows,
+                                      PyObject *pair)
 {
     struct bytes name, value;
     if (PySequence_Fast_GET_SIZE(pair) != 2) {
@@ -82,44 +87,44 @@ static enum asgi_progress append_pair(const struct asgi_core *core, struct asgi_
     if (field_octets(PySequence_Fast_GET_ITEM(pair, 0), "name", &name) < 0 ||
         field_octets(PySequence_Fast_GET_ITEM(pair, 1), "value", &value) < 0)
         return ASGI_FAILED;
-    return append_octets(core, head, name, value);
+    return append_octets(core, head, rows, name, value);
 }
 
-/* A row of `headers`: a pair, or for early hints (`is_link`) the value of a Link field. */
-static enum asgi_progress append_item(const struct asgi_core *core, struct asgi_head *head, PyObject *item,
-                                      bool is_link)
+/* A row of `headers`: a pair, or for early hints the value of a Link field. */
+static enum asgi_progress append_item(const struct asgi_core *core, struct asgi_head *head, enum rows rows,
+                                      PyObject *item)
 {
-    if (is_link) {
+    if (rows == ROWS_OF_LINKS) {
         struct bytes link;
         return field_octets(item, "link", &link) < 0 ? ASGI_FAILED
-                                                     : append_octets(core, head, BYTES_LITERAL("link"), link);
+                                                     : append_octets(core, head, rows, BYTES_LITERAL("link"), link);
     }
     PyObject *pair = PySequence_Fast(item, "a response header is a pair of bytes");
     if (pair == NULL)
         return ASGI_FAILED;
-    enum asgi_progress progress = append_pair(core, head, pair);
+    enum asgi_progress progress = append_pair(core, head, rows, pair);
     Py_DECREF(pair);
     return progress;
 }
 
-/* All rows of message[name]; none when it is not there. */
-static enum asgi_progress append_all(const struct asgi_core *core, struct asgi_head *head, PyObject *message,
-                                     enum asgi_name name)
+/* All rows of the message; none when it has none. */
+static enum asgi_progress append_all(const struct asgi_core *core, struct asgi_head *head, enum rows rows,
+                                     PyObject *message)
 {
-    PyObject *given = asgi_core_lookup(core, message, name);
+    PyObject *given = asgi_core_lookup(core, message, rows == ROWS_OF_LINKS ? ASGI_NAME_LINKS : ASGI_NAME_HEADERS);
     if (given == NULL)
         return PyErr_Occurred() ? ASGI_FAILED : ASGI_DONE;
-    PyObject *rows = PySequence_Fast(given, "the headers or links of an ASGI message are an iterable");
+    PyObject *list = PySequence_Fast(given, "the headers or links of an ASGI message are an iterable");
     Py_DECREF(given);
-    enum asgi_progress progress = rows == NULL ? ASGI_FAILED : ASGI_DONE;
+    enum asgi_progress progress = list == NULL ? ASGI_FAILED : ASGI_DONE;
     /* The list is the application's own: its size is asked anew and the row held, lest one run of its code shorten it.
      */
-    for (Py_ssize_t i = 0; progress == ASGI_DONE && i < PySequence_Fast_GET_SIZE(rows); i++) {
-        PyObject *row = Py_NewRef(PySequence_Fast_GET_ITEM(rows, i));
-        progress = append_item(core, head, row, name == ASGI_NAME_LINKS);
+    for (Py_ssize_t i = 0; progress == ASGI_DONE && i < PySequence_Fast_GET_SIZE(list); i++) {
+        PyObject *row = Py_NewRef(PySequence_Fast_GET_ITEM(list, i));
+        progress = append_item(core, head, rows, row);
         Py_DECREF(row);
     }
-    Py_XDECREF(rows);
+    Py_XDECREF(list);
     return progress;
 }
 
@@ -149,16 +154,16 @@ static int read_status(const struct asgi_core *core, PyObject *message, long min
     return 0;
 }
 
-/* A block with the fields of message[name]. */
+/* A block with the fields of the message. */
 static enum asgi_progress read_fields(const struct asgi_core *core, struct app_request *request, PyObject *message,
-                                      enum asgi_name name, struct asgi_head *head)
+                                      enum rows rows, struct asgi_head *head)
 {
     head->content_length = -1;
     enum asgi_progress progress =
         asgi_head_progress(core, app_response_begin(core->exchange, request, &head->response));
     if (progress != ASGI_DONE)
         return progress;
-    progress = append_all(core, head, message, name);
+    progress = append_all(core, head, rows, message);
     if (progress != ASGI_DONE)
         asgi_head_drop(core, head);
     return progress;
@@ -170,7 +175,7 @@ enum asgi_progress asgi_head_read(const struct asgi_core *core, struct app_reque
     struct asgi_head head = {};
     if (read_status(core, message, STATUS_FINAL_MIN, STATUS_MAX, &head.status) < 0)
         return ASGI_FAILED;
-    enum asgi_progress progress = read_fields(core, request, message, ASGI_NAME_HEADERS, &head);
+    enum asgi_progress progress = read_fields(core, request, message, ROWS_OF_HEAD, &head);
     if (progress == ASGI_DONE)
         *ret_head = head;
     return progress;
@@ -181,11 +186,23 @@ void asgi_head_drop(const struct asgi_core *core, struct asgi_head *head)
     app_response_drop(core->exchange, &head->response);
 }
 
+enum asgi_progress asgi_head_add_trailers(const struct asgi_core *core, struct app_request *request, PyObject *message,
+                                          struct asgi_head *head)
+{
+    if (head->response.memory == NULL)
+        return read_fields(core, request, message, ROWS_OF_TRAILERS, head);
+    const size_t before = head->response.head_length;
+    enum asgi_progress progress = append_all(core, head, ROWS_OF_TRAILERS, message);
+    if (progress != ASGI_DONE)
+        head->response.head_length = before;
+    return progress;
+}
+
 static enum asgi_progress send_interim(const struct asgi_core *core, struct app_request *request, PyObject *message,
-                                       enum asgi_name name, uint16_t status)
+                                       enum rows rows, uint16_t status)
 {
     struct asgi_head head = {.status = status};
-    enum asgi_progress progress = read_fields(core, request, message, name, &head);
+    enum asgi_progress progress = read_fields(core, request, message, rows, &head);
     if (progress != ASGI_DONE)
         return progress == ASGI_WAITS ? ASGI_DONE : progress;
     /* RFC 9110 15.2: an HTTP/1.0 client does not know 1xx. The message was checked all the same. */
@@ -200,7 +217,7 @@ static enum asgi_progress send_interim(const struct asgi_core *core, struct app_
 enum asgi_progress asgi_head_send_early_hint(const struct asgi_core *core, struct app_request *request,
                                              PyObject *message)
 {
-    return send_interim(core, request, message, ASGI_NAME_LINKS, STATUS_EARLY_HINTS);
+    return send_interim(core, request, message, ROWS_OF_LINKS, STATUS_EARLY_HINTS);
 }
 
 enum asgi_progress asgi_head_send_informational(const struct asgi_core *core, struct app_request *request,
@@ -210,5 +227,5 @@ enum asgi_progress asgi_head_send_informational(const struct asgi_core *core, st
     /* 100 is the server's to send, 101 would end HTTP on the connection. */
     if (read_status(core, message, STATUS_EARLY_HINTS - 1, STATUS_FINAL_MIN - 1, &status) < 0)
         return ASGI_FAILED;
-    return send_interim(core, request, message, ASGI_NAME_HEADERS, status);
+    return send_interim(core, request, message, ROWS_OF_HEAD, status);
 }

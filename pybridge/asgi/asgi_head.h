@@ -1,5 +1,6 @@
 /*
- * ASGI head: http.response.start, .early_hint and .informational, checked and written into the response's block.
+ * ASGI head: http.response.start, .early_hint, .informational and .trailers, checked and written into the response's
+ * block.
  *
  * One pass: each field is checked and appended where the I/O process will read it, nothing is kept aside.
  * Content-Length is taken out, since the framing is stated with the response and not by a field; what belongs to the
@@ -32,6 +33,11 @@ enum asgi_progress asgi_head_progress(const struct asgi_core *core, int error);
 enum asgi_progress asgi_head_read(const struct asgi_core *core, struct app_request *request, PyObject *message,
                                   struct asgi_head *ret_head);
 void asgi_head_drop(const struct asgi_core *core, struct asgi_head *head);
+
+/* Appends the fields of http.response.trailers to a head, which is empty before the first of them. Nothing of them is
+ * in it unless it answers ASGI_DONE. */
+enum asgi_progress asgi_head_add_trailers(const struct asgi_core *core, struct app_request *request, PyObject *message,
+                                          struct asgi_head *head);
 
 /* Send a 1xx head at once. A hint for which there is no room is left out: it is only a hint. Never ASGI_WAITS. */
 enum asgi_progress asgi_head_send_early_hint(const struct asgi_core *core, struct app_request *request,

@@ -1,6 +1,7 @@
 #include "pybridge/asgi/asgi_scope.h"
 
 #include "pybridge/python_text.h"
+#include "pybridge/request_priority.h"
 
 enum { RECENT_VALUE_BYTES_MAX = 256, DECODED_PATH_STACK_BYTES = 1'024 };
 
@@ -56,14 +57,35 @@ static int fill_template(struct asgi_scope *scope)
                          PyUnicode_DecodeFSDefault(root_path == NULL ? "" : root_path));
 }
 
+/* RFC 9218's two parameters, and what Gunicorn's extension of this name has. */
+static PyObject *priority(unsigned urgency, bool is_incremental)
+{
+    return Py_BuildValue("{s:I,s:O,s:i,s:i}", "urgency", urgency, "incremental", is_incremental ? Py_True : Py_False,
+                         "weight", request_priority_weight(urgency), "depends_on", 0);
+}
+
+static int make_extensions(struct asgi_scope *scope)
+{
+    PyObject *const hint = asgi_text(scope->core, ASGI_NAME_HTTP_RESPONSE_EARLY_HINT);
+    PyObject *const trailers = asgi_text(scope->core, ASGI_NAME_HTTP_RESPONSE_TRAILERS);
+    scope->extensions[ASGI_EXTENSIONS_PLAIN] = Py_BuildValue("{O{}}", hint);
+    scope->extensions[ASGI_EXTENSIONS_TRAILERS] = Py_BuildValue("{O{}O{}}", hint, trailers);
+    scope->extensions[ASGI_EXTENSIONS_HTTP_2] =
+        Py_BuildValue("{O{}O{}ON}", hint, trailers, asgi_text(scope->core, ASGI_NAME_HTTP_RESPONSE_PRIORITY),
+                      priority(SLOT_URGENCY_DEFAULT, false));
+    for (int i = 0; i < ASGI_EXTENSIONS_COUNT; i++)
+        if (scope->extensions[i] == NULL)
+            return -1;
+    return 0;
+}
+
 int asgi_scope_init(struct asgi_scope *scope, struct asgi_core *core)
 {
     *scope = (struct asgi_scope){.core = core};
     scope->template = PyDict_New();
     scope->asgi = Py_BuildValue("{OOOO}", asgi_text(core, ASGI_NAME_VERSION), asgi_text(core, ASGI_NAME_VERSION_3_0),
                                 asgi_text(core, ASGI_NAME_SPEC_VERSION), asgi_text(core, ASGI_NAME_VERSION_2_5));
-    scope->extensions = Py_BuildValue("{O{}}", asgi_text(core, ASGI_NAME_HTTP_RESPONSE_EARLY_HINT));
-    if (scope->template == NULL || scope->asgi == NULL || scope->extensions == NULL)
+    if (scope->template == NULL || scope->asgi == NULL || make_extensions(scope) < 0)
         return -1;
     return make_names(scope) < 0 ? -1 : fill_template(scope);
 }
@@ -72,7 +94,9 @@ void asgi_scope_deinit(struct asgi_scope *scope)
 {
     Py_CLEAR(scope->template);
     Py_CLEAR(scope->asgi);
-    Py_CLEAR(scope->extensions);
+    for (int i = 0; i < ASGI_EXTENSIONS_COUNT; i++)
+        Py_CLEAR(scope->extensions[i]);
+    tls_memory_deinit(&scope->tls);
     Py_CLEAR(scope->state);
     for (int i = 0; i < ASGI_STICKY_COUNT; i++)
         Py_CLEAR(scope->sticky[i]);
@@ -284,6 +308,61 @@ static PyObject *headers_list(struct asgi_scope *scope, const struct app_request
     return headers;
 }
 
+/* ---- extensions ------------------------------------------------------------------------------------------------- */
+
+static enum asgi_scope_extensions extensions_of(const struct app_request *request)
+{
+    if (request->record->version == SLOT_HTTP_2)
+        return ASGI_EXTENSIONS_HTTP_2;
+    return app_request_takes_trailers(request) ? ASGI_EXTENSIONS_TRAILERS : ASGI_EXTENSIONS_PLAIN;
+}
+
+/* Empty where there is nothing to say; a certificate may lack a subject. */
+static PyObject *text_or_none(struct bytes octets)
+{
+    return octets.length > 0 ? utf8_text(octets) : Py_NewRef(Py_None);
+}
+
+/* The keys of the specification, all of them. */
+static PyObject *tls_facts(const struct tls_record *record)
+{
+    const struct bytes *texts = record->texts;
+    const bool failed = record->client == TLS_RECORD_CLIENT_FAILED;
+    const bool has_certificate = record->client != TLS_RECORD_CLIENT_NONE;
+    return Py_BuildValue("{s:N,s:N,s:N,s:N,s:i,s:i}", "server_cert", text_or_none(texts[TLS_RECORD_SERVER_CERTIFICATE]),
+                         "client_cert_chain", tls_memory_certificates(texts[TLS_RECORD_CLIENT_CHAIN]),
+                         "client_cert_name",
+                         has_certificate ? utf8_text(texts[TLS_RECORD_CLIENT_SUBJECT]) : Py_NewRef(Py_None),
+                         "client_cert_error", failed ? utf8_text(texts[TLS_RECORD_CLIENT_ERROR]) : Py_NewRef(Py_None),
+                         "tls_version", record->protocol, "cipher_suite", record->cipher);
+}
+
+static int add_tls(struct asgi_scope *scope, PyObject *extensions, const struct app_request *request)
+{
+    const struct arena_span span = request->record->tls;
+    if (span.length == 0)
+        return 0;
+    PyObject *facts = tls_memory_recall(&scope->tls, span_octets(scope, request, span), tls_facts);
+    return facts == NULL ? -1 : set_new(scope, extensions, ASGI_NAME_TLS, PyDict_Copy(facts));
+}
+
+static int add_priority(const struct asgi_scope *scope, PyObject *extensions, const struct slot_record *record)
+{
+    const bool is_incremental = (record->flags & SLOT_INCREMENTAL) != 0;
+    if (record->version != SLOT_HTTP_2 || (record->urgency == SLOT_URGENCY_DEFAULT && !is_incremental))
+        return 0;
+    return set_new(scope, extensions, ASGI_NAME_HTTP_RESPONSE_PRIORITY, priority(record->urgency, is_incremental));
+}
+
+static PyObject *extensions_dict(struct asgi_scope *scope, const struct app_request *request)
+{
+    PyObject *extensions = PyDict_Copy(scope->extensions[extensions_of(request)]);
+    if (extensions != NULL &&
+        (add_tls(scope, extensions, request) < 0 || add_priority(scope, extensions, request->record) < 0))
+        Py_CLEAR(extensions);
+    return extensions;
+}
+
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
 static enum asgi_name version_name(uint8_t version)
@@ -315,7 +394,7 @@ static int fit_template(struct asgi_scope *scope, const struct app_request *requ
 static int fill(struct asgi_scope *scope, PyObject *dict, const struct app_request *request)
 {
     if (set_target(scope, dict, request) < 0 || set_new(scope, dict, ASGI_NAME_ASGI, asgi_scope_versions(scope)) < 0 ||
-        set_new(scope, dict, ASGI_NAME_EXTENSIONS, PyDict_Copy(scope->extensions)) < 0 ||
+        set_new(scope, dict, ASGI_NAME_EXTENSIONS, extensions_dict(scope, request)) < 0 ||
         set_new(scope, dict, ASGI_NAME_HEADERS, headers_list(scope, request)) < 0)
         return -1;
     return scope->state == NULL ? 0 : set_new(scope, dict, ASGI_NAME_STATE, PyDict_Copy(scope->state));

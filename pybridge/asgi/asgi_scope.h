@@ -13,6 +13,7 @@
 #define PYBRIDGE_ASGI_ASGI_SCOPE_H
 
 #include "pybridge/asgi/asgi_core.h"
+#include "pybridge/tls_memory.h"
 
 enum { ASGI_SCOPE_METHODS = 7 };
 
@@ -26,12 +27,21 @@ enum asgi_scope_sticky {
     ASGI_STICKY_COUNT,
 };
 
+/* What is offered depends on what the client can be sent. */
+enum asgi_scope_extensions {
+    ASGI_EXTENSIONS_PLAIN,
+    ASGI_EXTENSIONS_TRAILERS, /* HTTP/1.1 with TE: trailers */
+    ASGI_EXTENSIONS_HTTP_2,   /* of the default priority */
+    ASGI_EXTENSIONS_COUNT,
+};
+
 struct asgi_scope {
     struct asgi_core *core;
     PyObject *template;
     PyObject *asgi;
-    PyObject *extensions;
-    PyObject *state; /* what lifespan.startup left behind, a dict; NULL when lifespan did not run */
+    PyObject *extensions[ASGI_EXTENSIONS_COUNT];
+    struct tls_memory tls; /* the tls extension as a dict */
+    PyObject *state;       /* what lifespan.startup left behind, a dict; NULL when lifespan did not run */
     PyObject *methods[ASGI_SCOPE_METHODS];
     PyObject *field_names[HTTP_FIELD_COUNT];
     PyObject *recent_fields[HTTP_FIELD_COUNT];

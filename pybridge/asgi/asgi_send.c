@@ -40,22 +40,6 @@ static bool method_is_head(const struct asgi_cycle *cycle)
                        BYTES_LITERAL("HEAD"));
 }
 
-static enum asgi_progress send_start(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    if (cycle->phase != ASGI_START_DUE) {
-        raise_order("http.response.start was sent already");
-        return ASGI_FAILED;
-    }
-    enum asgi_progress progress = asgi_head_read(cycle->adapter->core, cycle->request, outgoing->message, &cycle->head);
-    if (progress != ASGI_DONE)
-        return progress;
-    uint16_t status = cycle->head.status;
-    cycle->body_is_unwanted = status == 204 || status == 304 || method_is_head(cycle);
-    cycle->body_left = cycle->head.content_length;
-    cycle->phase = ASGI_HEAD_HELD;
-    return ASGI_DONE;
-}
-
 static int read_flag(const struct asgi_core *core, PyObject *message, enum asgi_name name, bool *ret_flag)
 {
     PyObject *value = asgi_core_lookup(core, message, name);
@@ -65,6 +49,28 @@ static int read_flag(const struct asgi_core *core, PyObject *message, enum asgi_
         return -1;
     *ret_flag = truth != 0;
     return 0;
+}
+
+static enum asgi_progress send_start(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
+{
+    if (cycle->phase != ASGI_START_DUE) {
+        raise_order("http.response.start was sent already");
+        return ASGI_FAILED;
+    }
+    enum asgi_progress progress = asgi_head_read(cycle->adapter->core, cycle->request, outgoing->message, &cycle->head);
+    if (progress != ASGI_DONE)
+        return progress;
+    if (read_flag(cycle->adapter->core, outgoing->message, ASGI_NAME_TRAILERS, &cycle->has_trailers) < 0) {
+        asgi_head_drop(cycle->adapter->core, &cycle->head);
+        return ASGI_FAILED;
+    }
+    uint16_t status = cycle->head.status;
+    cycle->body_is_unwanted = status == 204 || status == 304 || method_is_head(cycle);
+    cycle->sends_trailers =
+        cycle->has_trailers && !cycle->body_is_unwanted && app_request_takes_trailers(cycle->request);
+    cycle->body_left = cycle->head.content_length;
+    cycle->phase = ASGI_HEAD_HELD;
+    return ASGI_DONE;
 }
 
 static int read_body(const struct asgi_core *core, struct asgi_outgoing *outgoing)
@@ -100,17 +106,23 @@ static int account(struct asgi_cycle *cycle, const struct asgi_outgoing *outgoin
 /* The length to state: the application's word, or the size of the only piece. */
 static int64_t length_to_state(const struct asgi_cycle *cycle, const struct asgi_outgoing *outgoing)
 {
-    if (cycle->head.content_length >= 0 || !outgoing->ends)
+    if (cycle->head.content_length >= 0 || !outgoing->ends || cycle->sends_trailers)
         return cycle->head.content_length;
     bool without_length = cycle->head.status == 204 || cycle->head.status == 304;
     return without_length ? -1 : outgoing->body.len;
+}
+
+/* Whether the response ends with this piece of body. */
+static bool is_end(const struct asgi_cycle *cycle, const struct asgi_outgoing *outgoing)
+{
+    return (outgoing->ends && !cycle->sends_trailers) || cycle->body_is_unwanted;
 }
 
 static enum asgi_progress send_head(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
 {
     struct asgi_core *core = cycle->adapter->core;
     struct bytes body = bytes_of(outgoing->body.buf, (size_t)outgoing->body.len);
-    bool ends = outgoing->ends || cycle->body_is_unwanted;
+    bool ends = is_end(cycle, outgoing);
     if (cycle->body_is_unwanted)
         body.length = 0;
     size_t taken = 0;
@@ -128,10 +140,11 @@ static enum asgi_progress send_rest(struct asgi_cycle *cycle, struct asgi_outgoi
 {
     struct asgi_core *core = cycle->adapter->core;
     const size_t length = (size_t)outgoing->body.len;
-    while (outgoing->sent < length || (outgoing->ends && !cycle->request->end_sent)) {
+    const bool ends = is_end(cycle, outgoing);
+    while (outgoing->sent < length || (ends && !cycle->request->end_sent)) {
         size_t taken = 0;
         struct bytes rest = bytes_of((const uint8_t *)outgoing->body.buf + outgoing->sent, length - outgoing->sent);
-        int r = app_response_body(core->exchange, cycle->request, rest, outgoing->ends, &taken);
+        int r = app_response_body(core->exchange, cycle->request, rest, ends, &taken);
         outgoing->sent += taken;
         if (r < 0)
             return asgi_head_progress(core, r);
@@ -147,8 +160,9 @@ static void complete(struct asgi_cycle *cycle)
 
 static enum asgi_progress send_body(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
 {
-    if (cycle->phase == ASGI_START_DUE) {
-        raise_order("http.response.body was sent before http.response.start");
+    if (cycle->phase == ASGI_START_DUE || cycle->phase == ASGI_TRAILERS_DUE) {
+        raise_order(cycle->phase == ASGI_START_DUE ? "http.response.body was sent before http.response.start"
+                                                   : "http.response.body was sent after the last one");
         return ASGI_FAILED;
     }
     if (!outgoing->is_read && (read_body(cycle->adapter->core, outgoing) < 0 || account(cycle, outgoing) < 0))
@@ -159,41 +173,85 @@ static enum asgi_progress send_body(struct asgi_cycle *cycle, struct asgi_outgoi
     if (progress == ASGI_DONE && !cycle->body_is_unwanted)
         progress = send_rest(cycle, outgoing);
     asgi_core_flush(cycle->adapter->core);
+    if (progress == ASGI_DONE && outgoing->ends && cycle->has_trailers)
+        cycle->phase = ASGI_TRAILERS_DUE;
+    else if (progress == ASGI_DONE && outgoing->ends)
+        complete(cycle);
+    return progress;
+}
+
+/* The last of them end the response; an end like any other when there were none. */
+static enum asgi_progress end_with_trailers(struct asgi_cycle *cycle)
+{
+    struct asgi_core *core = cycle->adapter->core;
+    size_t taken;
+    if (!cycle->sends_trailers || cycle->head.response.head_length == 0)
+        asgi_head_drop(core, &cycle->head);
+    if (!cycle->sends_trailers)
+        return ASGI_DONE;
+    int r = cycle->head.response.memory != NULL
+                ? app_response_trailers(core->exchange, &cycle->head.response)
+                : app_response_body(core->exchange, cycle->request, bytes_of(NULL, 0), true, &taken);
+    asgi_core_flush(core);
+    return asgi_head_progress(core, r);
+}
+
+static enum asgi_progress send_trailers(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
+{
+    struct asgi_core *core = cycle->adapter->core;
+    bool more;
+    if (cycle->phase != ASGI_TRAILERS_DUE) {
+        raise_order("http.response.trailers comes after the last http.response.body, where the start announced it");
+        return ASGI_FAILED;
+    }
+    if (!outgoing->is_read) {
+        if (read_flag(core, outgoing->message, ASGI_NAME_MORE_TRAILERS, &more) < 0)
+            return ASGI_FAILED;
+        enum asgi_progress progress = asgi_head_add_trailers(core, cycle->request, outgoing->message, &cycle->head);
+        if (progress != ASGI_DONE)
+            return progress;
+        outgoing->ends = !more;
+        outgoing->is_read = true;
+    }
+    enum asgi_progress progress = outgoing->ends ? end_with_trailers(cycle) : ASGI_DONE;
     if (progress == ASGI_DONE && outgoing->ends)
         complete(cycle);
     return progress;
 }
 
-/* Hints that come after the head has gone out are too late to help, and no error. */
+/* RFC 9110 15.2: an interim response comes before the final one. */
+static bool may_send_interim(const struct asgi_cycle *cycle)
+{
+    if (cycle->phase <= ASGI_HEAD_HELD)
+        return true;
+    raise_order("an interim response was sent after the response had begun");
+    return false;
+}
+
 static enum asgi_progress send_early_hint(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
 {
-    if (cycle->phase > ASGI_HEAD_HELD)
-        return ASGI_DONE;
+    if (!may_send_interim(cycle))
+        return ASGI_FAILED;
     return asgi_head_send_early_hint(cycle->adapter->core, cycle->request, outgoing->message);
 }
 
 static enum asgi_progress send_informational(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
 {
-    if (cycle->phase > ASGI_HEAD_HELD)
-        return ASGI_DONE;
+    if (!may_send_interim(cycle))
+        return ASGI_FAILED;
     return asgi_head_send_informational(cycle->adapter->core, cycle->request, outgoing->message);
 }
 
 /* ---- now or later --------------------------------------------------------------------------------------- */
 
 static const enum asgi_name SEND_NAMES[] = {
-    ASGI_NAME_HTTP_RESPONSE_START,
-    ASGI_NAME_HTTP_RESPONSE_BODY,
-    ASGI_NAME_HTTP_RESPONSE_EARLY_HINT,
-    ASGI_NAME_HTTP_RESPONSE_INFORMATIONAL,
+    ASGI_NAME_HTTP_RESPONSE_START,         ASGI_NAME_HTTP_RESPONSE_BODY,     ASGI_NAME_HTTP_RESPONSE_EARLY_HINT,
+    ASGI_NAME_HTTP_RESPONSE_INFORMATIONAL, ASGI_NAME_HTTP_RESPONSE_TRAILERS,
 };
 enum { SEND_KINDS = sizeof SEND_NAMES / sizeof *SEND_NAMES };
 
 static enum asgi_progress (*const SEND_ROWS[SEND_KINDS])(struct asgi_cycle *, struct asgi_outgoing *) = {
-    send_start,
-    send_body,
-    send_early_hint,
-    send_informational,
+    send_start, send_body, send_early_hint, send_informational, send_trailers,
 };
 
 static enum asgi_progress attempt(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)

@@ -12,7 +12,7 @@ enum { JOINED_BYTES_MAX = 65'536 };
 struct wsgi_thread {
     struct wsgi_adapter *adapter;
     struct wsgi_response *response;
-    struct wsgi_environ env;
+    struct wsgi_environ env[WSGI_ENVIRONS];
 };
 
 /* ---- life ---- */
@@ -56,6 +56,24 @@ void wsgi_adapter_destroy(struct wsgi_adapter *adapter)
     PyMem_Free(adapter);
 }
 
+static int make_environs(struct wsgi_thread *thread)
+{
+    const struct wsgi_adapter *adapter = thread->adapter;
+    for (int i = 0; i < WSGI_ENVIRONS; i++)
+        if (wsgi_environ_init(&thread->env[i], adapter->process, (enum wsgi_environ_kind)i, adapter->multithread,
+                              adapter->empty_input) < 0)
+            return -1;
+    return 0;
+}
+
+static int set_callables(struct wsgi_thread *thread, const struct wsgi_response *response)
+{
+    for (int i = 0; i < WSGI_ENVIRONS; i++)
+        if (wsgi_environ_set_callables(&thread->env[i], response->early_hints, response->send_trailers) < 0)
+            return -1;
+    return 0;
+}
+
 struct wsgi_thread *wsgi_thread_create(struct wsgi_adapter *adapter)
 {
     struct wsgi_thread *thread = PyMem_Calloc(1, sizeof *thread);
@@ -65,9 +83,7 @@ struct wsgi_thread *wsgi_thread_create(struct wsgi_adapter *adapter)
     }
     thread->adapter = adapter;
     thread->response = wsgi_response_create(adapter);
-    if (thread->response == NULL ||
-        wsgi_environ_init(&thread->env, adapter->process, adapter->multithread, adapter->empty_input) < 0 ||
-        wsgi_environ_set_hints(&thread->env, thread->response->early_hints) < 0) {
+    if (thread->response == NULL || make_environs(thread) < 0 || set_callables(thread, thread->response) < 0) {
         wsgi_thread_destroy(thread);
         return NULL;
     }
@@ -79,7 +95,8 @@ void wsgi_thread_destroy(struct wsgi_thread *thread)
     if (thread == NULL)
         return;
     wsgi_response_destroy(thread->response);
-    wsgi_environ_deinit(&thread->env);
+    for (int i = 0; i < WSGI_ENVIRONS; i++)
+        wsgi_environ_deinit(&thread->env[i]);
     PyMem_Free(thread);
 }
 
@@ -110,7 +127,7 @@ static Py_ssize_t count_octets(PyObject *items)
 static void state_length(struct wsgi_response *response, Py_ssize_t octets)
 {
     bool says_nothing = wsgi_response_is_bodiless(response) && (!response->is_head || octets == 0);
-    if (response->content_length < 0 && !says_nothing)
+    if (response->content_length < 0 && !says_nothing && !wsgi_response_has_trailers(response))
         response->content_length = octets;
 }
 
@@ -308,13 +325,14 @@ static bool has_body(const struct slot_record *record)
 static PyObject *make_environ(struct wsgi_thread *thread, struct app_request *request, PyObject **ret_input)
 {
     struct wsgi_adapter *adapter = thread->adapter;
+    struct wsgi_environ *env = &thread->env[wsgi_environ_kind(request->record)];
     if (!has_body(request->record))
-        return wsgi_environ_build(&thread->env, request, NULL);
+        return wsgi_environ_build(env, request, NULL);
     PyObject *input = wsgi_input_create(adapter->input_type, adapter->process->exchange, request);
     if (input == NULL)
         return NULL;
     *ret_input = input;
-    return wsgi_environ_build(&thread->env, request, input);
+    return wsgi_environ_build(env, request, input);
 }
 
 static void call_application(struct wsgi_response *response, PyObject *env)
@@ -357,7 +375,7 @@ static int renew_response(struct wsgi_thread *thread)
     struct wsgi_response *fresh = wsgi_response_create(thread->adapter);
     if (fresh == NULL)
         return -1;
-    if (wsgi_environ_set_hints(&thread->env, fresh->early_hints) < 0) {
+    if (set_callables(thread, fresh) < 0) {
         wsgi_response_destroy(fresh);
         return -1;
     }

@@ -1,6 +1,8 @@
 #include "pybridge/wsgi/wsgi_environ.h"
 
 #include "pybridge/python_text.h"
+#include "pybridge/request_priority.h"
+#include "pybridge/wsgi/wsgi_tls.h"
 
 enum {
     TEMPLATE_KEYS_MIN = 22, /* the 22nd key gives a dict 64 slots */
@@ -13,7 +15,7 @@ static const char *const KEY_NAMES[WSGI_KEY_COUNT] = {
 #undef WSGI_KEY_NAME
 };
 
-static const char *const WORDS[WSGI_WORD_COUNT] = {"http", "https", "HTTP/1.0", "HTTP/2.0"};
+static const char *const WORDS[WSGI_WORD_COUNT] = {"http", "https", "HTTP/1.0", "HTTP/1.1", "HTTP/2.0", "on"};
 
 /* Puts `value`, which it takes; a NULL one is a Python error that came before. */
 static int put(PyObject *dict, PyObject *key, PyObject *value)
@@ -85,9 +87,10 @@ static int make_room(PyObject *template)
 /* Every key that every request has stands in the template: to replace a value is cheaper than to add a key. */
 static int reserve_keys(struct wsgi_environ *env)
 {
+    const int count = env->kind == WSGI_ENVIRON_HTTP_2 ? WSGI_KEYS_OF_HTTP_2 : WSGI_KEYS_OF_ALL;
     PyObject *empty = PyUnicode_FromStringAndSize(NULL, 0);
     int r = empty != NULL ? 0 : -1;
-    for (int i = 0; r == 0 && i < WSGI_KEYS_OF_ALL; i++)
+    for (int i = 0; r == 0 && i < count; i++)
         r = PyDict_SetItem(env->template, env->keys[i], empty);
     Py_XDECREF(empty);
     return r;
@@ -105,12 +108,31 @@ static int set_constants(struct wsgi_environ *env, bool multithread)
         put(template, keys[WSGI_KEY_WSGI_ERRORS], import_attribute("sys", "stderr")) < 0)
         return -1;
     if (put(template, keys[WSGI_KEY_WSGI_FILE_WRAPPER], import_attribute("uroboros.file_wrapper", "FileWrapper")) < 0 ||
-        put(template, keys[WSGI_KEY_SERVER_SOFTWARE], PyUnicode_FromString("uroboros/" UROBOROS_VERSION)) < 0 ||
-        put(template, keys[WSGI_KEY_SERVER_PROTOCOL], PyUnicode_InternFromString("HTTP/1.1")) < 0)
+        put(template, keys[WSGI_KEY_SERVER_SOFTWARE], PyUnicode_FromString("uroboros/" UROBOROS_VERSION)) < 0)
         return -1;
-    if (PyDict_SetItem(template, keys[WSGI_KEY_WSGI_URL_SCHEME], env->words[WSGI_WORD_HTTP]) < 0)
+    const enum wsgi_word protocol = env->kind == WSGI_ENVIRON_HTTP_2 ? WSGI_WORD_HTTP_2 : WSGI_WORD_HTTP_1_1;
+    if (PyDict_SetItem(template, keys[WSGI_KEY_SERVER_PROTOCOL], env->words[protocol]) < 0 ||
+        PyDict_SetItem(template, keys[WSGI_KEY_WSGI_URL_SCHEME], env->words[WSGI_WORD_HTTP]) < 0)
         return -1;
     return PyDict_SetItem(template, keys[WSGI_KEY_SCRIPT_NAME], env->script_name);
+}
+
+static int put_priority(const struct wsgi_environ *env, PyObject *dict, unsigned urgency, bool is_incremental)
+{
+    if (put(dict, env->keys[WSGI_KEY_PRIORITY_WEIGHT], PyLong_FromLong(request_priority_weight(urgency))) < 0 ||
+        put(dict, env->keys[WSGI_KEY_URGENCY], PyLong_FromLong((long)urgency)) < 0)
+        return -1;
+    return put(dict, env->keys[WSGI_KEY_INCREMENTAL], PyBool_FromLong(is_incremental));
+}
+
+/* What most requests of HTTP/2 have alike; the callables follow. */
+static int set_constants_of_http_2(const struct wsgi_environ *env)
+{
+    if (env->kind != WSGI_ENVIRON_HTTP_2)
+        return 0;
+    if (put(env->template, env->keys[WSGI_KEY_PRIORITY_DEPENDS_ON], PyLong_FromLong(0)) < 0)
+        return -1;
+    return put_priority(env, env->template, SLOT_URGENCY_DEFAULT, false);
 }
 
 /* The setting, else the process's environment, as Gunicorn does; "/" and "/app/" mean "" and "/app". */
@@ -130,20 +152,28 @@ static int choose_script_name(struct wsgi_environ *env)
     return env->script_name != NULL ? 0 : -1;
 }
 
-int wsgi_environ_init(struct wsgi_environ *env, const struct app_process *process, bool multithread, PyObject *input)
+int wsgi_environ_init(struct wsgi_environ *env, const struct app_process *process, enum wsgi_environ_kind kind,
+                      bool multithread, PyObject *input)
 {
-    *env = (struct wsgi_environ){.process = process};
+    *env = (struct wsgi_environ){.process = process, .kind = kind};
     if (make_keys(env) < 0 || choose_script_name(env) < 0 || (env->template = PyDict_New()) == NULL ||
-        reserve_keys(env) < 0 || set_constants(env, multithread) < 0)
+        reserve_keys(env) < 0 || set_constants(env, multithread) < 0 || set_constants_of_http_2(env) < 0)
         return -1;
     if (PyDict_SetItem(env->template, env->keys[WSGI_KEY_WSGI_INPUT], input) < 0)
         return -1;
     return make_room(env->template);
 }
 
-int wsgi_environ_set_hints(struct wsgi_environ *env, PyObject *early_hints)
+int wsgi_environ_set_callables(struct wsgi_environ *env, PyObject *early_hints, PyObject *send_trailers)
 {
-    return PyDict_SetItem(env->template, env->keys[WSGI_KEY_WSGI_EARLY_HINTS], early_hints);
+    env->send_trailers = send_trailers;
+    if (PyDict_SetItem(env->template, env->keys[WSGI_KEY_WSGI_EARLY_HINTS], early_hints) < 0)
+        return -1;
+    if (env->kind != WSGI_ENVIRON_HTTP_2)
+        return 0;
+    if (PyDict_SetItem(env->template, env->keys[WSGI_KEY_GUNICORN_SEND_TRAILERS], send_trailers) < 0)
+        return -1;
+    return PyDict_SetItem(env->template, env->keys[WSGI_KEY_SEND_TRAILERS], send_trailers);
 }
 
 static void clear_all(PyObject **objects, size_t count)
@@ -165,6 +195,7 @@ void wsgi_environ_deinit(struct wsgi_environ *env)
     Py_CLEAR(env->server.text);
     Py_CLEAR(env->server_port.text);
     Py_CLEAR(env->host.text);
+    tls_memory_deinit(&env->tls);
 }
 
 /* ---- values that are remembered ---- */
@@ -477,13 +508,33 @@ static int put_path(struct build *build)
     return put_key(build, WSGI_KEY_PATH_INFO, decoded_path(path));
 }
 
+/* What the template of its kind has not. */
 static int put_version(struct build *build)
 {
-    if (build->record->version == SLOT_HTTP_1_0)
+    const struct slot_record *record = build->record;
+    const bool is_incremental = (record->flags & SLOT_INCREMENTAL) != 0;
+    if (record->version == SLOT_HTTP_1_0)
         return put_word(build, WSGI_KEY_SERVER_PROTOCOL, WSGI_WORD_HTTP_1_0);
-    if (build->record->version == SLOT_HTTP_2)
-        return put_word(build, WSGI_KEY_SERVER_PROTOCOL, WSGI_WORD_HTTP_2);
-    return 0;
+    if (record->version == SLOT_HTTP_2)
+        return record->urgency == SLOT_URGENCY_DEFAULT && !is_incremental
+                   ? 0
+                   : put_priority(build->env, build->dict, record->urgency, is_incremental);
+    if (!app_request_takes_trailers(build->request))
+        return 0;
+    return PyDict_SetItem(build->dict, build->env->keys[WSGI_KEY_SEND_TRAILERS], build->env->send_trailers);
+}
+
+/* HTTPS as every CGI-like interface has it, and what Apache's mod_ssl says of the connection under it. */
+static int put_security(struct build *build)
+{
+    const struct slot_record *record = build->record;
+    if ((record->flags & SLOT_HTTPS) != 0 && (put_word(build, WSGI_KEY_WSGI_URL_SCHEME, WSGI_WORD_HTTPS) < 0 ||
+                                              put_word(build, WSGI_KEY_HTTPS, WSGI_WORD_ON) < 0))
+        return -1;
+    if (record->tls.length == 0)
+        return 0;
+    PyObject *facts = tls_memory_recall(&build->env->tls, span(build, &record->tls), wsgi_tls_facts);
+    return facts != NULL ? PyDict_Update(build->dict, facts) : -1;
 }
 
 static int put_request_line(struct build *build)
@@ -497,9 +548,7 @@ static int put_request_line(struct build *build)
         return -1;
     if (query.length > 0 && put_key(build, WSGI_KEY_QUERY_STRING, text_latin1(query)) < 0)
         return -1;
-    if ((record->flags & SLOT_HTTPS) && put_word(build, WSGI_KEY_WSGI_URL_SCHEME, WSGI_WORD_HTTPS) < 0)
-        return -1;
-    return put_version(build);
+    return put_version(build) < 0 ? -1 : put_security(build);
 }
 
 static int fill(struct build *build, PyObject *input)

@@ -12,9 +12,13 @@
 
 enum { STATUS_EARLY_HINTS = 103, STATUS_OK = 200, STATUS_NO_CONTENT = 204, STATUS_NOT_MODIFIED = 304 };
 
-/* Who refers to these objects when no application does: to the response its owner and the two callables that are part
- * of it, to `write` the response, to `early_hints` the response and the template of the environ. */
-enum { RESPONSE_REFERENCES = 3, WRITE_REFERENCES = 1, HINTS_REFERENCES = 2 };
+/* Who refers to these objects when no application does: to the response its owner and the three callables that are part
+ * of it; to `write` the response; to `early_hints` the response and both templates of the environ; to `send_trailers`
+ * the response and two keys of the one for HTTP/2. */
+enum { RESPONSE_REFERENCES = 4, WRITE_REFERENCES = 1, HINTS_REFERENCES = 3, TRAILERS_REFERENCES = 3 };
+
+/* Of what a list of fields is made. */
+enum fields { FIELDS_OF_HEAD, FIELDS_OF_TRAILERS };
 
 static struct app_exchange *exchange_of(const struct wsgi_response *response)
 {
@@ -112,13 +116,14 @@ static int add_field(struct wsgi_response *response, struct app_response *head, 
     return r < 0 ? raise_errno(r) : 0;
 }
 
-static int add_header(struct wsgi_response *response, struct app_response *head, PyObject *pair,
+static int add_header(struct wsgi_response *response, struct app_response *head, enum fields fields, PyObject *pair,
                       int64_t *ret_content_length)
 {
     struct bytes name, value;
     if (parse_header(pair, &name, &value) < 0)
         return -1;
-    enum response_field verdict = response_field_check(name, value, ret_content_length);
+    enum response_field verdict = fields == FIELDS_OF_HEAD ? response_field_check(name, value, ret_content_length)
+                                                           : response_trailer_check(name, value);
     if (verdict == RESPONSE_FIELD_GOOD)
         return add_field(response, head, name, value);
     const char *complaint = response_field_complaint(verdict);
@@ -129,7 +134,7 @@ static int add_header(struct wsgi_response *response, struct app_response *head,
 }
 
 /* Waiting for room lets other threads run, so each header is held, and the list looked at again. */
-static int add_headers(struct wsgi_response *response, struct app_response *head, PyObject *headers,
+static int add_headers(struct wsgi_response *response, struct app_response *head, enum fields fields, PyObject *headers,
                        int64_t *ret_content_length)
 {
     if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
@@ -141,7 +146,7 @@ static int add_headers(struct wsgi_response *response, struct app_response *head
         PyObject *pair = PySequence_GetItem(headers, i);
         if (pair == NULL)
             return -1;
-        r = add_header(response, head, pair, ret_content_length);
+        r = add_header(response, head, fields, pair, ret_content_length);
         Py_DECREF(pair);
     }
     return r;
@@ -171,7 +176,8 @@ static int start(struct wsgi_response *response, PyObject *status, PyObject *hea
     if (parse_status(status, &response->status, &reason) < 0 || begin_head(response, &response->head) < 0)
         return -1;
     response->state = WSGI_STARTED;
-    if (add_reason(response, reason) < 0 || add_headers(response, &response->head, headers, &content_length) < 0) {
+    if (add_reason(response, reason) < 0 ||
+        add_headers(response, &response->head, FIELDS_OF_HEAD, headers, &content_length) < 0) {
         drop_head(response);
         return -1;
     }
@@ -243,11 +249,15 @@ static struct bytes fit(struct wsgi_response *response, struct bytes body)
     return body;
 }
 
+/* Whether the response ends with these octets, and with no trailers behind them. */
 static bool is_end(const struct wsgi_response *response, struct bytes body, bool is_last)
 {
-    if (is_last || wsgi_response_is_bodiless(response))
+    if (wsgi_response_is_bodiless(response))
         return true;
-    return response->content_length >= 0 && response->body_sent + body.length == (uint64_t)response->content_length;
+    if (wsgi_response_has_trailers(response))
+        return false;
+    return is_last ||
+           (response->content_length >= 0 && response->body_sent + body.length == (uint64_t)response->content_length);
 }
 
 static int push(struct wsgi_response *response, struct bytes body, bool end, size_t *ret_taken)
@@ -285,6 +295,17 @@ static enum wsgi_outcome push_all(struct wsgi_response *response, struct bytes b
     }
 }
 
+static enum wsgi_outcome push_trailers(struct wsgi_response *response)
+{
+    for (;;) {
+        int r = app_response_trailers(exchange_of(response), &response->trailers);
+        if (r != -EAGAIN)
+            return r < 0 ? failed(r) : WSGI_OK;
+        if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
+            return WSGI_GONE;
+    }
+}
+
 enum wsgi_outcome wsgi_response_send(struct wsgi_response *response, struct bytes body, bool is_last)
 {
     if (response->request->fate == APP_REQUEST_CANCELLED)
@@ -297,10 +318,12 @@ enum wsgi_outcome wsgi_response_send(struct wsgi_response *response, struct byte
         return WSGI_OK;
     body = fit(response, body);
     bool end = is_end(response, body, is_last);
-    if (response->state == WSGI_ENDED || (body.length == 0 && !end))
+    if (response->state == WSGI_ENDED || (body.length == 0 && !end && !is_last))
         return WSGI_OK;
     enum wsgi_outcome outcome = push_all(response, body, end);
-    if (outcome == WSGI_OK && end)
+    if (outcome == WSGI_OK && is_last && !end)
+        outcome = push_trailers(response);
+    if (outcome == WSGI_OK && (end || is_last))
         response->state = WSGI_ENDED;
     return outcome;
 }
@@ -350,7 +373,16 @@ static int send_hints(struct wsgi_response *response, struct app_response *hints
     return 0;
 }
 
-/* wsgi.early_hints(headers), as Gunicorn has it: nothing happens for HTTP/1.0, nor once the head has gone. */
+/* RFC 9110 15.2: an HTTP/1.0 client does not know 1xx. What would be sent was checked all the same. */
+static int send_or_drop_hints(struct wsgi_response *response, struct app_response *hints)
+{
+    if (response->request->record->version != SLOT_HTTP_1_0)
+        return send_hints(response, hints);
+    app_response_drop(exchange_of(response), hints);
+    return 0;
+}
+
+/* wsgi.early_hints(headers), Gunicorn's. Once the head has gone there is nothing left to hint at. */
 static PyObject *call_early_hints(PyObject *self, PyObject *headers)
 {
     struct wsgi_response *response = (struct wsgi_response *)self;
@@ -358,14 +390,46 @@ static PyObject *call_early_hints(PyObject *self, PyObject *headers)
     int64_t content_length;
     if (check_open(response) < 0)
         return NULL;
-    if (response->request->record->version == SLOT_HTTP_1_0 || response->state >= WSGI_SENT)
-        Py_RETURN_NONE;
+    if (response->state >= WSGI_SENT)
+        return PyErr_Format(PyExc_RuntimeError, "early hints were given after the response had begun");
     if (begin_head(response, &hints) < 0)
         return NULL;
-    if (add_headers(response, &hints, headers, &content_length) < 0 || send_hints(response, &hints) < 0) {
+    if (add_headers(response, &hints, FIELDS_OF_HEAD, headers, &content_length) < 0 ||
+        send_or_drop_hints(response, &hints) < 0) {
         app_response_drop(exchange_of(response), &hints);
         return NULL;
     }
+    Py_RETURN_NONE;
+}
+
+/* ---- trailers ---- */
+
+static void drop_trailers(struct wsgi_response *response)
+{
+    if (wsgi_response_has_trailers(response))
+        app_response_drop(exchange_of(response), &response->trailers);
+}
+
+/* send_trailers(headers), Gunicorn's: they go out behind the body. The last call counts. */
+static PyObject *call_send_trailers(PyObject *self, PyObject *headers)
+{
+    struct wsgi_response *response = (struct wsgi_response *)self;
+    struct app_response trailers;
+    int64_t unused;
+    if (check_open(response) < 0)
+        return NULL;
+    if (response->state == WSGI_ENDED)
+        return PyErr_Format(PyExc_RuntimeError, "trailers were given after the response had ended");
+    if (begin_head(response, &trailers) < 0)
+        return NULL;
+    if (add_headers(response, &trailers, FIELDS_OF_TRAILERS, headers, &unused) < 0) {
+        app_response_drop(exchange_of(response), &trailers);
+        return NULL;
+    }
+    drop_trailers(response);
+    if (trailers.head_length == 0)
+        app_response_drop(exchange_of(response), &trailers);
+    response->trailers = trailers;
     Py_RETURN_NONE;
 }
 
@@ -374,6 +438,8 @@ static PyObject *call_early_hints(PyObject *self, PyObject *headers)
 static PyMethodDef WRITE = {"write", call_write, METH_O, PyDoc_STR("write(data): sends octets of the body.")};
 static PyMethodDef EARLY_HINTS = {"early_hints", call_early_hints, METH_O,
                                   PyDoc_STR("early_hints(headers): sends a 103 response.")};
+static PyMethodDef SEND_TRAILERS = {"send_trailers", call_send_trailers, METH_O,
+                                    PyDoc_STR("send_trailers(headers): ends the response with these fields.")};
 
 static int response_traverse(PyObject *self, visitproc visit, void *arg)
 {
@@ -381,6 +447,7 @@ static int response_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(response->write);
     Py_VISIT(response->early_hints);
+    Py_VISIT(response->send_trailers);
     return 0;
 }
 
@@ -389,6 +456,7 @@ static int response_clear(PyObject *self)
     struct wsgi_response *response = (struct wsgi_response *)self;
     Py_CLEAR(response->write);
     Py_CLEAR(response->early_hints);
+    Py_CLEAR(response->send_trailers);
     return 0;
 }
 
@@ -435,7 +503,8 @@ struct wsgi_response *wsgi_response_create(struct wsgi_adapter *adapter)
     response->adapter = adapter;
     response->write = PyCFunction_New(&WRITE, (PyObject *)response);
     response->early_hints = PyCFunction_New(&EARLY_HINTS, (PyObject *)response);
-    if (response->write == NULL || response->early_hints == NULL) {
+    response->send_trailers = PyCFunction_New(&SEND_TRAILERS, (PyObject *)response);
+    if (response->write == NULL || response->early_hints == NULL || response->send_trailers == NULL) {
         response_clear((PyObject *)response);
         Py_CLEAR(response);
     }
@@ -446,7 +515,7 @@ void wsgi_response_destroy(struct wsgi_response *response)
 {
     if (response == NULL)
         return;
-    /* The two callables and the response refer to each other; what the application kept stays for the collector. */
+    /* The callables and the response refer to each other; what the application kept stays for the collector. */
     if (Py_REFCNT(response) == RESPONSE_REFERENCES)
         response_clear((PyObject *)response);
     Py_DECREF(response);
@@ -460,7 +529,8 @@ bool wsgi_response_is_free(const struct wsgi_response *response)
     return false;
 #else
     return Py_REFCNT(response) == RESPONSE_REFERENCES && Py_REFCNT(response->write) == WRITE_REFERENCES &&
-           Py_REFCNT(response->early_hints) == HINTS_REFERENCES;
+           Py_REFCNT(response->early_hints) == HINTS_REFERENCES &&
+           Py_REFCNT(response->send_trailers) == TRAILERS_REFERENCES;
 #endif
 }
 
@@ -481,5 +551,6 @@ void wsgi_response_begin(struct wsgi_response *response, struct app_request *req
 void wsgi_response_end(struct wsgi_response *response)
 {
     drop_head(response);
+    drop_trailers(response);
     response->request = NULL;
 }

@@ -1,11 +1,11 @@
 /*
  * WSGI response: the start_response of one request at a time, and the way its body takes to the exchange.
  *
- * Owns:    the head under way, in a block of the outbound arena, until it is sent or dropped.
+ * Owns:    the head under way, and the trailers, each in a block of the outbound arena, until it is sent or dropped.
  * Threads: with the interpreter lock, which it gives away while it waits for room.
  * Life:    used again for request after request, as long as the application kept no reference to it.
  *
- *   WAITING --start_response()--> STARTED --first octets--> SENT --last octets--> ENDED
+ *   WAITING --start_response()--> STARTED --first octets--> SENT --last octets, or trailers--> ENDED
  *      ^                             |
  *      +--- exc_info, an error ------+                 wsgi_response_fail(): ENDED from anywhere
  */
@@ -22,8 +22,9 @@ enum wsgi_response_state { WSGI_WAITING, WSGI_STARTED, WSGI_SENT, WSGI_ENDED };
 struct wsgi_response {
     PyObject_HEAD vectorcallfunc vectorcall;
     struct wsgi_adapter *adapter;
-    struct app_request *request; /* NULL between requests */
-    struct app_response head;    /* while STARTED */
+    struct app_request *request;  /* NULL between requests */
+    struct app_response head;     /* while STARTED */
+    struct app_response trailers; /* what send_trailers() was last given; its memory is NULL else */
     enum wsgi_response_state state;
     bool is_head; /* the method is HEAD */
     uint16_t status;
@@ -32,6 +33,7 @@ struct wsgi_response {
     uint64_t surplus; /* octets beyond content_length, which nobody gets */
     PyObject *write;  /* the callable that start_response() returns */
     PyObject *early_hints;
+    PyObject *send_trailers;
 };
 
 /* How an attempt to send went on. */
@@ -52,6 +54,12 @@ void wsgi_response_begin(struct wsgi_response *response, struct app_request *req
 
 /* Octets of the body; the head goes with the first. Nothing is sent for no octets unless they are the last. */
 [[nodiscard]] enum wsgi_outcome wsgi_response_send(struct wsgi_response *response, struct bytes body, bool is_last);
+
+/* Whether trailers are due behind the body; its length is left open then. */
+static inline bool wsgi_response_has_trailers(const struct wsgi_response *response)
+{
+    return response->trailers.memory != NULL;
+}
 
 /* Whether the body is of no octets by its status or method. */
 bool wsgi_response_is_bodiless(const struct wsgi_response *response);

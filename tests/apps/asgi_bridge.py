@@ -257,7 +257,15 @@ async def informational(scope, receive, send):
     await send(start())
     await send({"type": "http.response.early_hint", "links": [b"</b>"]})
     await send(body(b"ok", True))
-    await send({"type": "http.response.early_hint", "links": [b"</too-late>"]})
+    for late in (
+        {"type": "http.response.early_hint", "links": [b"</too-late>"]},
+        {"type": "http.response.informational", "status": 103, "headers": []},
+    ):
+        try:
+            await send(late)
+        except RuntimeError:
+            continue
+        raise AssertionError(f"{late} was taken")
     await send(body())
 
 

@@ -75,6 +75,34 @@ static void a_content_length_that_is_no_number_is_refused([[maybe_unused]] void 
     }
 }
 
+static enum response_field check_trailer(const char *name, const char *value)
+{
+    return response_trailer_check(bytes_of_string(name), bytes_of_string(value));
+}
+
+static void trailers_say_how_it_went([[maybe_unused]] void **state)
+{
+    assert_int_equal(check_trailer("grpc-status", "0"), RESPONSE_FIELD_GOOD);
+    assert_int_equal(check_trailer("Server-Timing", "db;dur=53"), RESPONSE_FIELD_GOOD);
+    assert_int_equal(check_trailer("ETag", "\"a\""), RESPONSE_FIELD_GOOD);
+}
+
+static void what_a_client_needs_before_the_body_is_no_trailer([[maybe_unused]] void **state)
+{
+    static const char *const NAMES[] = {"Content-Length", "TRANSFER-ENCODING", "host", "Content-Type",
+                                        "Set-Cookie",     "Connection",        "te",   "Keep-Alive",
+                                        "Trailer",        "Location"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
+        assert_int_equal(check_trailer(NAMES[i], "close"), RESPONSE_FIELD_NO_TRAILER);
+}
+
+static void a_trailer_obeys_the_grammar_of_fields([[maybe_unused]] void **state)
+{
+    assert_int_equal(check_trailer(":status", "200"), RESPONSE_FIELD_BAD_NAME);
+    assert_int_equal(check_trailer("", "v"), RESPONSE_FIELD_BAD_NAME);
+    assert_int_equal(check_trailer("x", "a\r\nb: c"), RESPONSE_FIELD_BAD_VALUE);
+}
+
 static void every_refusal_has_words([[maybe_unused]] void **state)
 {
     assert_non_null(response_field_complaint(RESPONSE_FIELD_BAD_NAME));
@@ -94,6 +122,9 @@ int main(void)
         cmocka_unit_test(content_length_is_told),
         cmocka_unit_test(a_content_length_that_is_no_number_is_refused),
         cmocka_unit_test(the_end_of_the_connection_may_be_asked_for),
+        cmocka_unit_test(trailers_say_how_it_went),
+        cmocka_unit_test(what_a_client_needs_before_the_body_is_no_trailer),
+        cmocka_unit_test(a_trailer_obeys_the_grammar_of_fields),
         cmocka_unit_test(every_refusal_has_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
