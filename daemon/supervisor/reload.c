@@ -49,7 +49,8 @@ static void on_settings(struct event_watch *watch)
     struct supervisor *supervisor = watch->owner;
     int r = settings_reader_take(&supervisor->reader, &supervisor->loop, &supervisor->fresh, &supervisor->fresh_fd);
     if (r < 0 && r != -EINVAL)
-        log_error("reload failed, nothing has changed: the settings could not be read: %s", strerror(-r));
+        log_error("reload failed, nothing has changed: the settings could not be read: %s",
+                  r == -ECHILD ? "the process that did ended early" : strerror(-r));
     if (r < 0 || !read_certificates(supervisor))
         stay(supervisor);
     else

@@ -34,7 +34,7 @@ struct settings_reader_request {
                                         const struct settings_reader_request *request);
 
 /* The answer is there. Takes it and ends the process: 0, and the settings with the descriptor they came by; -EINVAL:
- * they are not good, which has been logged; or another errno. */
+ * they are not good, which has been logged; -ECHILD: the process ended early; or another errno. */
 [[nodiscard]] int settings_reader_take(struct settings_reader *reader, struct event_loop *loop,
                                        struct settings *ret_settings, int *ret_fd);
 

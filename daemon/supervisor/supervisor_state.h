@@ -1,9 +1,8 @@
 /*
  * Supervisor state: the one struct of the supervisor process, for the files of this room only.
  *
- *   STARTING --> SERVING <--> RELOADING        a reload that a stop overtakes is given up first, also while its
- *       |           |                         settings are still being read, which is in SERVING
- *       |           |
+ *   STARTING --> SERVING <--> RELOADING        a reload that a stop overtakes is given up first, also one whose
+ *       |           |                          settings are still being read, which happens while SERVING
  *       +-----------+---> DRAINING ---> STOPPING ---> ENDED
  *       +-----------+--------|-------------^            ^
  *                            +--------------------------+   nobody is left

@@ -312,6 +312,54 @@ def test_term_during_a_reload_stops_everything(serve):
     assert not server.processes()
 
 
+@pytest.fixture
+def slow_reload(serve, tmp_path):
+    """A daemon that is in the middle of a settings file that sleeps; and that file."""
+    config, marker = tmp_path / "gunicorn.conf.py", tmp_path / "marker"
+    config.write_text("workers = 1\n")
+    server = serve("wsgi_cases:app", "-c", str(config))
+    config.write_text(f"import pathlib, time\npathlib.Path({str(marker)!r}).touch()\ntime.sleep(9)\nworkers = 2\n")
+    server.send_signal(signal.SIGHUP)
+    eventually(marker.exists)
+    return server, config
+
+
+def test_term_while_the_settings_are_read_stops_at_once(slow_reload):
+    server, _ = slow_reload
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 3 * PATIENCE
+    assert not server.processes()
+
+
+def test_a_dead_process_is_replaced_while_the_settings_are_read(slow_reload):
+    server, _ = slow_reload
+    (victim,) = server.app_processes()
+    began = time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: server.app_processes() not in ([], [victim]))
+    assert server.get("/hello").status == 200
+    assert time.monotonic() - began < 5 * PATIENCE
+    assert not any("reloaded: " in line for line in server.lines)
+
+
+def test_another_reload_ends_one_whose_settings_are_still_read(slow_reload):
+    server, config = slow_reload
+    config.write_text("workers = 3\n")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("reloaded: 3 new application processes")
+    assert not any("settings reader" in title for title in server.processes().values())
+
+
+def test_a_reader_of_settings_that_dies_changes_nothing(slow_reload):
+    server, _ = slow_reload
+    readers = [pid for pid, title in server.processes().items() if "settings reader" in title]
+    assert len(readers) == 1
+    os.killpg(readers[0], signal.SIGKILL)
+    server.wait_for_log("reload failed, nothing has changed: the settings could not be read")
+    assert server.get("/hello").status == 200
+
+
 # --- files, background, service manager ------------------------------------------------------------------------
 
 
