@@ -1,5 +1,6 @@
 #include "daemon/io/tls_store.h"
 
+#include "config/settings_transfer.h"
 #include "daemon/base/log.h"
 #include "daemon/io/tls_library.h"
 
@@ -184,10 +185,11 @@ static void warn_of_expiry(const struct tls_place *place, const struct tls_conte
     }
 }
 
-static int build(struct tls_store *store, struct tls_place *place, char *why, size_t why_bytes)
+static int build(struct tls_store *store, struct tls_place *place, const struct settings *settings, char *why,
+                 size_t why_bytes)
 {
     const struct tls_sources sources = {place->pairs, place->pair_count, place->trust};
-    const struct tls_options options = read_options(store->settings);
+    const struct tls_options options = read_options(settings);
     struct tls_context *context;
     if (place->error < 0) {
         snprintf(why, why_bytes, "the certificate files could not be read: %s", strerror(-place->error));
@@ -202,6 +204,23 @@ static int build(struct tls_store *store, struct tls_place *place, char *why, si
     return 0;
 }
 
+/* With the settings of a descriptor, where a reload that is not decided yet brings one, else with those in use. */
+static int build_with(struct tls_store *store, struct tls_place *place, const struct control_message *message,
+                      char *why, size_t why_bytes)
+{
+    struct settings tried = {};
+    if (message->fd_count == 0)
+        return build(store, place, store->settings, why, why_bytes);
+    int r = settings_deserialize(message->fds[0], &tried);
+    if (r < 0) {
+        snprintf(why, why_bytes, "the new settings could not be read: %s", strerror(-r));
+        return r;
+    }
+    r = build(store, place, &tried, why, why_bytes);
+    settings_deinit(&tried);
+    return r;
+}
+
 static int on_ready(struct tls_store *store, const struct control_message *message, int control_fd)
 {
     const struct control_tls_context *told = control_payload(message, sizeof *told);
@@ -209,7 +228,7 @@ static int on_ready(struct tls_store *store, const struct control_message *messa
     if (place == NULL)
         return -EPROTO;
     struct control_tls_refusal refusal = {.context = told->context};
-    int r = build(store, place, refusal.text, sizeof refusal.text);
+    int r = build_with(store, place, message, refusal.text, sizeof refusal.text);
     forget_files(place);
     if (r < 0)
         return control_send(control_fd, CONTROL_TLS_REFUSED, &refusal, sizeof refusal, NULL, 0);
