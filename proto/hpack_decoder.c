@@ -1,5 +1,7 @@
 #include "proto/hpack.h"
 
+#include <assert.h>
+
 #include "proto/hpack_table.h"
 #include "proto/hpack_wire.h"
 
@@ -15,11 +17,9 @@ struct cursor {
     const uint8_t *end;
 };
 
-/* RFC 7541 5.1; `mask` has the bits of the first octet. */
+/* RFC 7541 5.1; `mask` has the bits of the first octet, which is there. */
 static enum step take_integer(struct cursor *cursor, uint8_t mask, uint32_t *ret_value)
 {
-    if (cursor->at == cursor->end)
-        return STEP_CUT;
     uint64_t value = *cursor->at++ & mask;
     if (value < mask) {
         *ret_value = (uint32_t)value;
@@ -248,19 +248,18 @@ static enum step keep_literal(struct hpack_decoder *decoder, const struct litera
 }
 
 /* The table must know also what the section has no room for, or all that follows would be misunderstood. */
-static enum step insert_dropped(struct hpack_table *table, const struct literal *literal, size_t bytes)
+static void insert_dropped(struct hpack_table *table, const struct literal *literal, size_t bytes)
 {
     /* As large as any entry; cleared for nothing, it would be the price of a flood of dropped fields. */
     uint8_t scratch[HPACK_DECODER_BYTES] __attribute__((uninitialized));
     struct text text;
     if (bytes + HPACK_FIELD_OVERHEAD > table->bytes_max) {
         hpack_table_clear(table);
-        return STEP_DONE;
+        return;
     }
-    if (!literal_write(table, literal, scratch, sizeof(scratch), &text))
-        return STEP_WRONG;
+    bool good = literal_write(table, literal, scratch, sizeof(scratch), &text);
+    assert(good); /* it has been measured */
     table_insert_text(table, scratch, &text);
-    return STEP_DONE;
 }
 
 /* A literal that might not fit: how long it is has to be known exactly. */
@@ -275,7 +274,9 @@ static enum step decode_tight_literal(struct hpack_decoder *decoder, const struc
     if (section_has_room(section, bytes))
         return keep_literal(decoder, literal, section);
     section_drop(section, (size_t)name_length, (size_t)value_length);
-    return literal->incremental ? insert_dropped(&decoder->table, literal, bytes) : STEP_DONE;
+    if (literal->incremental)
+        insert_dropped(&decoder->table, literal, bytes);
+    return STEP_DONE;
 }
 
 static enum step decode_literal(struct hpack_decoder *decoder, struct cursor *cursor, struct hpack_section *section)

@@ -72,8 +72,6 @@ void hpack_table_insert(struct hpack_table *table, struct bytes name, struct byt
 
 void hpack_table_read(const struct hpack_table *table, uint32_t offset, size_t length, uint8_t *out)
 {
-    if (offset >= table->capacity)
-        offset -= table->capacity;
     size_t to_end = table->capacity - offset;
     if (length > to_end) {
         memcpy(out, table->octets + offset, to_end);

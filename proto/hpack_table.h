@@ -29,10 +29,10 @@ static inline const struct hpack_entry *hpack_table_entry(const struct hpack_tab
     return &table->entries[slot < slots ? slot : slot - slots];
 }
 
-/* Copies `length` octets of the ring from `offset`, which may be of an entry's name, or value, or both. */
+/* Copies the first `length` octets of name and value of the entry at `offset`. */
 void hpack_table_read(const struct hpack_table *table, uint32_t offset, size_t length, uint8_t *out);
 
-/* Whether the ring has `text` at `offset`. */
+/* Whether the ring has `text` at `offset`, which is that of an entry, with the length of its name added or without. */
 bool hpack_table_has(const struct hpack_table *table, uint32_t offset, struct bytes text);
 
 #endif
