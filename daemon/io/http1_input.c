@@ -4,6 +4,7 @@
 #include "daemon/io/exchange_log.h"
 #include "daemon/io/request_body.h"
 #include "daemon/io/request_record.h"
+#include "daemon/io/tls_request.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -290,6 +291,20 @@ static void open_body(struct http1_session *session, struct http_exchange *excha
     }
 }
 
+/* Nothing is asked of an application; what there is of a body is not waited for. */
+static void judge_tls(struct http1_session *session, struct http_exchange *exchange)
+{
+    const struct http_head *head = &session->parser.head;
+    uint16_t status = tls_request_prepare(session->all->core, session->connection, head, exchange);
+    if (status == 0 || exchange->local_status != 0)
+        return;
+    exchange->local_status = status;
+    if (head->body_kind != HTTP_BODY_NONE) {
+        exchange->close_reason = CLOSE_REQUEST_REJECTED;
+        exchange->keep_alive = false;
+    }
+}
+
 /* The parser has a head, or a part of one, that is not served. Its octets are still there. */
 static void refuse(struct http1_session *session, uint16_t status, const char *reason)
 {
@@ -321,6 +336,7 @@ static void on_head(struct http1_session *session, struct loan loan, const uint8
     buffer_pool_hold(&core->buffers, loan);
     exchange->head_loan = loan;
     describe(session, exchange);
+    judge_tls(session, exchange);
     append_exchange(session, exchange);
     if (!exchange->keep_alive)
         session->last_request = true;

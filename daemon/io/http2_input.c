@@ -6,6 +6,7 @@
 #include "daemon/io/own_answer.h"
 #include "daemon/io/request_body.h"
 #include "daemon/io/request_record.h"
+#include "daemon/io/tls_request.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -258,8 +259,11 @@ static void begin_exchange(struct http2_session *session, const struct http2_eve
     session->open_exchanges++;
     describe(session, member, request, event->end_stream);
     metrics_add(core->metrics, METRIC_REQUESTS, 1);
-    if (request_body_too_long(core, head))
-        http2_replies_answer(session, member, 413, own_answer_text(413), exchange->is_head);
+    uint16_t status = tls_request_prepare(core, session->connection, head, exchange);
+    if (status == 0 && request_body_too_long(core, head))
+        status = 413;
+    if (status != 0)
+        http2_replies_answer(session, member, status, own_answer_text(status), exchange->is_head);
     else if (is_health_check(session, head))
         http2_replies_answer(session, member, dispatch_serving(all->dispatch) ? 200 : 503, NULL, exchange->is_head);
     else

@@ -243,6 +243,7 @@ void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
     }
     buffer_pool_drop(&core->buffers, &exchange->tail_loan);
     buffer_pool_drop(&core->buffers, &exchange->head_loan);
+    buffer_pool_drop(&core->buffers, &exchange->tls_loan);
     http_exchange_body_forget(core, exchange);
     free(exchange->logged_fields);
     leave_tally(exchange);

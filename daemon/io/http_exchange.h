@@ -80,6 +80,7 @@ struct http_exchange {
     int32_t app_pid;
     struct slot_record *record;
     struct loan head_loan;
+    struct loan tls_loan;
     bool redispatched;   /* once: a poison request must not kill the whole set */
     bool wants_continue; /* 100 Continue is due when the application reads */
     bool is_safe;        /* GET, HEAD, OPTIONS or TRACE without body: may run beside others of its connection */

@@ -24,12 +24,15 @@
 #include "proto/http1_body.h"
 #include "proto/http1_request.h"
 
+struct tls_descriptions;
+
 struct io_core {
     struct ring *ring;
     struct timer_wheel wheel;          /* of connections */
     struct timer_wheel exchange_wheel; /* of exchanges: an entry does not say what it is part of */
     struct buffer_pool buffers;
     struct output_pools outputs;
+    struct tls_descriptions *tls; /* NULL: no address speaks TLS */
     struct spool spool; /* parts of request bodies; not open: there is no file for them */
     struct metrics *metrics;
     struct access_log *access_log; /* NULL: off */

@@ -7,6 +7,7 @@
 #include "daemon/io/acceptor.h"
 #include "daemon/io/http_intake.h"
 #include "daemon/io/proxy_intake.h"
+#include "daemon/io/tls_describe.h"
 #include "daemon/io/tls_intake.h"
 
 #include <assert.h>
@@ -36,6 +37,7 @@ struct io_process {
     struct proxy_intake proxy;
     struct tls_store tls_store;
     struct tls_intake tls;
+    struct tls_descriptions tls_descriptions;
     struct acceptor acceptor;
     struct arena metrics_memory;
     int log_fd;
@@ -272,6 +274,8 @@ static int start_tls(struct io_process *io)
 {
     if (!speaks_tls(io))
         return 0;
+    tls_descriptions_init(&io->tls_descriptions, &io->core.buffers);
+    io->core.tls = &io->tls_descriptions;
     int r = tls_store_start(&io->tls_store);
     return r < 0 ? r : buffer_pool_add_cipher(&io->core.buffers, io->core.ring);
 }
@@ -673,6 +677,7 @@ static int serve(struct io_process *io)
         }
     }
     finish_access_log(io);
+    tls_descriptions_deinit(&io->tls_descriptions); /* what it keeps is not in use */
     if ((io->core.setup.flags & CONTROL_LIVE_COUNTERS) != 0)
         log_info(
             "live: connections=%u exchanges=%u slots=%u buffers=%u staging=%u spool=%u timers=%zu",
@@ -694,6 +699,7 @@ static void tear_down(struct io_process *io)
     tls_store_deinit(&io->tls_store);
     http2_sessions_deinit(&io->http2);
     dispatch_deinit(&io->dispatch);
+    tls_descriptions_deinit(&io->tls_descriptions);
     buffer_pool_deinit(&core->buffers);
     output_pools_deinit(&core->outputs);
     io_scratch_deinit(&core->scratch);

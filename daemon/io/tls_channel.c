@@ -43,8 +43,10 @@ struct tls_channel {
     bool open; /* the handshake is complete, or far enough for early data */
     bool proved;
     bool said_close;
+    bool has_digest;
     bool client_closed; /* found behind octets; told by the next read */
     char reason[64];
+    uint8_t digest[TLS_CHANNEL_DIGEST_BYTES];
 };
 
 /* ---- octets ----------------------------------------------------------------------------------------------------- */
@@ -654,6 +656,46 @@ void tls_channel_facts(const struct tls_channel *channel, struct tls_facts *ret_
         .cipher_text = cipher != NULL ? SSL_CIPHER_standard_name(cipher) : "",
         .sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name),
     };
+}
+
+SSL *tls_channel_ssl(const struct tls_channel *channel)
+{
+    return channel->ssl;
+}
+
+const struct tls_pair *tls_channel_pair(const struct tls_channel *channel)
+{
+    return channel->hello.pair;
+}
+
+static void hash_certificates(SHA256_CTX *hash, const struct tls_channel *channel)
+{
+    const STACK_OF(CRYPTO_BUFFER) *chain = SSL_get0_peer_certificates(channel->ssl);
+    SHA256_Update(hash, channel->hello.pair->digest, sizeof channel->hello.pair->digest);
+    for (size_t i = 0; chain != NULL && i < sk_CRYPTO_BUFFER_num(chain); i++) {
+        const CRYPTO_BUFFER *certificate = sk_CRYPTO_BUFFER_value(chain, i);
+        SHA256_Update(hash, CRYPTO_BUFFER_data(certificate), CRYPTO_BUFFER_len(certificate));
+    }
+}
+
+const uint8_t *tls_channel_digest(struct tls_channel *channel)
+{
+    SHA256_CTX hash;
+    struct tls_facts facts;
+    static_assert(TLS_CHANNEL_DIGEST_BYTES == SHA256_DIGEST_LENGTH, "SHA-256");
+    if (channel->has_digest)
+        return channel->digest;
+    tls_channel_facts(channel, &facts);
+    const uint16_t numbers[] = {facts.version, facts.cipher, facts.is_resumed};
+    SHA256_Init(&hash);
+    SHA256_Update(&hash, numbers, sizeof numbers);
+    if (facts.sni != NULL)
+        SHA256_Update(&hash, facts.sni, strlen(facts.sni));
+    SHA256_Update(&hash, "", 1);
+    hash_certificates(&hash, channel);
+    SHA256_Final(channel->digest, &hash);
+    channel->has_digest = channel->proved; /* an early client's certificate comes later */
+    return channel->digest;
 }
 
 bool tls_channel_covers(const struct tls_channel *channel, struct bytes host)

@@ -20,8 +20,10 @@
 #include <assert.h>
 #include <sys/uio.h>
 
+struct ssl_st;
 struct tls_context;
 struct tls_channel;
+struct tls_pair;
 
 enum {
     TLS_RECORD_HEADER_BYTES = 5,
@@ -35,6 +37,7 @@ enum {
     TLS_TINY_RECORD_BYTES = 64,     /* TLS-13 */
     TLS_TINY_RECORDS_MAX = 1'000,   /* in ... */
     TLS_TINY_WINDOW_MS = 10'000,
+    TLS_CHANNEL_DIGEST_BYTES = 32,
     TLS_TINY_RECORDS_BEYOND = 1'000, /* so many more end the connection */
 };
 
@@ -48,15 +51,16 @@ enum tls_progress {
 };
 
 /* Why handshakes and connections fail, in kinds that an operator acts upon. X(symbol, "word"). */
-#define TLS_FAILURES(X)                                                                               \
-    X(NONE, "none")                                                                                   \
-    X(PROTOCOL, "protocol")                                                                           \
-    X(VERSION, "version")                                                                             \
-    X(CIPHER, "cipher")                                                                               \
-    X(ALPN, "alpn")                                                                                   \
-    X(SNI, "sni")                                                                                     \
-    X(CLIENT_CERTIFICATE, "client_certificate") X(CLIENT_ALERT, "client_alert") X(TIMEOUT, "timeout") \
-        X(PLAIN_HTTP, "plain_http") X(CLIENT_GONE, "client_gone") X(FLOOD, "flood") X(INTERNAL, "internal")
+#define TLS_FAILURES(X)                                                                                             \
+    X(NONE, "none")                                                                                                 \
+    X(PROTOCOL, "protocol")                                                                                         \
+    X(VERSION, "version")                                                                                           \
+    X(CIPHER, "cipher")                                                                                             \
+    X(ALPN, "alpn")                                                                                                 \
+    X(SNI, "sni")                                                                                                   \
+    X(CLIENT_CERTIFICATE, "client_certificate")                                                                     \
+    X(CLIENT_ALERT, "client_alert") X(TIMEOUT, "timeout") X(PLAIN_HTTP, "plain_http") X(CLIENT_GONE, "client_gone") \
+        X(FLOOD, "flood") X(INTERNAL, "internal")
 
 enum tls_failure {
 #define TLS_FAILURE_ENUM(symbol, word) TLS_FAILURE_##symbol,
@@ -123,6 +127,13 @@ bool tls_channel_is_early(const struct tls_channel *channel);
 void tls_channel_facts(const struct tls_channel *channel, struct tls_facts *ret_facts);
 /* Whether a request for `host` (without port) may be answered on this connection: RFC 9110 15.5.20. */
 bool tls_channel_covers(const struct tls_channel *channel, struct bytes host);
+
+/* Of all that applications may learn of it: the same for connections that agree. Once the handshake is complete. */
+const uint8_t *tls_channel_digest(struct tls_channel *channel);
+
+/* For tls_describe.c. */
+struct ssl_st *tls_channel_ssl(const struct tls_channel *channel);
+const struct tls_pair *tls_channel_pair(const struct tls_channel *channel);
 
 enum tls_failure tls_channel_failure(const struct tls_channel *channel);
 /* A few words of BoringSSL's, for the log; "" for none. */

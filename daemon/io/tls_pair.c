@@ -57,6 +57,12 @@ static int read_chain(struct tls_pair *pair, struct bytes pem, const struct comp
     return 0;
 }
 
+static void read_digest(struct tls_pair *pair)
+{
+    unsigned length = sizeof pair->digest;
+    (void)X509_digest(pair->chain[0], EVP_sha256(), pair->digest, &length);
+}
+
 static void read_expiry(struct tls_pair *pair)
 {
     int days, seconds;
@@ -247,8 +253,10 @@ int tls_pair_init(struct tls_pair *pair, const struct tls_pair_source *source, c
                                  "come first in the file");
     if (r == 0)
         r = read_names(pair);
-    if (r == 0)
+    if (r == 0) {
+        read_digest(pair);
         read_expiry(pair);
+    }
     if (r == -ENOMEM)
         snprintf(why, why_bytes, "%s: there is no memory for it", source->name);
     return r;

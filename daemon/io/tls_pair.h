@@ -34,6 +34,7 @@ struct tls_pair {
     char **names; /* of DNS, in lower case, "*." first in a wildcard; addresses as text */
     struct x509_st *chain[TLS_CHAIN_MAX];
     uint32_t chain_count;
+    uint8_t digest[32]; /* of the server's own certificate */
     struct evp_pkey_st *key;
     struct ssl_ctx_st *ssl; /* the context's: what a connection with this pair is made of */
     uint64_t expires_s;     /* since 1970; 0: cannot be told */
