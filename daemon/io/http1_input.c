@@ -342,12 +342,6 @@ static void on_head(struct http1_session *session, struct loan loan, const uint8
         session->last_request = true;
 }
 
-void http1_input_begin(struct http1_session *session)
-{
-    const struct io_scratch *scratch = &session->all->core->scratch;
-    http1_request_init(&session->parser, scratch->request_fields, scratch->request_fields_max);
-}
-
 static void after_head(struct http1_session *session)
 {
     if (session->fault.status != 0)
@@ -357,7 +351,6 @@ static void after_head(struct http1_session *session)
     /* With octets of the body at hand they go along in the same message. */
     if (!session->body_open || session->input_first == NULL)
         http1_input_submit(session, exchange);
-    http1_input_begin(session);
 }
 
 /* The head is complete in private memory: it, and what came behind it, move into the arena. */
@@ -424,12 +417,14 @@ static enum step head_step(struct http1_session *session)
     struct body_piece *segment = session->input_first;
     if (segment == NULL)
         return STEP_HUNGRY;
+    struct io_core *core = session->all->core;
     if (session->head_since == 0)
-        session->head_since = session->all->core->now_ms;
+        session->head_since = core->now_ms;
+    http1_request_init(&session->parser, core->scratch.request_fields, core->scratch.request_fields_max);
     uint8_t *data = segment_data(session, segment);
     size_t consumed = 0;
     enum http1_progress progress =
-        http1_request_feed(&session->parser, &session->all->core->head_limits, data, segment->length, &consumed);
+        http1_request_feed(&session->parser, &core->head_limits, data, segment->length, &consumed);
     if (progress == HTTP1_NEED_MORE)
         return fill_partial(session); /* and the receive buffer goes back */
     if (progress == HTTP1_REJECTED) {

@@ -10,9 +10,6 @@
 
 #include "daemon/io/http1_state.h"
 
-/* The next octet begins a head. */
-void http1_input_begin(struct http1_session *session);
-
 /* Takes the loan. */
 void http1_input_append(struct http1_session *session, struct loan loan, uint8_t *data, uint32_t length);
 

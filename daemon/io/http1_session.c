@@ -18,7 +18,6 @@ static struct http1_session *session_create(struct http1_sessions *all, struct c
         return NULL;
     *session = (struct http1_session){.all = all, .connection = connection};
     output_queue_init(&session->out.queue, &all->core->outputs);
-    http1_input_begin(session);
     connection->session = session;
     connection->out = &session->out;
     connection_set_idle(all->connections, connection, false);
