@@ -56,6 +56,17 @@ void access_log_destroy(struct access_log *log)
     free(log);
 }
 
+int access_log_set_format(struct access_log *log, const char *format, const char **ret_problem)
+{
+    struct access_format *fresh;
+    int error = access_format_create(format, &fresh, ret_problem);
+    if (error)
+        return error;
+    access_format_destroy(log->format);
+    log->format = fresh;
+    return 0;
+}
+
 /* Filling ---------------------------------------------------------------------------------------------------------- */
 
 static void finish_filling(struct access_log *log)

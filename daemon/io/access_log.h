@@ -26,6 +26,10 @@ struct access_log;
 [[nodiscard]] int access_log_create(const char *format, struct access_log **ret_log, const char **ret_problem);
 void access_log_destroy(struct access_log *log);
 
+/* For the lines to come; those that wait stay as they are. The results are those of access_format_create(), and on
+ * failure the format stays. */
+[[nodiscard]] int access_log_set_format(struct access_log *log, const char *format, const char **ret_problem);
+
 void access_log_append(struct access_log *log, const struct access_entry *entry);
 
 /* The octets to write next; false when there are none or the last taken ones are not written yet. They stay put

@@ -107,6 +107,18 @@ static int derive_trust(struct io_core *core)
     return r < 0 ? r : address_set_init(&core->proxy_allow, &settings->proxy_allow_ips, &bad);
 }
 
+static void complain_of_log_format(const char *problem)
+{
+    log_error("access_log_format: %s", problem != NULL ? problem : "out of memory");
+}
+
+static void apply_log_format(struct access_log *log, const char *before, const char *now)
+{
+    const char *problem = NULL;
+    if (log != NULL && strcmp(before, now) != 0 && access_log_set_format(log, now, &problem) < 0)
+        complain_of_log_format(problem);
+}
+
 /* After a reload: what can change while requests run. Sizes that memory was laid out by stay. */
 static void apply_settings(struct io_process *io, int fd)
 {
@@ -117,6 +129,7 @@ static void apply_settings(struct io_process *io, int fd)
     }
     fresh.limit_request_fields = io->core.settings.limit_request_fields;
     fresh.max_connections = io->core.settings.max_connections;
+    apply_log_format(io->core.access_log, io->core.settings.access_log_format, fresh.access_log_format);
     settings_deinit(&io->core.settings);
     io->core.settings = fresh;
     derive_limits(&io->core);
@@ -158,7 +171,7 @@ static int open_access_log(struct io_process *io, int fd)
     io->access_log_fd = fd;
     int r = access_log_create(io->core.settings.access_log_format, &io->core.access_log, &problem);
     if (r < 0)
-        log_error("access_log_format: %s", problem != NULL ? problem : "out of memory");
+        complain_of_log_format(problem);
     return r;
 }
 

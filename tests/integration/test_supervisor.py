@@ -289,6 +289,20 @@ def test_a_reload_turns_the_access_log_on_and_off(serve, tmp_path):
         eventually(lambda: not grows(access, lambda: client.request("/hello?off")))
 
 
+def test_a_reload_changes_the_format_of_an_access_log_that_is_on(serve, tmp_path):
+    config, access = tmp_path / "uroboros.toml", tmp_path / "access.log"
+    config.write_text(f'accesslog = "{access}"\naccess_log_format = "before %(U)s"\n')
+    server = serve("wsgi_cases:app", "-c", str(config), "--rings", "1")
+    with server.connect() as client:
+        assert client.request("/hello").status == 200
+        config.write_text(f'accesslog = "{access}"\naccess_log_format = "after %(U)s %({{x-case}}o)s"\n')
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("reloaded: ")
+        eventually(lambda: client.request("/hello").status == 200 and "after /hello -\n" in access.read_text())
+    lines = access.read_text().splitlines()
+    assert lines[0] == "before /hello" and lines == sorted(lines, reverse=True)
+
+
 def grows(path: Path, action) -> bool:
     before = path.stat().st_size
     action()

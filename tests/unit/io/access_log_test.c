@@ -101,6 +101,24 @@ static void a_bad_format_is_refused(void **state)
     access_log_destroy(NULL);
 }
 
+static void another_format_is_for_the_lines_to_come(void **state)
+{
+    (void)state;
+    struct access_log *log = new_log();
+    struct sink *sink = new_sink();
+    const char *problem = NULL;
+    append(log, 1, 1);
+    assert_int_equal(access_log_set_format(log, "after %(B)s", &problem), 0);
+    append(log, 2, 1);
+    assert_int_equal(access_log_set_format(log, "%(B", &problem), -EINVAL);
+    assert_non_null(problem);
+    append(log, 3, 1);
+    write_all(log, sink);
+    assert_string_equal(sink->text, "1 p\nafter 2\nafter 3\n");
+    free(sink);
+    access_log_destroy(log);
+}
+
 static void an_empty_log_has_nothing_to_write(void **state)
 {
     (void)state;
@@ -295,6 +313,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_bad_format_is_refused),
+        cmocka_unit_test(another_format_is_for_the_lines_to_come),
         cmocka_unit_test(an_empty_log_has_nothing_to_write),
         cmocka_unit_test(lines_leave_in_batches_and_in_order),
         cmocka_unit_test(a_partial_write_goes_on_where_it_stopped),
