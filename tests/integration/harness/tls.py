@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.client import Client
+from harness.client import Address, Client
 from harness.server import PATIENCE, Server
 
 LOCAL = "DNS:localhost,DNS:test.example,IP:127.0.0.1,IP:::1"
-LEAF = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n"
+USAGE = "extendedKeyUsage=serverAuth,clientAuth\n"
+LEAF = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n" + USAGE
 AUTHORITY = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign,digitalSignature\n"
 PASSWORD = "correct horse"
 
@@ -82,9 +83,12 @@ class TlsFiles:
         return path
 
     def make_authority(self, name: str) -> Pair:
-        key, cert, config = self.make_key(name, "EC"), self.directory / f"{name}.pem", self.directory / f"{name}.cnf"
-        config.write_text(f"[req]\ndistinguished_name=dn\nx509_extensions=x\n[dn]\n[x]\n{AUTHORITY}")
-        openssl("req", "-x509", "-new", "-key", key, "-out", cert, "-days", 30, "-subj", f"/CN={name}", "-config", config)
+        key, cert = self.make_key(name, "EC"), self.directory / f"{name}.pem"
+        config = self.write(f"{name}.cnf", f"[req]\ndistinguished_name=dn\nx509_extensions=x\n[dn]\n[x]\n{AUTHORITY}")
+        openssl(
+            *("req", "-x509", "-new", "-key", key, "-out", cert, "-days", 30),
+            *("-subj", f"/CN={name}", "-config", config),
+        )
         return Pair(cert, key)
 
     def make_pair(
@@ -98,7 +102,8 @@ class TlsFiles:
     ) -> Pair:
         """A certificate file has the chain in it, up to and without the authority."""
         issuer = issuer or self.authority
-        key, cert, request = self.make_key(name, algorithm), self.directory / f"{name}.pem", self.directory / f"{name}.csr"
+        key = self.make_key(name, algorithm)
+        cert, request = self.directory / f"{name}.pem", self.directory / f"{name}.csr"
         config = self.write(f"{name}.cnf", f"{extensions}subjectAltName={names}\n")
         openssl("req", "-new", "-key", key, "-out", request, "-subj", f"/O=Uroboros tests/CN={name}")
         openssl(
@@ -143,7 +148,11 @@ class TlsFiles:
         return context
 
     def connect(
-        self, server: Server, alpn: tuple[str, ...] = ("http/1.1",), pair: Pair | None = None, name: str = "test.example"
+        self,
+        server: Server,
+        alpn: tuple[str, ...] = ("http/1.1",),
+        pair: Pair | None = None,
+        name: str = "test.example",
     ) -> "TlsClient":
         return TlsClient(server.address, self.client_context(alpn, pair), name)
 
@@ -151,10 +160,17 @@ class TlsFiles:
 class TlsClient(Client):
     """Like Client, behind a handshake. `sock` is an SSLSocket: version(), cipher(), selected_alpn_protocol(), ..."""
 
-    def __init__(self, address, context: ssl.SSLContext, name: str | None = "test.example", timeout: float = 10) -> None:
+    def __init__(
+        self,
+        address: Address,
+        context: ssl.SSLContext,
+        name: str | None = "test.example",
+        session: ssl.SSLSession | None = None,
+        timeout: float = 10,
+    ) -> None:
         super().__init__(address, timeout * PATIENCE)
         try:
-            self.sock = context.wrap_socket(self.sock, server_hostname=name)
+            self.sock = context.wrap_socket(self.sock, server_hostname=name, session=session)
         except BaseException:
             self.sock.close()
             raise
