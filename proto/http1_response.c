@@ -270,6 +270,19 @@ int http1_response_encode(const struct http1_response *response, uint8_t *output
     return writer.full ? -ENOSPC : (int)(writer.at - output);
 }
 
+int http1_response_trailers(const struct http_field *fields, uint32_t field_count, uint8_t *output, size_t capacity,
+                            uint32_t *ret_bad_field)
+{
+    const struct http1_response response = {.fields = fields, .field_count = field_count};
+    struct writer writer = writer_of(output, capacity);
+    bool has_date = false, has_server = false;
+    PUT_LITERAL(&writer, "0\r\n");
+    if (!put_fields(&writer, &response, &has_date, &has_server, ret_bad_field))
+        return -EBADMSG;
+    PUT_LITERAL(&writer, "\r\n");
+    return writer.full ? -ENOSPC : (int)(writer.at - output);
+}
+
 size_t http1_chunk_head(uint64_t chunk_bytes, uint8_t output[HTTP1_CHUNK_HEAD_MAX])
 {
     unsigned digits = chunk_bytes > 0 ? (unsigned)(67 - __builtin_clzll(chunk_bytes)) / 4 : 1;

@@ -45,6 +45,11 @@ struct http1_response {
 enum { HTTP1_CHUNK_HEAD_MAX = 18 };
 size_t http1_chunk_head(uint64_t chunk_bytes, uint8_t output[HTTP1_CHUNK_HEAD_MAX]);
 
+/* The end of a chunked body with trailers (RFC 9112 7.1.2): 0 CRLF, the fields, CRLF. What a head would not send is not
+ * sent here either; returns as http1_response_encode() does. Which fields may be trailers is the caller's to know. */
+[[nodiscard]] int http1_response_trailers(const struct http_field *fields, uint32_t field_count, uint8_t *output,
+                                          size_t capacity, uint32_t *ret_bad_field);
+
 /* The standard phrase of a status, or "Unknown". */
 const char *http1_reason(uint16_t status);
 

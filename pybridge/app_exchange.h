@@ -189,7 +189,9 @@ enum { APP_RESPONSE_WINDOW = 262'144 };
 /* Whether this client can be sent trailers at all; where not, the I/O process leaves them out. */
 static inline bool app_request_takes_trailers(const struct app_request *request)
 {
-    return request->record->version == SLOT_HTTP_2;
+    const struct slot_record *record = request->record;
+    return record->version == SLOT_HTTP_2 ||
+           (record->version == SLOT_HTTP_1_1 && (record->flags & SLOT_TE_TRAILERS) != 0);
 }
 
 /* Sends the fields of `response` behind the last octet of body, and ends the response with them; the block is gone

@@ -213,6 +213,38 @@ static void end_response(struct http1_session *session, struct http_exchange *ex
         break_off(exchange);
 }
 
+static int put_trailers(struct http1_session *session, const struct response_head *trailers)
+{
+    uint32_t capacity;
+    uint32_t bad_field;
+    const uint32_t wanted = (uint32_t)trailers->copy.length + trailers->field_count * 4U + HEAD_ROOM;
+    uint8_t *room = output_queue_reserve(&session->out.queue, wanted, &capacity);
+    if (room == NULL)
+        return -ENOMEM;
+    int length = http1_response_trailers(trailers->fields, trailers->field_count, room, capacity, &bad_field);
+    if (length >= 0)
+        output_queue_commit(&session->out.queue, (uint32_t)length);
+    return length < 0 ? length : 0;
+}
+
+/* RFC 9110 6.5.1: they are left out for who did not ask for them, and RFC 9112 7.1.2 has a place for them in the
+ * chunked coding alone. */
+static int end_with_trailers(struct http1_session *session, struct http_exchange *exchange, const struct reply *reply)
+{
+    struct response_head trailers;
+    if ((reply->flags & MESSAGE_END) == 0)
+        return -EPROTO;
+    if (!exchange->chunked || !exchange->te_trailers || (reply->flags & MESSAGE_FAILED) != 0) {
+        end_response(session, exchange, reply->flags);
+        return 0;
+    }
+    int r = response_head_read(session->all->core, reply->body, &trailers);
+    if (r == 0)
+        r = put_trailers(session, &trailers);
+    exchange->response_ended = r == 0;
+    return r;
+}
+
 /* ---- replies ---------------------------------------------------------------------------------------------------- */
 
 /* An application has as much out as it has blocks, and what was taken off its hands. One that names a block twice, or
@@ -238,6 +270,8 @@ static int apply(struct http1_session *session, struct http_exchange *exchange, 
         r = send_head(session, exchange, reply);
     } else if (!exchange->head_sent) {
         return (reply->flags & MESSAGE_FAILED) != 0 ? -ECANCELED : -EPROTO;
+    } else if ((reply->flags & MESSAGE_TRAILERS) != 0) {
+        return end_with_trailers(session, exchange, reply);
     }
     if (r == 0)
         r = send_body(session, exchange, reply);

@@ -204,14 +204,13 @@ static enum asgi_progress send_interim(const struct asgi_core *core, struct app_
     struct asgi_head head = {.status = status};
     enum asgi_progress progress = read_fields(core, request, message, rows, &head);
     if (progress != ASGI_DONE)
-        return progress == ASGI_WAITS ? ASGI_DONE : progress;
+        return progress;
     /* RFC 9110 15.2: an HTTP/1.0 client does not know 1xx. The message was checked all the same. */
-    bool understood = request->record->version != SLOT_HTTP_1_0;
-    if (understood && app_response_interim(core->exchange, &head.response, status) == 0)
-        asgi_core_flush(core);
-    else
-        asgi_head_drop(core, &head);
-    return ASGI_DONE;
+    if (request->record->version != SLOT_HTTP_1_0)
+        progress = asgi_head_progress(core, app_response_interim(core->exchange, &head.response, status));
+    asgi_head_drop(core, &head);
+    asgi_core_flush(core);
+    return progress;
 }
 
 enum asgi_progress asgi_head_send_early_hint(const struct asgi_core *core, struct app_request *request,

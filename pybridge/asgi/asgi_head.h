@@ -39,7 +39,7 @@ void asgi_head_drop(const struct asgi_core *core, struct asgi_head *head);
 enum asgi_progress asgi_head_add_trailers(const struct asgi_core *core, struct app_request *request, PyObject *message,
                                           struct asgi_head *head);
 
-/* Send a 1xx head at once. A hint for which there is no room is left out: it is only a hint. Never ASGI_WAITS. */
+/* Send a 1xx head at once. */
 enum asgi_progress asgi_head_send_early_hint(const struct asgi_core *core, struct app_request *request,
                                              PyObject *message);
 enum asgi_progress asgi_head_send_informational(const struct asgi_core *core, struct app_request *request,

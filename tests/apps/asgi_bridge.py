@@ -178,7 +178,7 @@ async def body_is_read_at_once(scope, receive, send):
 
 
 async def transfer_encoding_is_ignored(scope, receive, send):
-    await send(start(200, (b"transfer-encoding", b"chunked"), (b"connection", b"close"), (b"content-length", b"2")))
+    await send(start(200, (b"transfer-encoding", b"chunked"), (b"upgrade", b"h2c"), (b"content-length", b"2")))
     await send(body(b"ok"))
 
 

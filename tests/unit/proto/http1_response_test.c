@@ -247,6 +247,38 @@ static void chunk_heads_are_hexadecimal_without_leading_zeros(void **state)
     }
 }
 
+static void trailers_end_a_chunked_body(void **state)
+{
+    (void)state;
+    const char *expected = "0\r\ngrpc-status: 0\r\nX-Empty: \r\n\r\n";
+    const struct http_field fields[] = {
+        {.name = BYTES_LITERAL("grpc-status"), .value = BYTES_LITERAL("0")},
+        {.name = BYTES_LITERAL("Transfer-Encoding"), .value = BYTES_LITERAL("chunked")},
+        {.name = BYTES_LITERAL("X-Empty")},
+        {.name = BYTES_LITERAL("upgrade"), .value = BYTES_LITERAL("h2c")},
+    };
+    uint8_t output[128];
+    uint32_t bad_field;
+    int length = http1_response_trailers(fields, 4, output, sizeof(output), &bad_field);
+    assert_int_equal(length, strlen(expected));
+    assert_memory_equal(output, expected, length);
+    for (size_t capacity = 0; capacity < strlen(expected); capacity++)
+        assert_int_equal(http1_response_trailers(fields, 4, output, capacity, &bad_field), -ENOSPC);
+}
+
+static void trailers_that_would_forge_a_response_are_refused(void **state)
+{
+    (void)state;
+    const struct http_field fields[] = {
+        {.name = BYTES_LITERAL("a"), .value = BYTES_LITERAL("b")},
+        {.name = BYTES_LITERAL("x"), .value = BYTES_LITERAL("a\r\n\r\nHTTP/1.1 200 OK")},
+    };
+    uint8_t output[128];
+    uint32_t bad_field = 0;
+    assert_int_equal(http1_response_trailers(fields, 2, output, sizeof(output), &bad_field), -EBADMSG);
+    assert_int_equal(bad_field, 1);
+}
+
 static void plain_answers_are_whole_and_close(void **state)
 {
     (void)state;
@@ -293,6 +325,8 @@ int main(void)
         cmocka_unit_test(interim_and_204_responses_have_no_framing),
         cmocka_unit_test(responses_without_body_may_tell_a_length),
         cmocka_unit_test(chunk_heads_are_hexadecimal_without_leading_zeros),
+        cmocka_unit_test(trailers_end_a_chunked_body),
+        cmocka_unit_test(trailers_that_would_forge_a_response_are_refused),
         cmocka_unit_test(plain_answers_are_whole_and_close),
         cmocka_unit_test(plain_answers_to_head_have_the_head_alone),
     };
