@@ -129,17 +129,16 @@ static bool decode(struct http2_receiver *receiver, struct bytes input, size_t *
     struct hpack_section *section = &receiver->block->section;
     bool good = is_kept(receiver->reader) ? hpack_decode(&connection->decoder, input, section, ret_consumed)
                                           : decode_unkept(receiver, input, ret_consumed);
-    if (!good) {
-        http2_receive_fail(receiver, HTTP2_COMPRESSION_ERROR, "field block cannot be decoded");
-        return false;
-    }
-    /* H2-04, H2-05: a little too much is answered with 431, this is an attack. */
+    /* H2-04, H2-05: a little too much is answered with 431, this is an attack. It is looked at first, since it stood
+     * before what could not be decoded: where the input is cut makes no difference. */
     if (section->list_bytes > 4 * (uint64_t)connection->limits->max_header_list_size ||
         section->seen_count >= HTTP2_FIELDS_SEEN_MAX) {
         http2_receive_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "field section too large");
         return false;
     }
-    return true;
+    if (!good)
+        http2_receive_fail(receiver, HTTP2_COMPRESSION_ERROR, "field block cannot be decoded");
+    return good;
 }
 
 /* What is cut stays in the tail, and is given again with ever more of what follows, until it is whole. */

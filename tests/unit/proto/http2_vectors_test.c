@@ -627,10 +627,12 @@ static void append_hex(struct text *payload, const char *word)
     }
 }
 
-static void append_payload(struct text *payload, const char *word)
+static void append_payload(const struct vector *vector, struct text *payload, const char *word)
 {
     if (*word == '"')
         text_append(payload, word + 1, strlen(word) - 2);
+    else if (strcmp(word, "#same") == 0)
+        append_number(payload, vector->same_id);
     else if (*word == '#')
         append_number(payload, (uint32_t)strtoul(word + 1, NULL, 0));
     else if (*word == '*')
@@ -686,7 +688,7 @@ static void append_frame(struct vector *vector, char *words)
         else if (strcmp(word, ":") == 0)
             in_payload = true;
         else if (in_payload)
-            append_payload(&payload, word);
+            append_payload(vector, &payload, word);
         else
             read_head_word(vector, &head, word, &lies);
         first = false;
@@ -711,7 +713,7 @@ static void append_frames(struct vector *vector, const char *line)
         if (begins_with(part, "PREFACE"))
             text_append(&vector->input, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HTTP2_PREFACE_BYTES);
         else if (begins_with(part, "raw "))
-            append_payload(&vector->input, part + 4);
+            append_payload(vector, &vector->input, part + 4);
         else
             append_frame(vector, part);
     }
