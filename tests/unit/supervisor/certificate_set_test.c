@@ -41,11 +41,12 @@ static int set_up(void **state)
 {
     static const char *const names[] = {"chain", "key", "ocsp", "password", "trust", "missing"};
     struct fixture *fixture = calloc(1, sizeof *fixture);
+    char directory[] = "/tmp/uroboros-set-XXXXXX";
     assert_non_null(fixture);
-    strcpy(fixture->directory, "/tmp/uroboros-set-XXXXXX");
-    assert_non_null(mkdtemp(fixture->directory));
+    assert_non_null(mkdtemp(directory));
+    strcpy(fixture->directory, directory);
     for (int i = 0; i < 6; i++) {
-        snprintf(fixture->paths[i], sizeof fixture->paths[i], "%s/%s", fixture->directory, names[i]);
+        snprintf(fixture->paths[i], sizeof fixture->paths[i], "%s/%s", directory, names[i]);
         fixture->items[i] = fixture->paths[i];
         if (i != MISSING)
             write_file(fixture->paths[i], names[i]);
