@@ -83,6 +83,8 @@ static void unknown_members_and_parameters_are_passed_over(void **state)
     assert_parses("x=(  ), u=1", 1, false);
     assert_parses("x=:aGk=:, y=tok/en:*~, z=-1.250, *a_b-c.d*=?0, u=1", 1, false);
     assert_parses("uu=5, ii, u=1", 1, false);
+    assert_parses("x=:AZaz09+/==:, y=::, u=1", 1, false);
+    assert_parses("x=-999999999999999, y=999999999999.123, u=1", 1, false);
 }
 
 static void last_of_a_repeated_member_counts(void **state)
@@ -137,6 +139,9 @@ static void what_is_no_dictionary_changes_nothing(void **state)
         "u=1, i;A",
         "u=1;a=",
         "u=1, x=--1",
+        "u=1, x=\"\x7f",
+        "u=1, x=:?",
+        "u=1, x=\"\\",
     };
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
         assert_parses(values[i], 3, false);

@@ -163,6 +163,40 @@ static void longest_name_last_has_room_to_be_lowered(void **state)
     assert_encodes(*state, &response, expected);
 }
 
+/* What Huffman coding would make longer is written as it is: as near to the most that can be needed as there is. */
+static void octets_that_do_not_compress_have_room(void **state)
+{
+    static uint8_t octets[1500];
+    char expected[TEXT_BYTES], *at = expected;
+    static const char *const names[] = {"x", "y", "date", "server"};
+    memset(octets, 0xff, sizeof(octets));
+    const struct bytes value = bytes_of(octets, sizeof(octets));
+    const struct http_field fields[] = {{.name = BYTES_LITERAL("X"), .value = value},
+                                        {.name = BYTES_LITERAL("Y"), .value = value}};
+    const struct http2_response response = {.status = 299, WITH_FIELDS(fields), .date = value, .server = value};
+    at += sprintf(at, ":status: 299\n");
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        at += sprintf(at, "%s: %.*s\n", names[i], (int)sizeof(octets), (const char *)octets);
+    assert_encodes(*state, &response, expected);
+}
+
+static void fields_are_read_to_their_end_and_no_further(void **state)
+{
+    static const char *const texts[] = {"lower", "Upper", "content-type", "x"};
+    struct guarded memory = guarded_create(64);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        char expected[64];
+        size_t length = strlen(texts[i]);
+        struct bytes text = bytes_of(guarded_place(&memory, texts[i], length), length);
+        const struct http_field fields[] = {{.name = text, .value = text}};
+        const struct http2_response response = {.status = 200, WITH_FIELDS(fields)};
+        sprintf(expected, ":status: 200\n%s: %s\n", texts[i], texts[i]);
+        expected[strlen(":status: 200\n")] = (char)bytes_lower((uint8_t)texts[i][0]);
+        assert_encodes(*state, &response, expected);
+    }
+    guarded_destroy(&memory);
+}
+
 static void blanks_around_a_value_are_left_out(void **state)
 {
     const struct http_field fields[] = {field("x", " \ta b\t "), field("y", " ")};
@@ -303,6 +337,8 @@ int main(void)
         TEST(date_and_server_of_the_application_win),
         TEST(names_are_put_in_lower_case),
         TEST(longest_name_last_has_room_to_be_lowered),
+        TEST(octets_that_do_not_compress_have_room),
+        TEST(fields_are_read_to_their_end_and_no_further),
         TEST(blanks_around_a_value_are_left_out),
         TEST(connection_specific_fields_and_length_are_skipped),
         TEST(interim_response_has_neither_date_nor_server_nor_length),
