@@ -311,8 +311,6 @@ static enum tls_failure failure_of(uint32_t error)
         return TLS_FAILURE_CIPHER;
     case SSL_R_NO_APPLICATION_PROTOCOL:
         return TLS_FAILURE_ALPN;
-    case SSL_R_CLIENTHELLO_TLSEXT:
-        return TLS_FAILURE_SNI;
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
     case SSL_R_CERTIFICATE_VERIFY_FAILED:
     case SSL_R_NO_CERTIFICATES_RETURNED:
@@ -347,6 +345,8 @@ static enum tls_progress fail_as_told(struct tls_channel *channel)
 {
     uint32_t error = ERR_peek_last_error();
     const char *reason = ERR_reason_error_string(error);
+    if (channel->hello.name_refused)
+        return fail(channel, TLS_FAILURE_SNI, "no certificate has the name");
     return fail(channel, failure_of(error), reason != NULL ? reason : "");
 }
 
@@ -394,6 +394,7 @@ enum tls_progress tls_channel_handshake(struct tls_channel *channel, uint64_t no
     channel->hello.now_ms = now_ms;
     int r = SSL_do_handshake(channel->ssl);
     if (r == 1) {
+        channel->tiny_since_ms = channel->open ? channel->tiny_since_ms : now_ms;
         channel->open = true;
         return note_proof(channel);
     }

@@ -9,11 +9,11 @@
 
 enum { CIPHERS_TEXT_MAX = 2'048, ALPN_BYTES_MAX = 32, EXTENSION_VERSIONS = 43, ALPN_MAX = 255, TICKETS_SENT = 2 };
 
-/* ECDHE and an AEAD, TLS-02: what the kernel can do too. AES where either side has it in hardware is the client's
- * choice: suites in brackets are equals, and the client's order decides among them. */
+/* ECDHE and an AEAD, TLS-02: what the kernel can do too. Suites in brackets are equals, and the client's order decides
+ * among them: it knows whether AES is cheap for it. */
 static const char default_ciphers[] =
-    "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305|ECDHE-RSA-AES128-GCM-SHA256|"
-    "ECDHE-RSA-CHACHA20-POLY1305]:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
+    "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-AES256-GCM-SHA384|ECDHE-ECDSA-CHACHA20-POLY1305]:"
+    "[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-AES256-GCM-SHA384|ECDHE-RSA-CHACHA20-POLY1305]";
 
 struct tls_context {
     uint32_t references;
@@ -178,10 +178,11 @@ static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *cli
 
 static int on_server_name(SSL *ssl, int *alert, void *argument)
 {
-    const struct tls_hello *hello = hello_of(ssl);
+    struct tls_hello *hello = hello_of(ssl);
     (void)argument;
     if (!hello->name_unknown || !hello->context->strict_sni)
         return SSL_TLSEXT_ERR_OK;
+    hello->name_refused = true;
     *alert = SSL_AD_UNRECOGNIZED_NAME;
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }

@@ -48,6 +48,7 @@ struct tls_hello {
     uint64_t now_ms;
     struct tls_signature *signature; /* being made */
     bool name_unknown;               /* no pair has the name that the client asks for */
+    bool name_refused;               /* and that is why the handshake fails */
     uint32_t key_updates;
 };
 
