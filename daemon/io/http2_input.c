@@ -516,16 +516,18 @@ static bool turn_is_over(struct http2_session *session)
     return session->turn_streams >= HTTP2_TURN_STREAMS;
 }
 
-/* What a frame may need is looked for before it is read: a frame that was read cannot be put back. */
+/* What a frame may need is looked for before it is read: a frame that was read cannot be put back. Only a head of
+ * unusual size may find no block after that, and its client is told to try again. */
 static bool may_read(struct http2_session *session)
 {
-    const struct http2_sessions *all = session->all;
+    struct http2_sessions *all = session->all;
     if (session->failed || session->input_first == NULL || session->connection->state >= CONNECTION_LINGERING)
         return false;
     if (session->out.queue.bytes >= HTTP2_QUEUED_MAX)
         return false; /* it does not take our answers: on_sent() goes on */
-    if (!turn_is_over(session) && dispatch_slot_free(all->dispatch) &&
-        buffer_pool_has_block(&all->core->buffers, LAYOUT_LARGE_BLOCK_BYTES))
+    if (turn_is_over(session))
+        all->turn_wanted = true;
+    else if (dispatch_slot_free(all->dispatch) && buffer_pool_has_block(&all->core->buffers, LAYOUT_SMALL_BLOCK_BYTES))
         return true;
     wait_for_turn(session);
     return false;

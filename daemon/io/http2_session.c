@@ -127,6 +127,7 @@ void http2_session_part(struct http2_session *session, struct http2_member *memb
         return;
     session->open_exchanges--;
     dispatch_let_go(session->all->dispatch, exchange, cancelled);
+    count_held(session);
 }
 
 void http2_session_reset(struct http2_session *session, struct http2_member *member, enum http2_error error)
@@ -435,6 +436,7 @@ void http2_sessions_apply_settings(struct http2_sessions *sessions)
         .max_frame_size = (uint32_t)settings->http2_max_frame_size,
         .max_header_list_size = (uint32_t)settings->http2_max_header_list_size,
         .continuation_frames_max = 8,
+        .max_requests_per_connection = (uint32_t)settings->http2_max_requests_per_connection,
     };
 }
 
@@ -510,6 +512,7 @@ void http2_session_accepted(struct http2_sessions *sessions, struct connection *
 bool http2_sessions_turn(struct http2_sessions *sessions)
 {
     struct http2_session *last = sessions->waiting_last;
+    sessions->turn_wanted = false;
     while (sessions->waiting_first != NULL && dispatch_slot_free(sessions->dispatch)) {
         struct http2_session *session = sessions->waiting_first;
         sessions->waiting_first = session->waiting_next;
@@ -522,5 +525,5 @@ bool http2_sessions_turn(struct http2_sessions *sessions)
         if (was_last)
             break; /* those behind it have had their try in this turn */
     }
-    return sessions->waiting_first != NULL && dispatch_slot_free(sessions->dispatch);
+    return sessions->turn_wanted;
 }

@@ -71,6 +71,7 @@ struct http2_sessions {
     struct http_field *fields;
     uint32_t fields_capacity;
     struct http2_session *waiting_first, *waiting_last; /* for a slot, a block, or the next turn */
+    bool turn_wanted;                                   /* one of them for the next turn: nobody sleeps before it */
 };
 
 /* A field block that is cut across feeds waits here. */
@@ -119,7 +120,8 @@ void http2_sessions_deinit(struct http2_sessions *sessions);
 /* After a reload: what new connections are told. */
 void http2_sessions_apply_settings(struct http2_sessions *sessions);
 
-/* Once a turn: sessions that waited for a slot, a block or their turn go on. Returns whether some still could. */
+/* Once a turn: sessions that waited for a slot, a block or their turn go on. Returns whether one waits for the
+ * next turn: then the loop must not sleep before it. */
 bool http2_sessions_turn(struct http2_sessions *sessions);
 
 /* A connection speaks HTTP/2 from its next octet on (ALPN, or a preface that was recognised). */
