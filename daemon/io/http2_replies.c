@@ -443,7 +443,8 @@ static bool send_next(struct http2_session *session)
     struct http2_turn *turn = http2_schedule_next(&session->schedule);
     if (turn == NULL || session->out.queue.bytes >= HTTP2_AHEAD_BYTES)
         return false;
-    struct http2_member *member = (struct http2_member *)((uint8_t *)turn - offsetof(struct http2_member, turn));
+    struct http2_member *member =
+        (struct http2_member *)(void *)((uint8_t *)turn - offsetof(struct http2_member, turn));
     uint32_t length = smaller(member->body.bytes, frame_room(session, member));
     if (length == 0) {
         http2_schedule_remove(&session->schedule, turn);
