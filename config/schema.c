@@ -293,6 +293,10 @@ static const struct setting table[] = {
      .help = "Shared memory of each app process for response bodies on their way to the I/O processes."},
     {STRING(health_path), .group = IO_PROCESS, FOR(IO),
      .help = "Path that the I/O process answers itself: 200 while an app process is ready, else 503. Off by default."},
+    {STRING(metrics_path), .group = IO_PROCESS, FOR(IO),
+     .help =
+         "Path under which an I/O process shows the metrics of all of them, as OpenMetrics text. Whoever can reach a "
+         "listener can read it. Off by default."},
     {BOOL(sendfile), .group = IO_PROCESS, .initial = "true", FOR(IO | APP),
      LATER("files are read and sent by the application"),
      .help = "Hand the file behind a wsgi.file_wrapper to the I/O process instead of reading it in Python. In Gunicorn "

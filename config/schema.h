@@ -96,6 +96,7 @@ struct settings {
     int64_t request_slots;
     int64_t outbound_arena;
     char *health_path;
+    char *metrics_path;
     bool sendfile;
 
     /* Timeouts; 0: off */

@@ -392,6 +392,8 @@ static int check_texts(struct resolver *resolver)
             return resolve_complain(resolver->complaint, "server_header", "expected text without control characters");
     if (settings->health_path != NULL && settings->health_path[0] != '/')
         return resolve_complain(resolver->complaint, "health_path", "expected a path that begins with /");
+    if (settings->metrics_path != NULL && settings->metrics_path[0] != '/')
+        return resolve_complain(resolver->complaint, "metrics_path", "expected a path that begins with /");
     return 0;
 }
 

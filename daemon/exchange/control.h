@@ -124,6 +124,9 @@ struct control_tls_refusal {
     char text[CONTROL_TLS_REASON_BYTES];
 };
 
+/* Of the third descriptor of SETUP: a page for each I/O process, which writes its own and reads all. */
+enum { CONTROL_METRICS_PAGE_BYTES = 4'096 };
+
 struct control_peer {
     uint32_t index; /* of the peer: app index when sent to an I/O process, ring index when sent to an app */
     uint32_t generation;

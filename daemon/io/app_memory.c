@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 int app_memory_create(const struct exchange_shape *shape, int fd, struct app_memory **ret_memory)
@@ -21,6 +22,23 @@ int app_memory_create(const struct exchange_shape *shape, int fd, struct app_mem
         return r;
     }
     memory->blocks = blocks;
+    memory->holders = 1;
+    *ret_memory = memory;
+    return 0;
+}
+
+int app_memory_create_private(size_t bytes, struct app_memory **ret_memory)
+{
+    struct app_memory *memory = calloc(1, sizeof *memory);
+    if (memory == NULL)
+        return -ENOMEM;
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) {
+        free(memory);
+        return -ENOMEM;
+    }
+    memory->outbound = (struct arena){.base = base, .bytes = bytes, .fd = -1, .writable = true};
+    memory->gone = true;
     memory->holders = 1;
     *ret_memory = memory;
     return 0;

@@ -23,6 +23,9 @@ struct app_memory {
 /* Takes `fd`. */
 [[nodiscard]] int app_memory_create(const struct exchange_shape *shape, int fd, struct app_memory **ret_memory);
 
+/* Of nobody else: what this process says itself. It has no blocks, and lives as long as something of it is sent. */
+[[nodiscard]] int app_memory_create_private(size_t bytes, struct app_memory **ret_memory);
+
 void app_memory_hold(struct app_memory *memory);
 void app_memory_drop(struct app_memory *memory);
 

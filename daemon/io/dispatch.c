@@ -55,6 +55,7 @@ void dispatch_deinit(struct dispatch *dispatch)
     free(dispatch->slot_generations);
     free(dispatch->free_slots);
     free(dispatch->by_slot);
+    metrics_page_deinit(&dispatch->metrics_page);
     arena_deinit(&dispatch->board_memory);
     *dispatch = (struct dispatch){};
 }
@@ -128,6 +129,11 @@ static void note_waiting(const struct dispatch *dispatch)
 bool dispatch_submit(struct dispatch *dispatch, struct http_exchange *exchange)
 {
     assert(exchange->state == EXCHANGE_BUFFERING);
+    if (metrics_page_is_asked_for(dispatch->core, exchange)) {
+        exchange->state = EXCHANGE_OURS;
+        exchange_list_append(&dispatch->ours, exchange);
+        return true;
+    }
     exchange->dispatched_ms = dispatch->core->now_ms;
     struct choice choice = dispatch->queue.count == 0 ? choose(dispatch) : (struct choice){};
     if (choice.found && dispatch_send_request(dispatch, exchange, choice.app)) {
@@ -163,6 +169,10 @@ void dispatch_let_go(struct dispatch *dispatch, struct http_exchange *exchange, 
         note_waiting(dispatch);
         dispatch_slots_release(dispatch, exchange);
         break;
+    case EXCHANGE_OURS:
+        exchange_list_remove(&dispatch->ours, exchange);
+        dispatch_slots_release(dispatch, exchange);
+        break;
     case EXCHANGE_QUEUED:
         if (cancelled && dispatch_send_recall(dispatch, exchange))
             dispatch_slots_release(dispatch, exchange);
@@ -173,6 +183,21 @@ void dispatch_let_go(struct dispatch *dispatch, struct http_exchange *exchange, 
     case EXCHANGE_DONE:
         dispatch_slots_release(dispatch, exchange);
         break;
+    }
+}
+
+/* An answer may bring the next question: no more of them than replies of an app in one turn. */
+static void answer_ours(struct dispatch *dispatch)
+{
+    for (uint32_t i = 0; i < DISPATCH_REPLIES_MAX && dispatch->ours.first != NULL; i++) {
+        struct http_exchange *exchange = dispatch->ours.first;
+        struct reply reply;
+        exchange_list_remove(&dispatch->ours, exchange);
+        exchange->state = EXCHANGE_DONE;
+        if (metrics_page_reply(&dispatch->metrics_page, dispatch->core, &reply) == 0)
+            exchange->owner->on_reply(exchange, &reply);
+        else
+            dispatch_slots_fail(exchange, 503, CLOSE_OVERLOAD);
     }
 }
 
@@ -240,6 +265,7 @@ static void recall_turn(struct dispatch *dispatch)
 
 void dispatch_turn(struct dispatch *dispatch)
 {
+    answer_ours(dispatch);
     recall_turn(dispatch);
     queue_turn(dispatch);
     for (uint32_t i = 0; i < dispatch->up_count; i++)

@@ -14,6 +14,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/io/dispatch_queue.h"
+#include "daemon/io/metrics_page.h"
 
 enum {
     DISPATCH_AHEAD_MAX = 64,    /* unbegun requests at an app beyond its places */
@@ -52,6 +53,8 @@ struct dispatch {
     uint32_t free_slot_count;
     struct http_exchange **by_slot;
     struct dispatch_queue queue;
+    struct exchange_list ours; /* EXCHANGE_OURS */
+    struct metrics_page metrics_page;
     struct dispatch_lane common_lane; /* of exchanges whose session names none */
     _Atomic uint32_t *load_board;     /* [rings][LAYOUT_APPS_MAX]; this process writes its own row only */
     struct arena board_memory;

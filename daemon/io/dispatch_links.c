@@ -179,6 +179,8 @@ bool dispatch_outstanding(const struct dispatch *dispatch)
 
 bool dispatch_arm(struct dispatch *dispatch)
 {
+    if (dispatch->ours.first != NULL)
+        return false;
     for (uint32_t i = 0; i < dispatch->up_count; i++)
         doorbell_sleeping(&dispatch->apps[dispatch->up[i]].pair->io_sleeping);
     for (uint32_t i = 0; i < dispatch->up_count; i++) {

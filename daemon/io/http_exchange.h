@@ -11,7 +11,8 @@
  *   BUFFERING --> WAITING --> QUEUED ------------> DONE      at the app; begun or not is in the slot's claim word
  *       |            |  ^       | recalled, or app died unbegun
  *       |            |  +-------+
- *       +------------+---------------------------> DONE      answered by ourselves, or nobody wants it any more
+ *       +------------+---------------------------> DONE      answered by the session, or nobody wants it any more
+ *       +------------> OURS ---------------------> DONE      answered by the dispatcher: metrics_path
  */
 #ifndef DAEMON_IO_HTTP_EXCHANGE_H
 #define DAEMON_IO_HTTP_EXCHANGE_H
@@ -22,6 +23,7 @@ enum exchange_state {
     EXCHANGE_BUFFERING, /* the session holds it back: body not complete, or not its turn */
     EXCHANGE_WAITING,   /* in the dispatcher's queue: no app process had room */
     EXCHANGE_QUEUED,    /* published to an app process */
+    EXCHANGE_OURS,      /* the dispatcher answers it by itself, at the end of the turn */
     EXCHANGE_DONE,      /* no app process holds it */
 };
 

@@ -35,6 +35,7 @@ struct io_core {
     struct tls_descriptions *tls; /* NULL: no address speaks TLS */
     struct spool spool; /* parts of request bodies; not open: there is no file for them */
     struct metrics *metrics;
+    struct arena metrics_memory; /* a page for each I/O process; `metrics` is our own */
     struct access_log *access_log; /* NULL: off */
     struct date_cache date_cache;
     struct bytes date; /* for this turn */
@@ -62,6 +63,12 @@ struct io_core {
     struct slab replies; /* struct reply */
     struct slab sessions;
 };
+
+/* The page of any I/O process, our own among them; the others' are only read. */
+static inline struct metrics *io_core_metrics_of(const struct io_core *core, uint32_t ring)
+{
+    return (struct metrics *)(void *)(core->metrics_memory.base + (size_t)ring * CONTROL_METRICS_PAGE_BYTES);
+}
 
 static inline bool io_core_request_buffering(const struct io_core *core)
 {

@@ -39,7 +39,6 @@ struct io_process {
     struct tls_intake tls;
     struct tls_descriptions tls_descriptions;
     struct acceptor acceptor;
-    struct arena metrics_memory;
     int log_fd;
     int access_log_fd;
     bool access_log_writing;
@@ -148,14 +147,15 @@ static int open_memory(struct io_process *io, const struct control_message *mess
     inbound_layout_compute(shape, &core->layout);
     int r = arena_create(&core->inbound, "uroboros-inbound", core->layout.bytes, ARENA_SEAL_WRITER);
     if (r == 0)
-        r = arena_adopt(&io->metrics_memory, message->fds[2], true, sizeof(struct metrics), UINT32_MAX);
+        r = arena_adopt(&core->metrics_memory, message->fds[2], true, (size_t)shape->rings * CONTROL_METRICS_PAGE_BYTES,
+                        UINT32_MAX);
     if (r == 0)
         r = dispatch_init(&io->dispatch, core, message->fds[3]);
     if (r == 0)
         r = io_scratch_init(&core->scratch, shape->fields_max);
     if (r < 0)
         return r;
-    core->metrics = (struct metrics *)(void *)io->metrics_memory.base;
+    core->metrics = io_core_metrics_of(core, core->setup.index);
     slab_init(&core->exchanges, sizeof(struct http_exchange), EXCHANGES_PER_CHUNK);
     slab_init(&core->bodies, sizeof(struct body_piece), 256);
     slab_init(&core->replies, sizeof(struct reply), 64);
@@ -726,7 +726,7 @@ static void tear_down(struct io_process *io)
     secure_schemes_deinit(&core->secure_schemes);
     spool_deinit(&core->spool);
     arena_deinit(&core->inbound);
-    arena_deinit(&io->metrics_memory);
+    arena_deinit(&core->metrics_memory);
     settings_deinit(&core->settings);
     free(io);
 }

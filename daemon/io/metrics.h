@@ -127,7 +127,7 @@ enum metric {
 struct metrics {
     _Atomic uint64_t values[METRIC_COUNT];
 };
-static_assert(sizeof(struct metrics) <= 4096, "a page in the supervisor's memory");
+static_assert(sizeof(struct metrics) <= 4096, "it fits the page that the supervisor has for it");
 static_assert(sizeof(_Atomic uint64_t) == 8, "lock-free, or it could not be shared between processes");
 
 /* Relaxed: a number publishes nothing but itself. Load and store instead of a locked add: there is one writer. */

@@ -219,10 +219,13 @@ static int publish_settings(struct supervisor *supervisor)
     return r < 0 ? fail("cannot hand the settings on: %s", strerror(-r)) : 0;
 }
 
-static int make_load_board(struct supervisor *supervisor)
+static int make_shared_memory(struct supervisor *supervisor)
 {
     const size_t bytes = sizeof(uint32_t) * LAYOUT_RINGS_MAX * LAYOUT_APPS_MAX;
     int r = arena_create(&supervisor->load_board, "uroboros-load", bytes, ARENA_SEAL_SIZE);
+    if (r == 0)
+        r = arena_create(&supervisor->io.metrics, "uroboros-metrics",
+                         (size_t)supervisor->shape.rings * CONTROL_METRICS_PAGE_BYTES, ARENA_SEAL_SIZE);
     if (r == 0)
         r = pairing_init(supervisor);
     return r < 0 ? fail("cannot make shared memory: %s", strerror(-r)) : 0;
@@ -242,10 +245,10 @@ static int show_title(struct supervisor *supervisor)
 int boot(struct supervisor *supervisor)
 {
     static int (*const steps[])(struct supervisor *) = {
-        open_standard_streams, find_directory,  hear_service_manager, enter_directory, go_to_background,
-        hold_signals,          resolve_ids,     raise_limits,         choose_shape,    make_development_certificate,
-        open_listeners,        write_pid_file,  leave_terminal,       open_logs,       use_logs,
-        publish_settings,      make_load_board, show_title,
+        open_standard_streams, find_directory,     hear_service_manager, enter_directory, go_to_background,
+        hold_signals,          resolve_ids,        raise_limits,         choose_shape,    make_development_certificate,
+        open_listeners,        write_pid_file,     leave_terminal,       open_logs,       use_logs,
+        publish_settings,      make_shared_memory, show_title,
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
         if (steps[i](supervisor) < 0)

@@ -12,8 +12,7 @@
 #include <sys/eventfd.h>
 
 enum {
-    METRICS_BYTES = 16'384,
-    PULSE_WORDS = 4'096 / sizeof(uint64_t), /* the counters; a loop that turns counts its turns */
+    PULSE_WORDS = CONTROL_METRICS_PAGE_BYTES / sizeof(uint64_t), /* the counters; a loop that turns counts its turns */
     STUCK_MS = 10'000,
     ABORT_GRACE_MS = 2'000,
     TITLE_BYTES = 64,
@@ -126,7 +125,6 @@ static void clear(struct supervisor *supervisor, struct io_child *io)
     pairing_ring_gone(supervisor, io);
     clear_load(supervisor, io);
     fd_drop(&io->inbound);
-    arena_deinit(&io->metrics);
     io->state = IO_ABSENT;
     certificate_keeper_ring_gone(supervisor, io);
 }
@@ -174,6 +172,11 @@ static void on_end(struct event_watch *watch)
     judge_death(supervisor, io);
 }
 
+static uint8_t *page_of(const struct io_child *io)
+{
+    return io->supervisor->io.metrics.base + (size_t)io->index * CONTROL_METRICS_PAGE_BYTES;
+}
+
 /* Birth ------------------------------------------------------------------------------------------------------ */
 
 static int cpu_of(const struct supervisor *supervisor, uint32_t ring)
@@ -194,8 +197,8 @@ static void send_setup(struct supervisor *supervisor, struct io_child *io)
         .cpu = cpu_of(supervisor, io->index),
         .supervisor_pid = (uint32_t)getpid(),
     };
-    const int fds[] = {supervisor->settings_fd, supervisor->logs.error, io->metrics.fd, supervisor->load_board.fd,
-                       supervisor->logs.access};
+    const int fds[] = {supervisor->settings_fd, supervisor->logs.error, supervisor->io.metrics.fd,
+                       supervisor->load_board.fd, supervisor->logs.access};
     child_send(&io->child, CONTROL_SETUP, &setup, sizeof setup, fds, access_log ? 5 : 4);
 }
 
@@ -226,16 +229,10 @@ static int spawn(struct supervisor *supervisor, struct io_child *io, char why[CH
 
 static int start(struct supervisor *supervisor, struct io_child *io, char why[CHILD_TEXT_BYTES])
 {
-    int r = arena_create(&io->metrics, "uroboros-metrics", METRICS_BYTES, ARENA_SEAL_SIZE);
-    if (r < 0) {
-        snprintf(why, CHILD_TEXT_BYTES, "%s", strerror(-r));
+    memset(page_of(io), 0, CONTROL_METRICS_PAGE_BYTES); /* its predecessor's connections are gone, too */
+    int r = spawn(supervisor, io, why);
+    if (r < 0)
         return r;
-    }
-    r = spawn(supervisor, io, why);
-    if (r < 0) {
-        arena_deinit(&io->metrics);
-        return r;
-    }
     io->generation++;
     io->state = IO_STARTING;
     io->pulse = 0;
@@ -270,7 +267,7 @@ void io_children_settle(struct supervisor *supervisor)
 /* A sum of all counters: which one moved does not matter. */
 static uint64_t read_pulse(const struct io_child *io)
 {
-    const _Atomic uint64_t *words = (const _Atomic uint64_t *)(const void *)io->metrics.base;
+    const _Atomic uint64_t *words = (const _Atomic uint64_t *)(const void *)page_of(io);
     uint64_t sum = 0;
     for (size_t i = 0; i < PULSE_WORDS; i++)
         /* Relaxed: nothing is read on the strength of it. */
@@ -318,7 +315,7 @@ void io_children_init(struct supervisor *supervisor)
 {
     for (uint32_t ring = 0; ring < supervisor->shape.rings; ring++) {
         struct io_child *io = ring_at(supervisor, ring);
-        *io = (struct io_child){.supervisor = supervisor, .index = ring, .inbound = -1, .metrics.fd = -1};
+        *io = (struct io_child){.supervisor = supervisor, .index = ring, .inbound = -1};
         io->child.exit = (struct event_watch){.fd = -1, .on_event = on_end, .owner = io};
         io->child.control = (struct event_watch){.fd = -1, .on_event = on_control, .owner = io};
         io->respawn = (struct event_alarm){.on_alarm = on_respawn, .owner = io};

@@ -7,7 +7,7 @@
  *
  *   KNOWN      its inbound arena is there: applications may be told of it
  *
- * Owns:    per process its metrics page, its inbound arena's descriptor and its control socket.
+ * Owns:    the pages of metrics; per process its inbound arena's descriptor and its control socket.
  * Threads: the supervisor's only one.
  */
 #ifndef DAEMON_SUPERVISOR_IO_CHILDREN_H
@@ -29,8 +29,7 @@ struct io_child {
     enum io_state state;
     uint32_t index;
     uint32_t generation;
-    int inbound; /* -1 before HELLO */
-    struct arena metrics;
+    int inbound;    /* -1 before HELLO */
     uint64_t pulse; /* the last one seen to change, and when */
     uint64_t pulse_at_ms;
     uint32_t tls_answers_due[CONTROL_TLS_CONTEXTS_MAX]; /* to TLS_READY, of each context */
@@ -41,6 +40,7 @@ struct io_child {
 };
 
 struct io_children {
+    struct arena metrics; /* a page for each; they read one another's, for metrics_path */
     struct io_child rings[LAYOUT_RINGS_MAX];
 };
 

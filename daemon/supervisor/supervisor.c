@@ -376,6 +376,7 @@ static void end(struct supervisor *supervisor, int exit_code)
     daemonize_report(&supervisor->launcher, exit_code);
     pairing_deinit(supervisor);
     arena_deinit(&supervisor->load_board);
+    arena_deinit(&supervisor->io.metrics);
     event_loop_unwatch(&supervisor->loop, &supervisor->signals);
     fd_drop(&supervisor->signals.fd);
     event_loop_deinit(&supervisor->loop);
@@ -409,6 +410,7 @@ int supervisor_run(struct settings *settings, const struct settings_outcome *out
         .manager.notify = -1,
         .launcher = -1,
         .load_board.fd = -1,
+        .io.metrics.fd = -1,
     };
     log_init("supervisor", settings->loglevel, STDERR_FILENO);
     int exit_code = SUPERVISOR_EXIT_FAILURE;

@@ -514,6 +514,68 @@ static void pipelined_requests_that_wait_do_not_stand_before_another_client(void
     scene_close(&scene);
 }
 
+static void set_metrics_path(struct scene *scene)
+{
+    static char path[] = "/metrics";
+    scene->core.settings.metrics_path = path;
+}
+
+static void the_metrics_are_shown_without_an_application(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, set_metrics_path);
+    int fd = scene_connect(&scene);
+    scene_say(&scene, fd, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    const char *heard = scene_heard(&scene, fd);
+    assert_non_null(strstr(heard, "HTTP/1.1 200 OK\r\n"));
+    assert_non_null(strstr(heard, "Content-Type: " METRICS_CONTENT_TYPE "\r\n"));
+    assert_non_null(strstr(heard, "uroboros_connections_active{ring=\"0\"} 1\n"));
+    assert_string_equal(heard + strlen(heard) - 6, "# EOF\n");
+    assert_int_equal(scene.core.exchanges.live, 0);
+    scene_close(&scene);
+}
+
+static void metrics_in_a_hurry_are_one_text_and_their_order_stays(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct message request;
+    scene_open(&scene, set_metrics_path);
+    scene_app_up(&scene, 0, 1, 0);
+    int fd = scene_connect(&scene);
+    scene_say(&scene, fd,
+              "GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+              "HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    const struct app_memory *text = scene.dispatch.metrics_page.memory;
+    assert_non_null(text);
+    assert_string_equal(scene_heard(&scene, fd), "");
+    request = scene_begin(&scene, 0);
+    scene_respond(&scene, 0, &request, 204, "", MESSAGE_WAS_DONE);
+    scene_turns(&scene, 4);
+    assert_ptr_equal(scene.dispatch.metrics_page.memory, text);
+    const char *heard = scene_heard(&scene, fd);
+    assert_non_null(strstr(heard, "HTTP/1.1 204"));
+    const char *end = strstr(heard, "# EOF\n");
+    assert_non_null(end);
+    assert_non_null(strstr(end, "HTTP/1.1 200 OK\r\n"));
+    assert_null(strstr(end + 1, "# EOF\n")); /* HEAD */
+    scene_close(&scene);
+}
+
+static void another_method_for_the_metrics_is_the_applications_affair(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct message request;
+    scene_open(&scene, set_metrics_path);
+    scene_app_up(&scene, 0, 1, 0);
+    int fd = scene_connect(&scene);
+    scene_say(&scene, fd, "DELETE /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_true(scene_take(&scene, 0, &request));
+    scene_close(&scene);
+}
+
 static void a_stop_at_once_leaves_no_memory(void **state)
 {
     (void)state;
@@ -553,6 +615,9 @@ int main(void)
         cmocka_unit_test(a_doorbell_whose_poll_ended_is_listened_to_again),
         cmocka_unit_test(a_draining_app_gets_nothing_new_and_gives_back_what_it_has_not_begun),
         cmocka_unit_test(pipelined_requests_that_wait_do_not_stand_before_another_client),
+        cmocka_unit_test(the_metrics_are_shown_without_an_application),
+        cmocka_unit_test(metrics_in_a_hurry_are_one_text_and_their_order_stays),
+        cmocka_unit_test(another_method_for_the_metrics_is_the_applications_affair),
         cmocka_unit_test(a_stop_at_once_leaves_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,7 +120,9 @@ void scene_open(struct scene *scene, void (*adjust)(struct scene *scene))
     r = arena_create(&scene->board, "test-board", sizeof(uint32_t) * LAYOUT_RINGS_MAX * LAYOUT_APPS_MAX,
                      ARENA_SEAL_SIZE);
     assert(r == 0);
-    scene->metrics = core->metrics = calloc(1, sizeof *core->metrics);
+    r = arena_create(&core->metrics_memory, "test-metrics", CONTROL_METRICS_PAGE_BYTES, ARENA_SEAL_SIZE);
+    assert(r == 0);
+    scene->metrics = core->metrics = io_core_metrics_of(core, SCENE_RING_INDEX);
     open_slabs(core);
     r = ring_create(&core->ring);
     assert(r == 0);
@@ -161,7 +163,7 @@ void scene_abandon(struct scene *scene)
     for (uint32_t i = 0; i < SCENE_APPS; i++)
         if (scene->apps[i].up)
             app_deinit(&scene->apps[i]);
-    free(scene->metrics);
+    arena_deinit(&core->metrics_memory);
     close(scene->control);
     close(CONTROL_FD);
 }
