@@ -36,7 +36,7 @@ static int take_tls(struct parser *parser, const char *value)
     return 0;
 }
 
-static int take_paths(struct parser *parser, const char *value, struct string_list *list)
+static int take_items(struct parser *parser, const char *value, struct string_list *list)
 {
     while (*value != '\0') {
         size_t length = strcspn(value, ",");
@@ -51,25 +51,31 @@ static int take_paths(struct parser *parser, const char *value, struct string_li
 
 static int take_certfile(struct parser *parser, const char *value)
 {
-    return take_paths(parser, value, &parser->table.certfile);
+    return take_items(parser, value, &parser->table.certfile);
 }
 
 static int take_keyfile(struct parser *parser, const char *value)
 {
-    return take_paths(parser, value, &parser->table.keyfile);
+    return take_items(parser, value, &parser->table.keyfile);
 }
 
 static int take_ocsp_file(struct parser *parser, const char *value)
 {
-    return take_paths(parser, value, &parser->table.ocsp_file);
+    return take_items(parser, value, &parser->table.ocsp_file);
+}
+
+static int take_http_protocols(struct parser *parser, const char *value)
+{
+    return take_items(parser, value, &parser->table.http_protocols);
 }
 
 static const struct {
     const char *key;
     int (*take)(struct parser *parser, const char *value);
 } rows[] = {
-    {"address", take_address},     {"tls", take_tls}, {"certfile", take_certfile}, {"keyfile", take_keyfile},
-    {"ocsp_file", take_ocsp_file},
+    {"address", take_address},     {"tls", take_tls},
+    {"certfile", take_certfile},   {"keyfile", take_keyfile},
+    {"ocsp_file", take_ocsp_file}, {"http_protocols", take_http_protocols},
 };
 
 static int take_line(struct parser *parser, char *line)
@@ -83,7 +89,9 @@ static int take_line(struct parser *parser, char *line)
                 return rows[i].take(parser, value);
     }
     snprintf(parser->wrong, LISTEN_TABLE_WRONG_BYTES,
-             "unknown key \"%.100s\": expected \"address\", \"tls\", \"certfile\", \"keyfile\" or \"ocsp_file\"", line);
+             "unknown key \"%.60s\": expected \"address\", \"tls\", \"certfile\", \"keyfile\", \"ocsp_file\" or "
+             "\"http_protocols\"",
+             line);
     return -EINVAL;
 }
 
@@ -120,7 +128,7 @@ int listen_table_parse(const char *lines, struct settings_arena *arena, struct l
     return 0;
 }
 
-static char *add_paths(struct settings_arena *arena, char *text, const char *key, const struct string_list *list)
+static char *add_items(struct settings_arena *arena, char *text, const char *key, const struct string_list *list)
 {
     for (size_t i = 0; text != NULL && i < list->count; i++)
         text = i == 0 ? settings_arena_print(arena, "%s\n%s=%s", text, key, list->items[i])
@@ -134,7 +142,8 @@ char *listen_table_format(const struct listen_table *table, struct settings_aren
         [LISTEN_TLS_BY_CERTIFICATE] = "", [LISTEN_TLS_OFF] = "\ntls=false", [LISTEN_TLS_ON] = "\ntls=true"};
     char *text = settings_arena_print(arena, "address=%s%s", table->address, tls[table->tls]);
 
-    text = add_paths(arena, text, "certfile", &table->certfile);
-    text = add_paths(arena, text, "keyfile", &table->keyfile);
-    return add_paths(arena, text, "ocsp_file", &table->ocsp_file);
+    text = add_items(arena, text, "certfile", &table->certfile);
+    text = add_items(arena, text, "keyfile", &table->keyfile);
+    text = add_items(arena, text, "ocsp_file", &table->ocsp_file);
+    return add_items(arena, text, "http_protocols", &table->http_protocols);
 }

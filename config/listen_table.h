@@ -23,6 +23,7 @@ struct listen_table {
     struct string_list certfile; /* empty: those of the setting with this name */
     struct string_list keyfile;
     struct string_list ocsp_file;
+    struct string_list http_protocols; /* empty: those of the setting with this name */
 };
 
 /* -ENOMEM; or -EINVAL, and `wrong` is a sentence that says what. */

@@ -11,6 +11,7 @@ struct resolver {
     struct settings *settings;
     const struct resolve_context *context;
     struct resolve_complaint *complaint;
+    bool tables_name_http2; /* of `listen` */
 };
 
 static int warn(struct resolver *resolver, const char *text)
@@ -122,30 +123,91 @@ static int resolve_certificates(struct resolver *resolver)
     return match_keys(resolver, where, &settings->certfile, &settings->keyfile, &settings->ocsp_file);
 }
 
+/* Protocols -------------------------------------------------------------------------------------------------- */
+
+static bool lists_protocol(const struct string_list *list, size_t count, const char *protocol)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list->items[i], protocol) == 0)
+            return true;
+    return false;
+}
+
+static bool serves_only_http1(const struct settings *settings)
+{
+    return settings->worker_class == WORKER_CLASS_SYNC || settings->worker_class == WORKER_CLASS_TORNADO;
+}
+
+/* `where` names the setting of a complaint. */
+static int check_protocols_of(struct resolver *resolver, const char *where, const struct string_list *list)
+{
+    struct resolve_complaint *complaint = resolver->complaint;
+
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->items[i], "h3") == 0)
+            return resolve_complain(complaint, where,
+                                    "\"h3\": HTTP/3 runs over QUIC, which this server does not speak; use \"h2\" and "
+                                    "\"h1\"");
+        if (strcmp(list->items[i], "h1") != 0 && strcmp(list->items[i], "h2") != 0)
+            return resolve_complain(complaint, where, "\"%s\": expected \"h2\" or \"h1\"", list->items[i]);
+        if (lists_protocol(list, i, list->items[i]))
+            return resolve_complain(complaint, where, "\"%s\" is there twice", list->items[i]);
+    }
+    return 0;
+}
+
+static int check_protocols(struct resolver *resolver)
+{
+    const struct string_list *list = &resolver->settings->http_protocols;
+
+    if (list->count == 0)
+        return resolve_complain(resolver->complaint, "http_protocols", "expected at least one of \"h2\" and \"h1\"");
+    return check_protocols_of(resolver, "http_protocols", list);
+}
+
 /* Addresses -------------------------------------------------------------------------------------------------- */
 
-static int resolve_table(struct resolver *resolver, struct listen_table *table)
+static int resolve_table_files(struct resolver *resolver, struct listen_table *table)
 {
-    struct settings *settings = resolver->settings;
+    struct string_list *const lists[] = {&table->certfile, &table->keyfile, &table->ocsp_file};
+
+    int result = match_keys(resolver, "listen", &table->certfile, &table->keyfile, &table->ocsp_file);
+    for (size_t i = 0; result == 0 && i < sizeof(lists) / sizeof(lists[0]); i++)
+        result = make_all_absolute(resolver->settings, lists[i]);
+    return result;
+}
+
+static int decide_table_tls(struct resolver *resolver, struct listen_table *table)
+{
     bool own = table->certfile.count > 0 || table->keyfile.count > 0 || table->ocsp_file.count > 0;
+    bool any = own || resolver->settings->certfile.count > 0;
 
     if (table->tls == LISTEN_TLS_OFF && own)
         return resolve_complain(resolver->complaint, "listen", "%s: tls = false contradicts a certificate of its own",
                                 table->address);
-    int result = match_keys(resolver, "listen", &table->certfile, &table->keyfile, &table->ocsp_file);
-    if (result == 0)
-        result = make_all_absolute(settings, &table->certfile);
-    if (result == 0)
-        result = make_all_absolute(settings, &table->keyfile);
-    if (result == 0)
-        result = make_all_absolute(settings, &table->ocsp_file);
-    if (result < 0)
-        return result;
-    if (table->tls == LISTEN_TLS_BY_CERTIFICATE)
-        table->tls = own || settings->certfile.count > 0 ? LISTEN_TLS_ON : LISTEN_TLS_OFF;
-    if (table->tls == LISTEN_TLS_ON && !own && settings->certfile.count == 0)
+    if (table->tls == LISTEN_TLS_ON && !any)
         return resolve_complain(resolver->complaint, "listen", "%s: tls = true needs a certfile, here or for all",
                                 table->address);
+    if (table->tls == LISTEN_TLS_BY_CERTIFICATE)
+        table->tls = any ? LISTEN_TLS_ON : LISTEN_TLS_OFF;
+    if (table->tls == LISTEN_TLS_OFF && table->http_protocols.count > 0)
+        return resolve_complain(resolver->complaint, "listen",
+                                "%s: http_protocols are offered by TLS; without it http2_cleartext decides",
+                                table->address);
+    return 0;
+}
+
+static int resolve_table(struct resolver *resolver, struct listen_table *table)
+{
+    int result = decide_table_tls(resolver, table);
+    if (result == 0)
+        result = check_protocols_of(resolver, "listen", &table->http_protocols);
+    if (result == 0)
+        result = resolve_table_files(resolver, table);
+    if (result < 0 || !serves_only_http1(resolver->settings))
+        return result;
+    resolver->tables_name_http2 |= lists_protocol(&table->http_protocols, table->http_protocols.count, "h2");
+    table->http_protocols = (struct string_list){};
     return 0;
 }
 
@@ -220,36 +282,7 @@ static int check_tickets(struct resolver *resolver)
     return 0;
 }
 
-/* Protocols -------------------------------------------------------------------------------------------------- */
-
-static bool lists_protocol(const struct settings *settings, size_t count, const char *protocol)
-{
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(settings->http_protocols.items[i], protocol) == 0)
-            return true;
-    return false;
-}
-
-static int check_protocols(struct resolver *resolver)
-{
-    const struct settings *settings = resolver->settings;
-    const struct string_list *list = &settings->http_protocols;
-
-    if (list->count == 0)
-        return resolve_complain(resolver->complaint, "http_protocols", "expected at least one of \"h2\" and \"h1\"");
-    for (size_t i = 0; i < list->count; i++) {
-        if (strcmp(list->items[i], "h3") == 0)
-            return resolve_complain(resolver->complaint, "http_protocols",
-                                    "\"h3\": HTTP/3 runs over QUIC, which this server does not speak; use \"h2\" and "
-                                    "\"h1\"");
-        if (strcmp(list->items[i], "h1") != 0 && strcmp(list->items[i], "h2") != 0)
-            return resolve_complain(resolver->complaint, "http_protocols", "\"%s\": expected \"h2\" or \"h1\"",
-                                    list->items[i]);
-        if (lists_protocol(settings, i, list->items[i]))
-            return resolve_complain(resolver->complaint, "http_protocols", "\"%s\" is there twice", list->items[i]);
-    }
-    return 0;
-}
+/* What the worker class can serve -------------------------------------------------------------------------- */
 
 static int keep_only_http1(struct settings *settings)
 {
@@ -263,20 +296,19 @@ static int keep_only_http1(struct settings *settings)
 static int fall_back(struct resolver *resolver)
 {
     struct settings *settings = resolver->settings;
-    bool sync = settings->worker_class == WORKER_CLASS_SYNC, tornado = settings->worker_class == WORKER_CLASS_TORNADO;
-    bool wanted = lists_protocol(settings, settings->http_protocols.count, "h2");
-    bool named =
-        (wanted && resolver->context->names_http_protocols) || settings->http2_cleartext != HTTP2_CLEARTEXT_OFF;
+    bool wanted = lists_protocol(&settings->http_protocols, settings->http_protocols.count, "h2");
+    bool named = (wanted && resolver->context->names_http_protocols) || resolver->tables_name_http2 ||
+                 settings->http2_cleartext != HTTP2_CLEARTEXT_OFF;
 
-    if (!sync && !tornado)
+    if (!serves_only_http1(settings))
         return 0;
     settings->http2_cleartext = HTTP2_CLEARTEXT_OFF;
     int result = wanted ? keep_only_http1(settings) : 0;
     if (result < 0 || !named)
         return result;
-    return warn(resolver, sync
-                              ? "HTTP/2 is not supported by the sync worker, so HTTP/1.1 is served; use gthread or asgi"
-                              : "HTTP/2 is not supported by the tornado worker, so HTTP/1.1 is served");
+    if (settings->worker_class == WORKER_CLASS_TORNADO)
+        return warn(resolver, "HTTP/2 is not supported by the tornado worker, so HTTP/1.1 is served");
+    return warn(resolver, "HTTP/2 is not supported by the sync worker, so HTTP/1.1 is served; use gthread or asgi");
 }
 
 static int resolve_cleartext(struct resolver *resolver)
@@ -297,7 +329,7 @@ int settings_tls_resolve(struct settings *settings, const struct resolve_context
         resolve_paths,   resolve_development, resolve_certificates, resolve_tables, check_client_certificates,
         resolve_version, check_tickets,       check_protocols,      fall_back,      resolve_cleartext,
     };
-    struct resolver resolver = {settings, context, complaint};
+    struct resolver resolver = {.settings = settings, .context = context, .complaint = complaint};
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         int result = steps[i](&resolver);

@@ -153,7 +153,7 @@ static int open_addresses(struct supervisor *supervisor, const struct listener_p
         .bind = &plan->addresses,
         .tls_contexts = plan->tls_contexts,
         .tls_context_of_inherited = plan->tls_context_of_all,
-        .tls_protocols = plan->protocols,
+        .protocols = plan->protocols,
         .backlog = settings->backlog < INT_MAX ? (int)settings->backlog : INT_MAX,
         .rings = supervisor->shape.rings,
         .reuse_port = settings->reuse_port,

@@ -67,10 +67,13 @@ static bool listens(const struct io_child *io)
     return io->state == IO_STARTING || io->state == IO_KNOWN || io->state == IO_SERVING;
 }
 
-static void send_set(struct io_child *io, const struct certificate_set *set, uint32_t number, int settings_fd)
+static void send_current(struct io_child *io, uint32_t number)
 {
+    struct supervisor *supervisor = io->supervisor;
+
     io->tls_answers_due[number]++;
-    certificate_set_send(set, number, &io->child, settings_fd);
+    certificate_set_send(keeper_of(supervisor)->contexts[number].current, number, &io->child, &supervisor->settings,
+                         -1);
 }
 
 static void send_keys(struct supervisor *supervisor, struct io_child *io)
@@ -91,7 +94,7 @@ static void send_current_to_all(struct supervisor *supervisor, uint32_t number, 
 {
     for (uint32_t ring = 0; ring < supervisor->shape.rings; ring++)
         if (ring != but_ring && listens(&supervisor->io.rings[ring]))
-            send_set(&supervisor->io.rings[ring], keeper_of(supervisor)->contexts[number].current, number, -1);
+            send_current(&supervisor->io.rings[ring], number);
 }
 
 void certificate_keeper_greet(struct supervisor *supervisor, struct io_child *io)
@@ -103,7 +106,7 @@ void certificate_keeper_greet(struct supervisor *supervisor, struct io_child *io
         return;
     send_keys(supervisor, io);
     for (uint32_t i = 0; i < keeper->count; i++)
-        send_set(io, keeper->contexts[i].current, i, -1);
+        send_current(io, i);
 }
 
 /* Trying ----------------------------------------------------------------------------------------------------- */
@@ -134,7 +137,10 @@ static bool try_candidate(struct supervisor *supervisor, uint32_t number)
     keeper->generation = io->generation;
     context->state = KEEPER_TRYING;
     context->tries++;
-    send_set(io, context->candidate, number, keeper->reloading ? supervisor->fresh_fd : -1);
+    io->tls_answers_due[number]++;
+    certificate_set_send(context->candidate, number, &io->child,
+                         keeper->reloading ? &supervisor->fresh : &supervisor->settings,
+                         keeper->reloading ? supervisor->fresh_fd : -1);
     return true;
 }
 
@@ -420,7 +426,7 @@ void certificate_keeper_abandon(struct supervisor *supervisor)
         bool tried = keeper->contexts[i].state == KEEPER_TRYING || keeper->contexts[i].state == KEEPER_TAKEN;
         forget_candidate(&keeper->contexts[i]);
         if (tried && listens(io))
-            send_set(io, keeper->contexts[i].current, i, -1);
+            send_current(io, i);
     }
 }
 

@@ -1,5 +1,6 @@
 #include "daemon/supervisor/certificate_set.h"
 
+#include "config/settings_transfer.h"
 #include "daemon/base/log.h"
 #include "daemon/base/owned.h"
 #include "daemon/supervisor/child.h"
@@ -45,9 +46,24 @@ static int take_pair(const struct certificate_plan *plan, struct certificate_set
     return r == 0 ? take("ocsp_file", ocsp, &files->ocsp, why) : r;
 }
 
+static int take_protocols(const struct certificate_plan *plan, struct certificate_set *set)
+{
+    for (size_t i = 0; i < plan->http_protocols.count && i < CERTIFICATE_PROTOCOLS_MAX; i++) {
+        set->protocols[i] = strdup(plan->http_protocols.items[i]);
+        if (set->protocols[i] == NULL)
+            return -ENOMEM;
+        set->protocol_count++;
+    }
+    return 0;
+}
+
 static int fill(const struct certificate_plan *plan, struct certificate_set *set, char why[CERTIFICATE_WHY_BYTES])
 {
-    int r = take("keyfile_password_file", plan->password_file, &set->password, why);
+    int r = take_protocols(plan, set);
+    if (r < 0)
+        snprintf(why, CERTIFICATE_WHY_BYTES, "no memory");
+    if (r == 0)
+        r = take("keyfile_password_file", plan->password_file, &set->password, why);
     if (r == 0)
         r = take("ca_certs", plan->ca_certs, &set->trust, why);
     while (r == 0 && set->count < plan->certfile.count)
@@ -88,6 +104,8 @@ void certificate_set_destroy(struct certificate_set *set)
         file_copy_deinit(&set->pairs[i].key);
         file_copy_deinit(&set->pairs[i].ocsp);
     }
+    for (uint32_t i = 0; i < set->protocol_count; i++)
+        free(set->protocols[i]);
     file_copy_deinit(&set->password);
     file_copy_deinit(&set->trust);
     free(set);
@@ -135,13 +153,30 @@ static void send_pair(const struct certificate_set *set, uint32_t index, uint32_
     child_send(child, CONTROL_TLS_PAIR, &pair, sizeof pair, fds, fd_count);
 }
 
-void certificate_set_send(const struct certificate_set *set, uint32_t context, struct child *child, int settings_fd)
+/* A context with protocols of its own is built with settings of its own. Without memory it gets those of all: it
+ * serves, and says so. */
+static int own_settings(const struct certificate_set *set, const struct settings *settings)
+{
+    struct settings own = *settings;
+    int fd = -1;
+
+    own.http_protocols = (struct string_list){set->protocol_count, (char **)(uintptr_t)set->protocols};
+    int r = settings_serialize(&own, &fd);
+    if (r < 0)
+        log_error("%s: its http_protocols cannot be handed on: %s", set->pairs[0].chain.path, strerror(-r));
+    return fd;
+}
+
+void certificate_set_send(const struct certificate_set *set, uint32_t context, struct child *child,
+                          const struct settings *settings, int settings_fd)
 {
     const struct control_tls_context ready = {.context = context};
+    OWNED_FD own_fd = set->protocol_count > 0 ? own_settings(set, settings) : -1;
+    const int fd = own_fd >= 0 ? own_fd : settings_fd;
 
     for (uint32_t i = 0; i < set->count; i++)
         send_pair(set, i, context, child);
     if (set->trust.path != NULL)
         child_send(child, CONTROL_TLS_TRUST, &ready, sizeof ready, &set->trust.fd, 1);
-    child_send(child, CONTROL_TLS_READY, &ready, sizeof ready, &settings_fd, settings_fd >= 0 ? 1 : 0);
+    child_send(child, CONTROL_TLS_READY, &ready, sizeof ready, &fd, fd >= 0 ? 1 : 0);
 }

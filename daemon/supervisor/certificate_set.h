@@ -13,7 +13,7 @@
 
 struct child;
 
-enum { CERTIFICATE_WHY_BYTES = 512 };
+enum { CERTIFICATE_WHY_BYTES = 512, CERTIFICATE_PROTOCOLS_MAX = 2 };
 
 /* What to read; borrowed from settings. */
 struct certificate_plan {
@@ -22,6 +22,7 @@ struct certificate_plan {
     struct string_list ocsp_file;
     const char *password_file;
     const char *ca_certs;
+    struct string_list http_protocols; /* of this context alone; empty: those of all */
 };
 
 struct certificate_files {
@@ -33,6 +34,8 @@ struct certificate_files {
 struct certificate_set {
     struct file_copy password; /* FILE_COPY_NONE without one, as is trust */
     struct file_copy trust;
+    char *protocols[CERTIFICATE_PROTOCOLS_MAX]; /* of this context alone */
+    uint32_t protocol_count;
     uint32_t count;
     struct certificate_files pairs[];
 };
@@ -48,7 +51,9 @@ bool certificate_set_is_current(const struct certificate_set *set);
 /* A warning for each key that others than its owner may read. */
 void certificate_set_warn(const struct certificate_set *set);
 
-/* All of it, with the request to use it. `settings_fd`: to be tried with these settings; -1: with those in use. */
-void certificate_set_send(const struct certificate_set *set, uint32_t context, struct child *child, int settings_fd);
+/* All of it, with the request to use it. `settings` are those it is meant for, `settings_fd` the same; -1: those that
+ * the child has already. */
+void certificate_set_send(const struct certificate_set *set, uint32_t context, struct child *child,
+                          const struct settings *settings, int settings_fd);
 
 #endif

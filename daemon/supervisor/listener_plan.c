@@ -8,19 +8,35 @@
 
 enum { CLEARTEXT = -1 };
 
+static void name_protocols(const struct string_list *protocols, char text[LISTENER_PROTOCOLS_BYTES])
+{
+    size_t used = 0;
+    for (size_t i = 0; i < protocols->count && used < LISTENER_PROTOCOLS_BYTES; i++) {
+        const char *name = strcmp(protocols->items[i], "h1") == 0 ? "http/1.1" : protocols->items[i];
+        used += (size_t)snprintf(text + used, LISTENER_PROTOCOLS_BYTES - used, "%s%s", i == 0 ? "" : ", ", name);
+    }
+}
+
+/* What a table does not have of its own it has of all. */
 static int add_context(const struct settings *settings, struct listener_plan *plan, const struct listen_table *table,
                        int32_t *ret_context)
 {
-    if (plan->context_count == CONTROL_TLS_CONTEXTS_MAX)
+    bool own_files = table->certfile.count > 0, own_protocols = table->http_protocols.count > 0;
+    uint32_t index = plan->context_count;
+
+    if (index == CONTROL_TLS_CONTEXTS_MAX)
         return -E2BIG;
-    plan->contexts[plan->context_count] = (struct certificate_plan){
-        .certfile = table->certfile,
-        .keyfile = table->keyfile,
-        .ocsp_file = table->ocsp_file,
+    plan->contexts[index] = (struct certificate_plan){
+        .certfile = own_files ? table->certfile : settings->certfile,
+        .keyfile = own_files ? table->keyfile : settings->keyfile,
+        .ocsp_file = own_files ? table->ocsp_file : settings->ocsp_file,
         .password_file = settings->keyfile_password_file,
         .ca_certs = settings->cert_reqs != CERT_REQS_NONE ? settings->ca_certs : NULL,
+        .http_protocols = table->http_protocols,
     };
-    *ret_context = (int32_t)plan->context_count++;
+    name_protocols(own_protocols ? &table->http_protocols : &settings->http_protocols, plan->protocols[index]);
+    plan->context_count++;
+    *ret_context = (int32_t)index;
     return 0;
 }
 
@@ -35,12 +51,11 @@ static int add_address(struct settings_arena *arena, struct listener_plan *plan,
 
 static int add_bind(const struct settings *settings, struct settings_arena *arena, struct listener_plan *plan)
 {
-    const struct listen_table all = {
-        .certfile = settings->certfile, .keyfile = settings->keyfile, .ocsp_file = settings->ocsp_file};
+    const struct listen_table all = {};
     int r = 0;
 
     plan->tls_context_of_all = CLEARTEXT;
-    if (all.certfile.count > 0)
+    if (settings->certfile.count > 0)
         r = add_context(settings, plan, &all, &plan->tls_context_of_all);
     for (size_t i = 0; r == 0 && i < settings->bind.count; i++)
         r = add_address(arena, plan, settings->bind.items[i], plan->tls_context_of_all);
@@ -56,30 +71,21 @@ static int add_table(const struct settings *settings, struct settings_arena *are
     int r = listen_table_parse(lines, arena, &table, why);
     if (r == 0 && table.tls == LISTEN_TLS_OFF)
         context = CLEARTEXT;
-    else if (r == 0 && table.certfile.count > 0)
+    else if (r == 0 && (table.certfile.count > 0 || table.http_protocols.count > 0))
         r = add_context(settings, plan, &table, &context);
     return r == 0 ? add_address(arena, plan, table.address, context) : r;
-}
-
-static void name_protocols(const struct string_list *protocols, char text[LISTENER_PROTOCOLS_BYTES])
-{
-    size_t used = 0;
-    for (size_t i = 0; i < protocols->count && used < LISTENER_PROTOCOLS_BYTES; i++) {
-        const char *name = strcmp(protocols->items[i], "h1") == 0 ? "http/1.1" : protocols->items[i];
-        used += (size_t)snprintf(text + used, LISTENER_PROTOCOLS_BYTES - used, "%s%s", i == 0 ? "" : ", ", name);
-    }
 }
 
 int listener_plan_make(const struct settings *settings, struct settings_arena *arena, struct listener_plan *ret_plan,
                        char why[CERTIFICATE_WHY_BYTES])
 {
     *ret_plan = (struct listener_plan){};
-    name_protocols(&settings->http_protocols, ret_plan->protocols);
     int r = add_bind(settings, arena, ret_plan);
     for (size_t i = 0; r == 0 && i < settings->listen.count; i++)
         r = add_table(settings, arena, ret_plan, settings->listen.items[i], why);
     if (r == -E2BIG)
-        snprintf(why, CERTIFICATE_WHY_BYTES, "listen: more than %d addresses have certificates of their own",
+        snprintf(why, CERTIFICATE_WHY_BYTES,
+                 "listen: more than %d addresses have certificates or protocols of their own",
                  CONTROL_TLS_CONTEXTS_MAX);
     else if (r == -ENOBUFS)
         snprintf(why, CERTIFICATE_WHY_BYTES, "bind and listen: more than %d addresses", LISTENERS_MAX);

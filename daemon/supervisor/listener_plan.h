@@ -2,7 +2,7 @@
  * Listener plan: which addresses there are, and which TLS context each of them has.
  *
  * The certificates of `certfile` are the first context, where there are any; each table of `listen` with certificates
- * of its own is one more. Contexts keep their numbers over reloads: what they come from needs a restart.
+ * or protocols of its own is one more. Contexts keep their numbers over reloads: what they come from needs a restart.
  *
  * Owns nothing: texts are in the arena, and in that of the settings.
  */
@@ -12,15 +12,13 @@
 #include "daemon/supervisor/certificate_set.h"
 #include "daemon/supervisor/listeners.h"
 
-enum { LISTENER_PROTOCOLS_BYTES = 16 };
-
 struct listener_plan {
     uint32_t context_count;
     struct certificate_plan contexts[CONTROL_TLS_CONTEXTS_MAX];
-    struct string_list addresses;             /* of `bind` and then of `listen`; at most LISTENERS_MAX */
-    int32_t tls_contexts[LISTENERS_MAX];      /* of each; -1: cleartext */
-    char protocols[LISTENER_PROTOCOLS_BYTES]; /* after a handshake, for texts: "h2, http/1.1" */
-    int32_t tls_context_of_all;               /* of those that name none, and of inherited sockets */
+    struct string_list addresses;        /* of `bind` and then of `listen`; at most LISTENERS_MAX */
+    int32_t tls_contexts[LISTENERS_MAX]; /* of each; -1: cleartext */
+    char protocols[CONTROL_TLS_CONTEXTS_MAX][LISTENER_PROTOCOLS_BYTES]; /* of each context: "h2, http/1.1" */
+    int32_t tls_context_of_all; /* of those that name none, and of inherited sockets */
 };
 
 /* What is made lives in `arena`. `why` has a sentence for the operator on failure. */

@@ -365,7 +365,8 @@ static void add_protocols(const struct listeners_request *request, struct listen
     size_t used = strlen(listener->text);
     if (listener->hello.tls_context >= 0)
         snprintf(listener->text + used, sizeof listener->text - used, " (%s%s)",
-                 (listener->hello.flags & CONTROL_LISTENER_UNIX) != 0 ? "tls, " : "", request->tls_protocols);
+                 (listener->hello.flags & CONTROL_LISTENER_UNIX) != 0 ? "tls, " : "",
+                 request->protocols[listener->hello.tls_context]);
 }
 
 static int open_one(struct listeners *listeners, const struct listeners_request *request,

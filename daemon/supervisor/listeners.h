@@ -19,7 +19,12 @@
 
 #include <sys/types.h>
 
-enum { LISTENER_TEXT_BYTES = BIND_ADDRESS_TEXT_BYTES + 64, LISTENERS_MAX = 64, LISTENERS_WHY_BYTES = 512 };
+enum {
+    LISTENER_TEXT_BYTES = BIND_ADDRESS_TEXT_BYTES + 64,
+    LISTENERS_MAX = 64,
+    LISTENERS_WHY_BYTES = 512,
+    LISTENER_PROTOCOLS_BYTES = 16
+};
 
 struct listener {
     struct control_listener hello;      /* what an I/O process is told of it */
@@ -38,9 +43,9 @@ struct listeners {
 
 struct listeners_request {
     const struct string_list *bind;
-    const int32_t *tls_contexts;      /* of each of them, -1: cleartext; NULL: no TLS anywhere */
-    int32_t tls_context_of_inherited; /* of those that replace `bind` */
-    const char *tls_protocols;        /* for the text: "h2, http/1.1" */
+    const int32_t *tls_contexts;                       /* of each of them, -1: cleartext; NULL: no TLS anywhere */
+    int32_t tls_context_of_inherited;                  /* of those that replace `bind` */
+    const char (*protocols)[LISTENER_PROTOCOLS_BYTES]; /* of each TLS context, for the text: "h2, http/1.1" */
     int backlog;
     uint32_t rings;
     bool reuse_port;               /* others may share the port, so nobody asks whether it is free */

@@ -360,6 +360,19 @@ def test_addresses_with_and_without_tls_stand_side_by_side(serve, tls, tmp_path)
         assert client.request("/").status == 200
 
 
+def test_a_table_may_have_protocols_of_its_own(serve, tls, tmp_path):
+    config = tmp_path / "a.toml"
+    config.write_text(
+        f'certfile = "{tls.both}"\n[[listen]]\naddress = "127.0.0.1:0"\n'
+        '[[listen]]\naddress = "127.0.0.1:0"\nhttp_protocols = "h1"\n'
+    )
+    server = serve(APP, "-c", str(config), binds=())
+    server.wait_for_log(r"ready: listening at https://\S+ \(h2, http/1\.1\), https://\S+ \(http/1\.1\)")
+    for index, protocol in enumerate(("h2", "http/1.1")):
+        with TlsClient(server.addresses[index], tls.client_context(("h2", "http/1.1"))) as client:
+            assert client.sock.selected_alpn_protocol() == protocol
+
+
 def test_each_table_keeps_its_certificate_when_another_changes(serve, tls, tmp_path):
     first, second = copy(tls.ecdsa, tmp_path / "1"), copy(tls.rsa, tmp_path / "2")
     config = tmp_path / "a.toml"

@@ -24,7 +24,8 @@ static int tear_down(void **)
 
 static void every_key_is_read_and_written_again(void **)
 {
-    static const char lines[] = "address=127.0.0.1:8443\ntls=true\ncertfile=/a,/b\nkeyfile=/c,/d\nocsp_file=/e,/f";
+    static const char lines[] = "address=127.0.0.1:8443\ntls=true\ncertfile=/a,/b\nkeyfile=/c,/d\nocsp_file=/e,/f\n"
+                                "http_protocols=h1,h2";
     struct listen_table table;
 
     assert_int_equal(listen_table_parse(lines, arena, &table, wrong), 0);
@@ -33,6 +34,7 @@ static void every_key_is_read_and_written_again(void **)
     assert_int_equal(table.certfile.count, 2);
     assert_string_equal(table.keyfile.items[1], "/d");
     assert_string_equal(table.ocsp_file.items[0], "/e");
+    assert_string_equal(table.http_protocols.items[0], "h1");
     assert_string_equal(listen_table_format(&table, arena), lines);
 }
 
@@ -53,8 +55,8 @@ static void what_is_wrong_is_said(void **)
         {"tls=true", "a table without an address"},
         {"address=:x", "address = \":x\": expected a port from 0 to 65535"},
         {"address=:1\ntls=maybe", "tls = \"maybe\": expected true or false"},
-        {"address=:1\nkey=/a", "unknown key \"key\": expected \"address\", \"tls\", \"certfile\", \"keyfile\" or "
-                               "\"ocsp_file\""},
+        {"address=:1\nkey=/a", "unknown key \"key\": expected \"address\", \"tls\", \"certfile\", \"keyfile\", "
+                               "\"ocsp_file\" or \"http_protocols\""},
     };
     struct listen_table table = {.tls = LISTEN_TLS_OFF};
 

@@ -189,6 +189,14 @@ static void tables_of_a_file_have_addresses_with_and_without_tls(void **state)
     assert_true(settings_have_tls(settings));
     assert_int_equal(fixture_run(fixture, "-c a.toml -b :9000")->bind.count, 1);
 
+    fixture_write("b.toml", "[[listen]]\naddress = ':1'\ncertfile = '/a'\nhttp_protocols = ['h1', 'h2']\n");
+    settings = fixture_run(fixture, "m:app -c b.toml");
+    assert_string_equal(settings->listen.items[0],
+                        "address=:1\ntls=true\ncertfile=/a\nkeyfile=/a\nhttp_protocols=h1,h2");
+    settings = fixture_run(fixture, "m:app -c b.toml -k sync");
+    assert_string_equal(settings->listen.items[0], "address=:1\ntls=true\ncertfile=/a\nkeyfile=/a");
+    assert_true(fixture_warned(fixture, "HTTP/2 is not supported by the sync worker"));
+
     settings = fixture_run(fixture, "-c a.toml --certfile x");
     assert_string_equal(settings->listen.items[1], "address=:8000\ntls=true");
 }
@@ -204,6 +212,9 @@ static void a_wrong_table_is_refused(void **state)
         {"listen = [{address = ':1'}, {address = ':1'}]", "0.0.0.0:1 is there twice"},
         {"bind = ':1'\nlisten = [{address = ':1'}]", "0.0.0.0:1 is there twice"},
         {"listen = [{}]", "a table without an address"},
+        {"listen = [{address = ':1', http_protocols = 'h1'}]",
+         ":1: http_protocols are offered by TLS; without it http2_cleartext decides"},
+        {"listen = [{address = ':1', certfile = 'a', http_protocols = 'h3'}]", "\"h3\": HTTP/3 runs over QUIC"},
         {"listen = ':1'", "expected tables [[listen]] in a settings file"},
         {"listen = [{address = {}}]", "expected tables [[listen]] in a settings file"},
     };

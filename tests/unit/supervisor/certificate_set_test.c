@@ -17,6 +17,7 @@ struct fixture {
     char directory[64];
     char paths[6][96]; /* chain, key, OCSP response, password, authorities, and one that is not there */
     char *items[6];
+    struct settings settings;
     struct certificate_plan plan;
     struct certificate_set *set;
     char why[CERTIFICATE_WHY_BYTES];
@@ -106,7 +107,7 @@ static void a_set_is_sent_whole_with_the_request_to_use_it(void **state)
     name_all(fixture);
     assert_int_equal(certificate_set_create(&fixture->plan, &fixture->set, fixture->why), 0);
     open_child(&child, &fd);
-    certificate_set_send(fixture->set, 3, &child, -1);
+    certificate_set_send(fixture->set, 3, &child, &fixture->settings, -1);
 
     assert_int_equal(control_receive(fd, &message), 1);
     assert_int_equal(message.kind, CONTROL_TLS_PAIR);
@@ -141,7 +142,7 @@ static void settings_to_be_tried_go_with_the_request(void **state)
 
     assert_int_equal(certificate_set_create(&fixture->plan, &fixture->set, fixture->why), 0);
     open_child(&child, &fd);
-    certificate_set_send(fixture->set, 0, &child, STDIN_FILENO);
+    certificate_set_send(fixture->set, 0, &child, &fixture->settings, STDIN_FILENO);
     assert_int_equal(control_receive(fd, &message), 1);
     assert_int_equal(message.fd_count, 2);
     control_close_fds(&message);

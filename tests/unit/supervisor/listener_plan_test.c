@@ -82,7 +82,26 @@ static void tables_share_the_certificate_of_all_or_have_their_own(void **state)
     assert_string_equal(fixture->plan.contexts[1].keyfile.items[1], "/f");
     assert_string_equal(fixture->plan.contexts[1].ocsp_file.items[1], "/h");
     assert_string_equal(fixture->plan.contexts[1].password_file, "/p");
-    assert_string_equal(fixture->plan.protocols, "h2, http/1.1");
+    assert_string_equal(fixture->plan.protocols[0], "h2, http/1.1");
+    assert_string_equal(fixture->plan.protocols[1], "h2, http/1.1");
+}
+
+static void a_table_with_protocols_of_its_own_is_a_context(void **state)
+{
+    struct fixture *fixture = *state;
+    struct settings *settings = &fixture->settings;
+
+    add(fixture, &settings->certfile, "/a");
+    add(fixture, &settings->keyfile, "/b");
+    add(fixture, &settings->http_protocols, "h2");
+    add(fixture, &settings->listen, "address=:1\ntls=true\nhttp_protocols=h1");
+    assert_int_equal(make(fixture), 0);
+    assert_int_equal(fixture->plan.context_count, 2);
+    assert_int_equal(fixture->plan.tls_contexts[0], 1);
+    assert_string_equal(fixture->plan.contexts[1].certfile.items[0], "/a");
+    assert_string_equal(fixture->plan.contexts[1].http_protocols.items[0], "h1");
+    assert_string_equal(fixture->plan.protocols[1], "http/1.1");
+    assert_int_equal(fixture->plan.contexts[0].http_protocols.count, 0);
 }
 
 static void authorities_are_read_only_when_somebody_asks(void **state)
@@ -108,7 +127,7 @@ static void there_are_bounds(void **state)
         add(fixture, &fixture->settings.listen, lines);
     }
     assert_int_equal(make(fixture), -E2BIG);
-    assert_string_equal(fixture->why, "listen: more than 16 addresses have certificates of their own");
+    assert_string_equal(fixture->why, "listen: more than 16 addresses have certificates or protocols of their own");
     fixture->settings.listen = (struct string_list){};
     for (int i = 0; i <= LISTENERS_MAX; i++)
         add(fixture, &fixture->settings.bind, ":0");
@@ -123,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(without_a_certificate_all_is_cleartext),
         TEST(tables_share_the_certificate_of_all_or_have_their_own),
+        TEST(a_table_with_protocols_of_its_own_is_a_context),
         TEST(authorities_are_read_only_when_somebody_asks),
         TEST(there_are_bounds),
     };
