@@ -263,6 +263,8 @@ const char *client_identity_fill(const struct io_core *core, const struct connec
     if (!client_identity_trusted(core, connection))
         return NULL;
     record->flags |= SLOT_TRUSTED;
+    if (head->version == HTTP_VERSION_2)
+        tell_scheme(head->target_is_https, record);
     unsigned said = said_in(core, head);
     if ((said & SAID_HTTP) != 0 && (said & SAID_HTTPS) != 0)
         return "the headers about the scheme contradict each other";

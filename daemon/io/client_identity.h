@@ -7,6 +7,8 @@
  *   X-Forwarded-For, -Host, -Port and secure_scheme_headers (X-Forwarded-Proto is one of them by default)
  *   RFC 7239 Forwarded, which counts only when none of the fields above is there
  *
+ * The scheme is the connection's, and over HTTP/2 what a trusted peer's :scheme says; a field says more than either.
+ *
  * Only one language is listened to in a request, because a proxy that speaks the first, as most do, passes the second
  * on as the client wrote it. Within a list the entries that trusted proxies have appended are believed, and the first
  * before them: what stands further left came from the client.

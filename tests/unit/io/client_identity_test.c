@@ -160,6 +160,43 @@ static void a_peer_on_a_unix_socket_is_trusted_and_has_no_address(void **state)
     assert_int_equal(scene->record.flags, SLOT_TRUSTED | SLOT_HTTPS);
 }
 
+static void over_tls_the_scheme_is_https_unless_a_trusted_peer_says_otherwise(void **state)
+{
+    struct scene *scene = *state;
+    uint64_t channel;
+    scene->connection.tls = (struct tls_channel *)(void *)&channel; /* nobody looks into it */
+    PLAY(scene, "host", "a.example");
+    assert_true(is_https(scene));
+    PLAY(scene, "x-forwarded-proto", "http", "x-forwarded-host", "a.example");
+    assert_false(is_https(scene));
+    assert_server(scene, "a.example", 80);
+    PLAY(scene, "forwarded", "proto=http");
+    assert_false(is_https(scene));
+    PLAY(scene, "forwarded", "for=203.0.113.9");
+    assert_true(is_https(scene));
+    set_peer(scene, "203.0.113.1");
+    PLAY(scene, "x-forwarded-proto", "http");
+    assert_true(is_https(scene));
+}
+
+static void a_trusted_peer_says_the_scheme_by_http_2_too(void **state)
+{
+    struct scene *scene = *state;
+    scene->head.version = HTTP_VERSION_2;
+    scene->head.target_is_https = true;
+    PLAY(scene, "host", "a.example");
+    assert_true(is_https(scene));
+    PLAY(scene, "x-forwarded-proto", "http");
+    assert_false(is_https(scene));
+    set_peer(scene, "203.0.113.1");
+    PLAY(scene, "host", "a.example");
+    assert_false(is_https(scene));
+    set_peer(scene, "127.0.0.1");
+    scene->head.version = HTTP_VERSION_1_1; /* an absolute target says where to, not by what way */
+    PLAY(scene, "host", "a.example");
+    assert_false(is_https(scene));
+}
+
 /* ---- X-Forwarded-For -------------------------------------------------------------------------------------------- */
 
 static void the_rightmost_address_that_is_not_trusted_is_the_client(void **state)
@@ -412,6 +449,8 @@ int main(void)
         SCENE_TEST(without_fields_the_socket_says_it_all),
         SCENE_TEST(an_untrusted_peer_is_not_believed),
         SCENE_TEST(a_peer_on_a_unix_socket_is_trusted_and_has_no_address),
+        SCENE_TEST(over_tls_the_scheme_is_https_unless_a_trusted_peer_says_otherwise),
+        SCENE_TEST(a_trusted_peer_says_the_scheme_by_http_2_too),
         SCENE_TEST(the_rightmost_address_that_is_not_trusted_is_the_client),
         SCENE_TEST(garbage_where_the_client_should_stand_is_ignored),
         SCENE_TEST(several_fields_are_one_list),
