@@ -17,7 +17,7 @@ enum {
     FLAG_GREETED = 8, /* preface and SETTINGS come first */
 };
 
-enum { HEAD_BYTES = 4, INPUT_MAX = 1 << 20, MEMORY_BYTES = 2'048, FIELDS_MAX = 20, TAIL_BYTES = HTTP2_BLOCK_BYTES };
+enum { HEAD_BYTES = 4, INPUT_MAX = 1 << 18, MEMORY_BYTES = 2'048, FIELDS_MAX = 20, TAIL_BYTES = HTTP2_BLOCK_BYTES };
 
 static const struct http2_limits limits_of_choice[] = {
     {100, 65'535, 65'535, 16'384, 65'536, 8, 0, false},
@@ -376,8 +376,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < HEAD_BYTES || size > INPUT_MAX / 2)
         return 0;
-    uint8_t *octets = malloc(INPUT_MAX);
-    assert(octets);
+    static uint8_t octets[INPUT_MAX];
     const uint8_t *rest = data + HEAD_BYTES;
     size_t length = (data[0] & FLAG_GREETED) != 0 ? greet(octets) : 0;
     if ((data[0] & FLAG_RAW) != 0) {
@@ -389,6 +388,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t told = run(data, bytes_of(octets, length), true);
     if ((data[0] & FLAG_CHAOS) == 0)
         assert(told == run(data, bytes_of(octets, length), false));
-    free(octets);
     return 0;
 }

@@ -86,7 +86,8 @@ struct scene {
     const struct vector *vector;
     struct http2_connection connection;
     struct http2_block block;
-    struct guarded input, memory, tail;
+    struct guarded input, memory[2], tail[2]; /* of the block: one is in use */
+    unsigned place;
     struct hpack_field fields[FIELDS_MAX];
     uint64_t now_ms;
     struct text data; /* of one stream, not yet noted */
@@ -233,28 +234,26 @@ static void on_event(struct scene *scene, const struct http2_event *event)
     }
 }
 
-/* Between feeds the memory of a block may move: it does, and what it was not asked to keep is spoilt. */
+/* Between feeds the memory of a block may move: it does, and where it was, or was not to be kept, is spoilt. */
 static void move_block(struct scene *scene)
 {
     struct http2_block *block = &scene->block;
-    struct guarded memory = guarded_create(MEMORY_BYTES), tail = guarded_create(TAIL_BYTES);
-    bool keep = http2_connection_in_block(&scene->connection);
-    uint8_t *memory_at = memory.map + memory.room - MEMORY_BYTES, *tail_at = tail.map + tail.room - TAIL_BYTES;
-    if (keep) {
+    const struct guarded *memory = &scene->memory[!scene->place], *tail = &scene->tail[!scene->place];
+    uint8_t *memory_at = memory->map + memory->room - MEMORY_BYTES;
+    uint8_t *tail_at = tail->map + tail->room - block->tail_max;
+    if (http2_connection_in_block(&scene->connection)) {
         memcpy(memory_at, block->section.memory, block->section.used);
-        memcpy(tail_at + TAIL_BYTES - block->tail_max, block->tail, block->tail_used);
-    }
-    guarded_destroy(&scene->memory);
-    guarded_destroy(&scene->tail);
-    scene->memory = memory;
-    scene->tail = tail;
-    block->section.memory = memory_at;
-    block->tail = tail_at + TAIL_BYTES - block->tail_max;
-    if (!keep) {
+        memcpy(tail_at, block->tail, block->tail_used);
+    } else {
         block->section.used = block->section.field_count = block->section.seen_count = 0xdead;
         block->section.list_bytes = 0xdead;
         block->tail_used = 0xdead;
     }
+    memset(scene->memory[scene->place].map, 0xee, scene->memory[scene->place].room);
+    memset(scene->tail[scene->place].map, 0xee, scene->tail[scene->place].room);
+    block->section.memory = memory_at;
+    block->tail = tail_at;
+    scene->place = !scene->place;
 }
 
 static void feed(struct scene *scene, const char *data, size_t length)
@@ -392,8 +391,10 @@ static struct scene *scene_create(const struct vector *vector)
     scene->vector = vector;
     scene->now_ms = START_MS;
     scene->input = guarded_create(vector->input.length);
-    scene->memory = guarded_create(MEMORY_BYTES);
-    scene->tail = guarded_create(TAIL_BYTES);
+    for (int i = 0; i < 2; i++) {
+        scene->memory[i] = guarded_create(MEMORY_BYTES);
+        scene->tail[i] = guarded_create(TAIL_BYTES);
+    }
     scene->block.section.fields = scene->fields;
     scene->block.section.fields_max = FIELDS_MAX;
     scene->block.section.memory_bytes = MEMORY_BYTES;
@@ -418,8 +419,10 @@ static char *scene_destroy(struct scene *scene)
     }
     assert_int_equal(count, scene->connection.stream_count);
     guarded_destroy(&scene->input);
-    guarded_destroy(&scene->memory);
-    guarded_destroy(&scene->tail);
+    for (int i = 0; i < 2; i++) {
+        guarded_destroy(&scene->memory[i]);
+        guarded_destroy(&scene->tail[i]);
+    }
     char *events = scene->events.data;
     free(scene->data.data);
     free(scene);
