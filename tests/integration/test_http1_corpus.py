@@ -12,6 +12,8 @@ APPS = ("echo_wsgi:app", "echo_asgi:app")
 # A server that waits for more bytes would only be told apart from one that hangs by its head timeout.
 ANSWER_SECONDS = 5 * PATIENCE
 LARGE_CASE_BYTES = 4096
+TLS_CASES = [case for case in CASES if not case.get("eof")]
+TINY_RECORDS = 1500  # of one connection in ten seconds: more would end it, as they should
 LARGE_CASES = [case for case in CASES if len(corpus.raw_bytes(case)) > LARGE_CASE_BYTES]
 # The first test of a way waits for all its cases.
 pytestmark = pytest.mark.timeout(300 * PATIENCE)
@@ -27,6 +29,10 @@ def one_byte_a_write(case):
     if len(raw) > 20000:
         return []
     return [(case["name"], case, corpus.one_byte_pieces(raw))]
+
+
+def one_byte_a_record(case):
+    return one_byte_a_write(case) if len(corpus.raw_bytes(case)) < TINY_RECORDS else []
 
 
 def cuts(case, offsets):
@@ -82,6 +88,28 @@ def test_one_byte_a_write(case, verdicts, serve_shared):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_every_cut(case, verdicts, serve_shared):
     check(verdict(verdicts, serve_shared, APPS[1], every_cut), case["name"])
+
+
+def over_tls(verdicts, serve_shared, tls, way) -> dict[str, str]:
+    """Half-closing is not in the client's power there, so cases that end so are not sent."""
+    key = ("tls", way.__name__)
+    if key not in verdicts:
+        server = serve_shared(APPS[1], "--threads", "4", *tls.ecdsa.options)
+        context = tls.client_context()
+        context.check_hostname = False
+        runs = (run for case in TLS_CASES for run in way(case))
+        verdicts[key] = asyncio.run(corpus.run_all(runs, server.address, ANSWER_SECONDS, tls=context))
+    return verdicts[key]
+
+
+@pytest.mark.parametrize("case", TLS_CASES, ids=lambda case: case["name"])
+def test_whole_over_tls(case, verdicts, serve_shared, tls):
+    check(over_tls(verdicts, serve_shared, tls, whole), case["name"])
+
+
+@pytest.mark.parametrize("case", TLS_CASES, ids=lambda case: case["name"])
+def test_one_byte_a_record(case, verdicts, serve_shared, tls):
+    check(over_tls(verdicts, serve_shared, tls, one_byte_a_record), case["name"])
 
 
 @pytest.mark.full

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -54,14 +55,17 @@ def cut_pieces(raw: bytes, offset: int) -> list[tuple[bytes, float]]:
 class Exchange:
     """One connection: sends the pieces while it reads what comes back."""
 
-    def __init__(self, address: Address, patience: float) -> None:
+    def __init__(self, address: Address, patience: float, tls: ssl.SSLContext | None = None) -> None:
         self.address = address
         self.patience = patience
+        self.tls = tls
         self.reader = ResponseReader()
         self.closed = False
 
     async def open(self) -> None:
-        self.stream, self.writer = await asyncio.open_connection(*self.address)
+        # The cases name all kinds of hosts: over TLS the client names none, as an old one would.
+        name = "" if self.tls else None
+        self.stream, self.writer = await asyncio.open_connection(*self.address, ssl=self.tls, server_hostname=name)
 
     def close(self) -> None:
         self.writer.close()
@@ -218,8 +222,10 @@ async def _close(case: dict, exchange: Exchange) -> None:
 JUDGES = {"accept": _accept, "reject": _reject, "close": _close}
 
 
-async def run_case(case: dict, pieces: list[tuple[bytes, float]], address: Address, patience: float) -> None:
-    exchange = Exchange(address, patience)
+async def run_case(
+    case: dict, pieces: list[tuple[bytes, float]], address: Address, patience: float, tls: ssl.SSLContext | None = None
+) -> None:
+    exchange = Exchange(address, patience, tls)
     await exchange.open()
     _expect_methods(exchange.reader, [*case.get("before", []), *case.get("responses", [])])
     exchange.sending = asyncio.ensure_future(_send_all(case, pieces, exchange))
@@ -239,7 +245,11 @@ async def _send_all(case: dict, pieces: list[tuple[bytes, float]], exchange: Exc
 
 
 async def run_all(
-    runs: Iterable[tuple[str, dict, list[tuple[bytes, float]]]], address: Address, patience: float, at_once: int = 128
+    runs: Iterable[tuple[str, dict, list[tuple[bytes, float]]]],
+    address: Address,
+    patience: float,
+    at_once: int = 128,
+    tls: ssl.SSLContext | None = None,
 ) -> dict[str, str]:
     """Runs all (label, case, pieces) and returns what went wrong, by label."""
     wrong: dict[str, str] = {}
@@ -247,7 +257,7 @@ async def run_all(
 
     async def one(label: str, case: dict, pieces: list[tuple[bytes, float]]) -> None:
         try:
-            await run_case(case, pieces, address, patience)
+            await run_case(case, pieces, address, patience, tls)
         except (Wrong, OSError) as error:
             wrong[label] = f"{type(error).__name__}: {error}"
         finally:
