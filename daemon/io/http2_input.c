@@ -201,6 +201,15 @@ static bool place_section(struct http2_session *session, struct http_exchange *e
     return true;
 }
 
+/* What the record of a request has of HTTP/2 alone. */
+static void note_stream(struct slot_record *record, const struct http2_member *member,
+                        const struct http2_request *request)
+{
+    record->stream_id = member->protocol.id;
+    record->urgency = request->urgency;
+    record->flags |= request->incremental ? SLOT_INCREMENTAL : 0;
+}
+
 static void describe(struct http2_session *session, struct http2_member *member, const struct http2_request *request,
                      bool end_stream)
 {
@@ -217,6 +226,7 @@ static void describe(struct http2_session *session, struct http2_member *member,
     exchange_tally_join(session->tally, exchange);
     member->body_ended = end_stream;
     member->body_since = member->body_progress = session->all->core->now_ms;
+    note_stream(exchange->record, member, request);
     http2_schedule_change(&session->schedule, &member->turn,
                           (struct http2_priority){.urgency = request->urgency, .incremental = request->incremental});
 }

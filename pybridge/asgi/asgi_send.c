@@ -51,6 +51,16 @@ static int read_flag(const struct asgi_core *core, PyObject *message, enum asgi_
     return 0;
 }
 
+/* Type, status and headers are all that most starts have: of those three keys none is a fourth. */
+static int read_announcement(struct asgi_cycle *cycle, PyObject *message)
+{
+    enum { USUAL_KEYS = 3 };
+    const bool has_headers = cycle->head.response.head_length > 0;
+    if (has_headers && PyDict_GET_SIZE(message) <= USUAL_KEYS)
+        return 0;
+    return read_flag(cycle->adapter->core, message, ASGI_NAME_TRAILERS, &cycle->has_trailers);
+}
+
 static enum asgi_progress send_start(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
 {
     if (cycle->phase != ASGI_START_DUE) {
@@ -60,7 +70,7 @@ static enum asgi_progress send_start(struct asgi_cycle *cycle, struct asgi_outgo
     enum asgi_progress progress = asgi_head_read(cycle->adapter->core, cycle->request, outgoing->message, &cycle->head);
     if (progress != ASGI_DONE)
         return progress;
-    if (read_flag(cycle->adapter->core, outgoing->message, ASGI_NAME_TRAILERS, &cycle->has_trailers) < 0) {
+    if (read_announcement(cycle, outgoing->message) < 0) {
         asgi_head_drop(cycle->adapter->core, &cycle->head);
         return ASGI_FAILED;
     }

@@ -4,7 +4,7 @@ import pytest
 
 from harness import protocols
 
-PROTOCOLS = {"1.1": protocols.HTTP1, "1.0": protocols.HTTP1_0}
+PROTOCOLS = {"1.1": protocols.HTTP1, "1.0": protocols.HTTP1_0, "2": protocols.HTTP2}
 APPLICATIONS = {
     "wsgi": ("protocol_wsgi:application", "--threads", "4"),
     "asyncio": ("protocol_asgi:application", "--asgi-loop", "asyncio"),

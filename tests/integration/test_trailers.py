@@ -10,6 +10,7 @@ PROTOCOLS = {
     "1.1": protocols.HTTP1,
     "1.1-without-te": protocols.HTTP1_WITHOUT_TRAILERS,
     "1.0": protocols.HTTP1_0,
+    "2": protocols.HTTP2,
 }
 APPLICATIONS = {
     "wsgi": ("protocol_wsgi:application", "--threads", "4"),
@@ -107,12 +108,10 @@ def test_trailers_after_the_end_are_an_error(server, protocol, interface):
         server.wait_for_log("late trailers were refused", since=before)
 
 
-def test_the_connection_serves_on(server, protocol):
-    if not protocol.has_hints:
-        pytest.skip("HTTP/1.0 has one request for each connection")
-    with server.connect() as client:
+def test_the_connection_serves_on(interface, serve_shared):
+    with serve_shared(*APPLICATIONS[interface]).connect() as client:
         for _ in range(3):
-            client.request("/trailers", headers=[("TE", "trailers")])
+            assert client.request("/trailers", headers=[("TE", "trailers")]).trailers
             assert client.request("/streamed_trailers").body == b"one two three"
 
 
@@ -127,11 +126,10 @@ def test_what_is_offered_is_what_the_client_takes(server, protocol, interface):
         assert "http.response.early_hint" in offers
 
 
-def test_a_broken_response_has_no_trailers(server, protocol):
-    if not protocol.has_trailers:
-        pytest.skip("there are none to be missed")
-    with pytest.raises((ConnectionError, AssertionError)):
-        protocol.ask(server, "/trailers_and_failure")
+@pytest.mark.parametrize("way", [protocols.HTTP1, protocols.HTTP2], ids=["1.1", "2"])
+def test_a_response_that_breaks_off_has_no_trailers(interface, way, serve_shared):
+    with pytest.raises(ConnectionError):
+        way.ask(serve_shared(*APPLICATIONS[interface], *way.options), "/trailers_and_failure")
 
 
 # --- the order of ASGI's messages --------------------------------------------------------------------------------

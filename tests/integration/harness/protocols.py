@@ -6,6 +6,7 @@ Each way is a function (server, target, method, headers, body) -> Response, and 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from harness.http2 import connect_http2
 from harness.responses import Response
 from harness.server import Server
 
@@ -40,6 +41,12 @@ def _ask_http1_0(server: Server, target: str, method: str = "GET", headers: Fiel
         return client.read_response()
 
 
+def _ask_http2(server: Server, target: str, method: str = "GET", headers: Fields = (), body: bytes | None = None):
+    with connect_http2(server) as client:
+        return client.request(target, method, headers, body)
+
+
 HTTP1 = Protocol("HTTP/1.1", _ask_for_trailers)
 HTTP1_WITHOUT_TRAILERS = Protocol("HTTP/1.1", _ask_http1, has_trailers=False)
 HTTP1_0 = Protocol("HTTP/1.0", _ask_http1_0, has_hints=False, has_trailers=False)
+HTTP2 = Protocol("HTTP/2.0", _ask_http2, ("--http2-cleartext", "prior-knowledge"), trailers_need_chunks=False)
