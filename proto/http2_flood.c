@@ -52,7 +52,8 @@ uint32_t http2_flood_weight(struct http2_counts *counts, enum http2_flood flood,
 {
     const struct flood_rule *rule = &flood_rules[flood];
     if (rule->span_ms > 0 && now_ms - counts->floods[flood].since_ms >= rule->span_ms) {
-        counts->floods[flood].free_left = rule->free_count;
+        if (counts->floods[flood].free_left < rule->free_count)
+            counts->floods[flood].free_left = rule->free_count;
         counts->floods[flood].since_ms = now_ms;
     }
     if (counts->floods[flood].free_left == 0)

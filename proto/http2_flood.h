@@ -34,7 +34,7 @@ struct http2_glitches {
 
 enum http2_flood {
     HTTP2_FLOOD_SETTINGS,      /* H2-06 */
-    HTTP2_FLOOD_PING,          /* H2-07 */
+    HTTP2_FLOOD_PING,          /* H2-07; one for each DATA frame of ours is usual, too */
     HTTP2_FLOOD_PRIORITY,      /* H2-10, PRIORITY and PRIORITY_UPDATE */
     HTTP2_FLOOD_WINDOW_UPDATE, /* H2-11 */
     HTTP2_FLOOD_UNKNOWN,       /* H2-25, unknown frames and GOAWAY */

@@ -97,6 +97,15 @@ static void what_has_a_span_is_free_again(void **state)
     assert_int_equal(weight_of_many(&scene, HTTP2_FLOOD_PRIORITY, 1, START_MS + 86'400'000), 1);
 }
 
+static void what_we_made_usual_outlives_a_span(void **state)
+{
+    (void)state;
+    struct scene scene = begin();
+    http2_flood_allow(&scene.counts, HTTP2_FLOOD_PING, 50);
+    assert_int_equal(weight_of_many(&scene, HTTP2_FLOOD_PING, 5, START_MS), 0);
+    assert_int_equal(weight_of_many(&scene, HTTP2_FLOOD_PING, 56, START_MS + 10'000), 1);
+}
+
 static void what_we_do_makes_more_usual(void **state)
 {
     (void)state;
@@ -131,6 +140,7 @@ int main(void)
         cmocka_unit_test(a_bucket_never_overflows),
         cmocka_unit_test(what_is_usual_is_free),
         cmocka_unit_test(what_has_a_span_is_free_again),
+        cmocka_unit_test(what_we_made_usual_outlives_a_span),
         cmocka_unit_test(what_we_do_makes_more_usual),
         cmocka_unit_test(framing_may_exceed_payload_by_a_mebibyte_a_minute),
     };
