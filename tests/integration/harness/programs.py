@@ -1,0 +1,119 @@
+"""Programs that other people wrote, as clients of the daemon or in front of it."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.server import PATIENCE, ROOT
+
+NEWER_NGINX = ROOT / "build" / "newer-nginx"
+
+
+def need(name: str) -> str:
+    """The path of a program. Without it the test is left out, and the summary says so."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/go/bin")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def run(*arguments: object, timeout: float = 30, env: dict[str, str] | None = None, **options):
+    """A program that ends by itself; its output is text and its failure the caller's to judge."""
+    return subprocess.run(
+        [str(argument) for argument in arguments],
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout * PATIENCE,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
+
+
+def output_of(*arguments: object, **options) -> str:
+    done = run(*arguments, **options)
+    assert done.returncode == 0, f"{arguments[0]}: status {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+# --- curl --------------------------------------------------------------------------------------------------------
+
+
+def curl(*arguments: object, ca: Path | None = None, **options) -> str:
+    """What curl writes; `ca` is trusted without an option of the command, as a machine's own authority is."""
+    env = {"CURL_CA_BUNDLE": str(ca)} if ca else {}
+    return output_of(need("curl"), "--silent", "--show-error", "--max-time", "25", *arguments, env=env, **options)
+
+
+def curl_version(*arguments: object, **options) -> str:
+    """The version of HTTP that a request ended up with."""
+    return curl(*arguments, "--output", "/dev/null", "--write-out", "%{http_version}", **options)
+
+
+# --- nginx -------------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def debian_nginx() -> str:
+    return need("nginx")
+
+
+def newer_nginx() -> str:
+    """1.29 or newer, which Debian's stable suite may not have: tests/newer_nginx.sh brings one."""
+    system = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    if system and nginx_version(system) >= (1, 29):
+        return system
+    if not (NEWER_NGINX / "nginx").exists():
+        done = run("bash", ROOT / "tests" / "newer_nginx.sh", NEWER_NGINX, timeout=120)
+        if done.returncode != 0:
+            pytest.skip(f"no nginx of 1.29 or newer: {done.stderr.strip()[-200:]}")
+    return str(NEWER_NGINX / "nginx")
+
+
+def nginx_version(program: str) -> tuple[int, ...]:
+    return tuple(map(int, re.search(r"nginx/(\d+)\.(\d+)", run(program, "-v").stderr).groups()))
+
+
+@contextmanager
+def nginx(program: str, directory: Path, http: str, port: int):
+    """nginx with the given http block, until the end of the block. Its own files are in `directory`."""
+    log = directory / "nginx-error.log"
+    bodies = "".join(
+        f"{kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config = directory / "nginx.conf"
+    config.write_text(
+        f"daemon off;\nmaster_process off;\npid {directory}/nginx.pid;\nerror_log {log} info;\n"
+        f"events {{ worker_connections 256; }}\nhttp {{\naccess_log off;\n{bodies}{http}\n}}\n"
+    )
+    process = subprocess.Popen(
+        [program, "-p", str(directory), "-c", str(config), "-e", str(log)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 10 * PATIENCE
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert process.poll() is None, f"nginx ended: {process.stderr.read()}"
+                assert time.monotonic() < deadline, f"nginx does not listen: {log.read_text()}"
+                time.sleep(0.01)
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stderr.close()
