@@ -154,6 +154,7 @@ static int open_addresses(struct supervisor *supervisor, const struct listener_p
         .tls_contexts = plan->tls_contexts,
         .tls_context_of_inherited = plan->tls_context_of_all,
         .protocols = plan->protocols,
+        .http2_cleartext = settings->http2_cleartext != HTTP2_CLEARTEXT_OFF,
         .backlog = settings->backlog < INT_MAX ? (int)settings->backlog : INT_MAX,
         .rings = supervisor->shape.rings,
         .reuse_port = settings->reuse_port,

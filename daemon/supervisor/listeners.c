@@ -359,14 +359,17 @@ static int open_inherited(const struct opening *opening, struct listener *listen
 
 /* All of them ------------------------------------------------------------------------------------------------ */
 
-/* Behind the address: what a client may speak after its handshake. */
+/* Behind the address: what a client may speak, where that is more than HTTP/1.1. */
 static void add_protocols(const struct listeners_request *request, struct listener *listener)
 {
-    size_t used = strlen(listener->text);
+    size_t used = strlen(listener->text), left = sizeof listener->text - used;
+    bool is_unix = (listener->hello.flags & CONTROL_LISTENER_UNIX) != 0;
+
     if (listener->hello.tls_context >= 0)
-        snprintf(listener->text + used, sizeof listener->text - used, " (%s%s)",
-                 (listener->hello.flags & CONTROL_LISTENER_UNIX) != 0 ? "tls, " : "",
+        snprintf(listener->text + used, left, " (%s%s)", is_unix ? "tls, " : "",
                  request->protocols[listener->hello.tls_context]);
+    else if (request->http2_cleartext)
+        snprintf(listener->text + used, left, " (h2c, http/1.1)");
 }
 
 static int open_one(struct listeners *listeners, const struct listeners_request *request,

@@ -46,6 +46,7 @@ struct listeners_request {
     const int32_t *tls_contexts;                       /* of each of them, -1: cleartext; NULL: no TLS anywhere */
     int32_t tls_context_of_inherited;                  /* of those that replace `bind` */
     const char (*protocols)[LISTENER_PROTOCOLS_BYTES]; /* of each TLS context, for the text: "h2, http/1.1" */
+    bool http2_cleartext;                              /* cleartext ones speak it too */
     int backlog;
     uint32_t rings;
     bool reuse_port;               /* others may share the port, so nobody asks whether it is free */

@@ -296,6 +296,34 @@ static void a_failure_leaves_nothing_open(void **state)
     assert_int_equal(after, before + 1);
 }
 
+static void the_text_names_what_is_spoken(void **state)
+{
+    static const char protocols[][LISTENER_PROTOCOLS_BYTES] = {"h2, http/1.1", "http/1.1"};
+    static const int32_t contexts[] = {1, -1, 0};
+    struct fixture *fixture = *state;
+    char unix_text[128], text[512], expected[512];
+    char *items[] = {(char[]){"127.0.0.1:0"}, (char[]){"127.0.0.1:0"}, unix_text};
+    const struct string_list list = {.count = 3, .items = items};
+    const struct listeners_request request = {.bind = &list,
+                                              .tls_contexts = contexts,
+                                              .protocols = protocols,
+                                              .http2_cleartext = true,
+                                              .backlog = BACKLOG,
+                                              .rings = 1};
+
+    snprintf(unix_text, sizeof unix_text, "unix:%s", fixture->path);
+    assert_int_equal(listeners_open(&fixture->listeners, &request, fixture->why), 0);
+    const struct listener *opened = fixture->listeners.items;
+    listeners_describe(&fixture->listeners, text, sizeof text);
+    snprintf(expected, sizeof expected,
+             "https://127.0.0.1:%u (http/1.1), http://127.0.0.1:%u (h2c, http/1.1), unix:%s (tls, h2, http/1.1)",
+             opened[0].hello.server_port, opened[1].hello.server_port, fixture->path);
+    assert_string_equal(text, expected);
+    assert_int_equal(opened[0].hello.tls_context, 1);
+    assert_int_equal(opened[1].hello.tls_context, -1);
+    assert_int_equal(opened[2].hello.tls_context, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -312,6 +340,7 @@ int main(void)
         TEST(a_socket_that_another_server_put_in_place_of_ours_stays),
         TEST(an_abstract_socket_has_no_file),
         TEST(an_inherited_socket_is_adopted_by_number),
+        TEST(the_text_names_what_is_spoken),
         TEST(what_is_no_listening_socket_is_not_adopted),
         TEST(socket_activation_takes_the_place_of_bind),
         TEST(a_failure_leaves_nothing_open),
