@@ -70,7 +70,14 @@ def test_suites_of_tls_1_2(cipher, server):
 
 
 @pytest.mark.parametrize(
-    "ciphers", ["AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES128-SHA", "DHE-RSA-AES128-GCM-SHA256", "AES256-SHA"]
+    "ciphers",
+    [
+        "AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES128-SHA256",
+        "ECDHE-ECDSA-AES128-SHA",
+        "DHE-RSA-AES128-GCM-SHA256",
+        "AES256-SHA",
+    ],
 )
 def test_suites_without_forward_secrecy_or_aead_are_refused(ciphers, server):
     said = s_client(server, "-tls1_2", "-cipher", f"{ciphers}:@SECLEVEL=0")
@@ -121,7 +128,13 @@ def test_nothing_is_compressed(server):
 
 @pytest.mark.parametrize(
     ("offered", "chosen"),
-    [(("h2", "http/1.1"), "h2"), (("http/1.1", "h2"), "h2"), (("http/1.1",), "http/1.1"), (("h3", "h2"), "h2"), ((), None)],
+    [
+        (("h2", "http/1.1"), "h2"),
+        (("http/1.1", "h2"), "h2"),
+        (("http/1.1",), "http/1.1"),
+        (("h3", "h2"), "h2"),
+        ((), None),
+    ],
 )
 def test_alpn_in_our_order(offered, chosen, server, tls):
     with tls.connect(server, alpn=offered) as client:
@@ -148,7 +161,8 @@ def test_http_2_after_http_1_1_was_chosen_is_refused(server, tls):
 def test_curl(version, server, tls):
     host, port = server.address
     command = [
-        *("curl", "-sS", version, "--cacert", str(tls.ca), "--resolve", f"test.example:{port}:{host}", "-w", "%{http_version}"),
+        *("curl", "-sS", version, "--cacert", str(tls.ca), "--resolve", f"test.example:{port}:{host}"),
+        *("-w", "%{http_version}"),
         f"https://test.example:{port}/",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20 * PATIENCE, check=True)
@@ -536,7 +550,8 @@ def private_number(tls: TlsFiles) -> bytes:
     text = subprocess.run(
         ["openssl", "pkey", "-in", tls.ecdsa.key, "-text", "-noout"], capture_output=True, text=True, check=True
     ).stdout
-    return bytes.fromhex(re.search(r"priv:\s*([0-9a-f:\s]+)pub:", text)[1].replace(":", "").replace(" ", "").replace("\n", ""))
+    digits = re.search(r"priv:\s*([0-9a-f:\s]+)pub:", text)[1]
+    return bytes.fromhex(re.sub(r"[^0-9a-f]", "", digits))
 
 
 def memory_has(pid: int, needles: list[bytes]) -> bool:
