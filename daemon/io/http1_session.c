@@ -5,9 +5,6 @@
 #include "daemon/io/http1_output.h"
 
 #include <assert.h>
-#include <linux/tcp.h>
-
-enum { TCP_STATE_CLOSE = 7 }; /* of tcpi_state; its name is in a header that excludes linux/tcp.h */
 
 /* ---- birth and death -------------------------------------------------------------------------------------------- */
 
@@ -296,26 +293,12 @@ void http1_sessions_turn(struct http1_sessions *sessions)
     }
 }
 
-/* A reset that comes while a multishot receive is between its first octets and its wait completes nothing (seen on
- * Linux 6.18, a few in a thousand connections): such a client is only found out by its deadline, or by asking. */
-static bool is_gone(const struct connection *connection)
-{
-    struct tcp_info info = {};
-    socklen_t length = sizeof info;
-    return !connection->listener->is_unix && getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 &&
-           info.tcpi_state == TCP_STATE_CLOSE;
-}
-
 void http1_sessions_drain(struct http1_sessions *sessions)
 {
     struct connections *connections = sessions->connections;
     for (uint32_t i = 0; i < connections->allocated; i++) {
         struct connection *connection = connections->by_index[i];
-        if (connection == NULL || connection->state >= CONNECTION_LINGERING)
-            continue;
-        if (connection->session == NULL)
+        if (connection != NULL && connection->state < CONNECTION_LINGERING && connection->session == NULL)
             connection_close_when_sent(connections, connection, CLOSE_SHUTDOWN);
-        else if (is_gone(connection))
-            connection_abort(connections, connection, CLOSE_CLIENT_RESET, false);
     }
 }

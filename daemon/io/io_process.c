@@ -5,6 +5,7 @@
 #include "daemon/base/process_title.h"
 #include "daemon/base/sandbox.h"
 #include "daemon/io/acceptor.h"
+#include "daemon/io/gone_watch.h"
 #include "daemon/io/http_intake.h"
 #include "daemon/io/proxy_intake.h"
 #include "daemon/io/tls_describe.h"
@@ -31,6 +32,7 @@ struct io_process {
     struct io_core core;
     struct dispatch dispatch;
     struct connections connections;
+    struct gone_watch gone;
     struct http1_sessions http1;
     struct http2_sessions http2;
     struct http_intake http;
@@ -602,6 +604,7 @@ static uint64_t timers_turn(struct io_process *io)
     struct io_core *core = &io->core;
     timer_wheel_advance(&core->wheel, core->now_ms, on_connection_timer, io);
     timer_wheel_advance(&core->exchange_wheel, core->now_ms, on_exchange_timer, io);
+    gone_watch_turn(&io->gone, &io->connections);
     uint64_t spool_ms = spool_turn(&core->spool) ? core->now_ms : UINT64_MAX;
     return sooner(acceptor_turn(&io->acceptor), spool_ms);
 }

@@ -2,8 +2,9 @@
 
 import re
 import signal
+import socket
 
-from harness.client import Client
+from harness.client import Client, build_request
 from harness.server import run_to_end
 from harness.waiting import eventually
 
@@ -67,6 +68,17 @@ def test_pages_that_nobody_reads_are_bounded(serve):
         pass  # its octets are not taken any more: that is what bounds it
     assert server.get("/").status == 200
     client.close()
+
+
+def test_clients_that_reset_while_they_wait_are_gone_within_a_second_or_so(serve):
+    """RES-21. The kernel does not tell of every such reset."""
+    server = serve("wsgi_cases:app", "--rings", "1", "--threads", "2", "--metrics-path", "/metrics")
+    crowd = [server.connect() for _ in range(1000)]
+    for client in crowd:
+        client.send(build_request("/sleep?3"))
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+    eventually(lambda: total(read(server), "connections_active") == 1, timeout=2.5)
 
 
 def test_a_path_is_expected():

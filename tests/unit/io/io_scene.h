@@ -7,6 +7,7 @@
 
 #include "daemon/io/acceptor.h"
 #include "daemon/io/dispatch.h"
+#include "daemon/io/gone_watch.h"
 #include "daemon/io/http1_session.h"
 #include "tests/unit/io/scripted_engine.h"
 
@@ -31,6 +32,7 @@ struct scene {
     struct io_core core;
     struct dispatch dispatch;
     struct connections connections;
+    struct gone_watch gone;
     struct http1_sessions http1;
     struct metrics *metrics;
     struct arena board;
