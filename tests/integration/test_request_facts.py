@@ -1,10 +1,11 @@
-"""What applications are told of the connection under a request, where there is no TLS."""
+"""What applications are told of the connection under a request: its TLS, its version, its priority."""
 
 import json
 
 import pytest
 
 from harness import protocols
+from harness.http2 import Http2Client
 
 APPLICATIONS = {
     "wsgi": ("protocol_wsgi:application", "--threads", "4"),
@@ -80,3 +81,76 @@ def test_one_server_tells_the_versions_apart(serve_shared):
         environ = json.loads(protocol.ask(server, "/request").body)
         assert environ["SERVER_PROTOCOL"] == protocol.name
         assert ("uroboros.http2.urgency" in environ) == (protocol is protocols.HTTP2)
+
+
+# --- over TLS ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tls_server(tls, serve_shared):
+    def start(interface):
+        options = (*tls.ecdsa.options, "--ca-certs", str(tls.ca), "--cert-reqs", "1")
+        return serve_shared(*APPLICATIONS[interface], *options)
+
+    return start
+
+
+def ask_over_tls(server, tls, pair=None, alpn=("http/1.1",)):
+    with tls.connect(server, alpn, pair) as client:
+        if alpn == ("h2",):
+            return json.loads(Http2Client(client.sock, "https").request("/request").body)
+        return json.loads(client.request("/request").body)
+
+
+@pytest.mark.parametrize(("alpn", "protocol"), [(("http/1.1",), "HTTP/1.1"), (("h2",), "HTTP/2.0")])
+def test_wsgi_has_the_names_of_mod_ssl(tls_server, tls, alpn, protocol):
+    server = tls_server("wsgi")
+    environ = ask_over_tls(server, tls, tls.chained_client, alpn)
+    assert (environ["SERVER_PROTOCOL"], environ["wsgi.url_scheme"], environ["HTTPS"]) == (protocol, "https", "on")
+    own, issuer = tls.chained_client.cert.read_text(), tls.intermediate.cert.read_text()
+    assert environ["SSL_CLIENT_CERT"] + environ["SSL_CLIENT_CERT_CHAIN_0"] == own
+    assert environ["SSL_CLIENT_CERT_CHAIN_0"] == issuer
+    assert int(environ["SSL_CLIENT_M_SERIAL"], 16) > 0
+    expected = {
+        "SSL_PROTOCOL": "TLSv1.3",
+        "SSL_CLIENT_VERIFY": "SUCCESS",
+        "SSL_CLIENT_S_DN": "CN=chained-client,O=Uroboros tests",
+        "SSL_CLIENT_S_DN_CN": "chained-client",
+        "SSL_CLIENT_I_DN": "CN=intermediate,O=Uroboros tests",
+    }
+    assert {key: environ[key] for key in expected} == expected
+    assert environ["SSL_CIPHER"].startswith("TLS_") and environ["SSL_CIPHER_USEKEYSIZE"] in ("128", "256")
+    assert environ["SSL_CLIENT_V_START"].endswith(" GMT") and environ["SSL_CLIENT_V_END"].endswith(" GMT")
+
+
+@pytest.mark.parametrize("alpn", [("http/1.1",), ("h2",)])
+def test_asgi_has_every_key_of_the_tls_extension(tls_server, tls, alpn):
+    server = tls_server("asgi")
+    extension = ask_over_tls(server, tls, tls.chained_client, alpn)["extensions"]["tls"]
+    own = tls.chained_client.cert.read_text()
+    assert extension.pop("cipher_suite") in (0x1301, 0x1302, 0x1303)
+    assert "".join(extension.pop("client_cert_chain")) == own
+    assert extension == {
+        "server_cert": tls.ecdsa.cert.read_text(),
+        "client_cert_name": "CN=chained-client,O=Uroboros tests",
+        "client_cert_error": None,
+        "tls_version": 0x0304,
+    }
+    without = ask_over_tls(server, tls, None, alpn)["extensions"]["tls"]
+    assert (without["client_cert_chain"], without["client_cert_name"], without["client_cert_error"]) == ([], None, None)
+
+
+@pytest.mark.parametrize("alpn", [("http/1.1",), ("h2",)])
+@pytest.mark.parametrize("interface", APPLICATIONS)
+def test_one_clients_certificate_is_never_anothers(tls_server, tls, interface, alpn):
+    """What was made of a connection's TLS is kept for the next request that has it alike, and for no other."""
+    server = tls_server(interface)
+    names = {None: None, tls.client: "client", tls.chained_client: "chained-client"}
+    for pair in (tls.client, None, tls.chained_client, tls.client, tls.client, None, None, tls.chained_client):
+        facts = ask_over_tls(server, tls, pair, alpn)
+        if interface == "wsgi":
+            assert facts.get("SSL_CLIENT_S_DN_CN") == names[pair]
+            assert facts["SSL_CLIENT_VERIFY"] == ("SUCCESS" if pair else "NONE")
+        else:
+            name = f"CN={names[pair]},O=Uroboros tests" if pair else None
+            assert facts["extensions"]["tls"]["client_cert_name"] == name
