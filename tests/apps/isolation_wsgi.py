@@ -1,7 +1,8 @@
 """An application that was taken over: it tries every way to write what an I/O process reads, and says what came of it.
 
 GET /attack answers a JSON object of attempt: result. A result that begins with "refused" is what we want to see;
-everything else names what was possible. GET / says hello, to see who still serves.
+everything else names what was possible. The same attempts are made on victims of our own that nobody protects, where each
+has to succeed: an attempt that could not, would prove nothing. GET / says hello, to see who still serves.
 """
 
 import ctypes
@@ -19,11 +20,14 @@ libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+written_text = ctypes.create_string_buffer(b"A")
 MAP_FAILED = ctypes.c_void_p(-1).value
 READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 MADV_REMOVE = 9
 PTRACE_ATTACH, PTRACE_SEIZE = 16, 0x4206
-SYS_PROCESS_VM_WRITEV, SYS_PIDFD_OPEN, SYS_PIDFD_GETFD = 311, 434, 438
+F_SEAL_FUTURE_WRITE = 0x10
+SYS_PIDFD_OPEN, SYS_PIDFD_GETFD = 434, 438
 
 
 def refused() -> str:
@@ -109,20 +113,38 @@ def map_again(start: int, length: int) -> str:
     return "mapped again" if address != MAP_FAILED else refused()
 
 
+def attack_mapping(label: str, start: int, length: int) -> dict[str, str]:
+    return {
+        f"mprotect {label}": attempt(make_writable, start, length),
+        f"write {label}": attempt(write_to, start),
+        f"punch {label}": attempt(punch_hole, start, length),
+        f"map again {label}": attempt(map_again, start, length),
+    }
+
+
 def read_only_attacks() -> dict[str, str]:
     result = {}
     for number, (start, length, protection, name) in enumerate(shared_mappings()):
-        if "w" in protection:
-            continue
-        label = f"{name} {number}"
-        result[f"mprotect {label}"] = attempt(make_writable, start, length)
-        result[f"write {label}"] = attempt(write_to, start)
-        result[f"punch {label}"] = attempt(punch_hole, start, length)
-        result[f"map again {label}"] = attempt(map_again, start, length)
+        if "w" not in protection:
+            result |= attack_mapping(f"{name} {number}", start, length)
     return result
 
 
 # --- descriptors that were kept ---
+
+
+def truncate(descriptor: int) -> str:
+    os.ftruncate(descriptor, 0)
+    return "truncated"
+
+
+def seal(descriptor: int) -> str:
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, F_SEAL_FUTURE_WRITE)
+    return "sealed anew"
+
+
+def attack_descriptor(label: str, descriptor: int) -> dict[str, str]:
+    return {f"truncate {label}": attempt(truncate, descriptor), f"seal {label}": attempt(seal, descriptor)}
 
 
 def descriptor_attacks() -> dict[str, str]:
@@ -134,8 +156,7 @@ def descriptor_attacks() -> dict[str, str]:
         # What is our own scratch, a memfd that nobody maps, is nobody's business.
         if not any(name.split()[0] in mapped for *_, mapped in shared_mappings()):
             continue
-        result[f"truncate {name}"] = attempt(lambda fd=descriptor: os.ftruncate(fd, 0) or "truncated")
-        result[f"unseal {name}"] = attempt(lambda fd=descriptor: fcntl.fcntl(fd, 1033, 0x10) and "" or "sealed anew")
+        result |= attack_descriptor(name, descriptor)
     return result
 
 
@@ -147,20 +168,24 @@ def open_path(path: str, flags: int) -> str:
     return "opened"
 
 
+def list_descriptors(pid: int) -> str:
+    return "listed" if os.listdir(f"/proc/{pid}/fd") else "refused: empty"
+
+
 def ptrace(request: int, pid: int) -> str:
-    if libc.ptrace(request, pid, None, None) == 0:
-        libc.ptrace(17, pid, None, None)
-        return "attached"
-    return refused()
+    return "attached" if libc.ptrace(request, pid, None, None) == 0 else refused()
 
 
 def vm_write(pid: int) -> str:
+    """To an address that is ours: in a fork of this process it is there, in others the permission is asked before."""
+
     class IoVector(ctypes.Structure):
         _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
-    text = ctypes.create_string_buffer(b"A")
-    ours, theirs = IoVector(ctypes.addressof(text), 1), IoVector(0x400000, 1)
-    written = libc.syscall(SYS_PROCESS_VM_WRITEV, pid, ctypes.byref(ours), 1, ctypes.byref(theirs), 1, 0)
+    address = ctypes.addressof(written_text)
+    ours, theirs = IoVector(address, 1), IoVector(address, 1)
+    one, no_flags = ctypes.c_ulong(1), ctypes.c_ulong(0)
+    written = libc.process_vm_writev(pid, ctypes.byref(ours), one, ctypes.byref(theirs), one, no_flags)
     return "written" if written == 1 else refused()
 
 
@@ -169,21 +194,53 @@ def steal_descriptor(pid: int) -> str:
     if pidfd < 0:
         return refused()
     stolen = libc.syscall(SYS_PIDFD_GETFD, pidfd, 3, 0)
-    return "stolen" if stolen >= 0 else refused()
+    result = "stolen" if stolen >= 0 else refused()
+    for descriptor in {pidfd, stolen} - {-1}:
+        os.close(descriptor)
+    return result
+
+
+PROCESS_ATTACKS = {
+    "mem": lambda pid: open_path(f"/proc/{pid}/mem", os.O_RDWR),
+    "maps": lambda pid: open_path(f"/proc/{pid}/maps", os.O_RDONLY),
+    "environ": lambda pid: open_path(f"/proc/{pid}/environ", os.O_RDONLY),
+    "fd": list_descriptors,
+    "ptrace_attach": lambda pid: ptrace(PTRACE_ATTACH, pid),
+    "ptrace_seize": lambda pid: ptrace(PTRACE_SEIZE, pid),
+    "process_vm_writev": vm_write,
+    "pidfd_getfd": steal_descriptor,
+}
 
 
 def process_attacks() -> dict[str, str]:
-    result = {}
-    for pid in io_processes():
-        result[f"/proc/{pid}/mem"] = attempt(open_path, f"/proc/{pid}/mem", os.O_RDWR)
-        result[f"/proc/{pid}/maps"] = attempt(open_path, f"/proc/{pid}/maps", os.O_RDONLY)
-        result[f"/proc/{pid}/environ"] = attempt(open_path, f"/proc/{pid}/environ", os.O_RDONLY)
-        result[f"/proc/{pid}/fd"] = attempt(lambda p=pid: "listed" if os.listdir(f"/proc/{p}/fd") else "refused: empty")
-        result[f"ptrace attach {pid}"] = ptrace(PTRACE_ATTACH, pid)
-        result[f"ptrace seize {pid}"] = ptrace(PTRACE_SEIZE, pid)
-        result[f"process_vm_writev {pid}"] = vm_write(pid)
-        result[f"pidfd_getfd {pid}"] = steal_descriptor(pid)
-    return result
+    return {f"{kind} {pid}": attempt(act, pid) for pid in io_processes() for kind, act in PROCESS_ATTACKS.items()}
+
+
+# --- the same, where nothing is in the way ---
+
+
+def on_a_victim(act) -> str:
+    """A process of our own, and a new one for each attempt: what is traced once stays so."""
+    victim = os.fork()
+    if victim == 0:
+        libc.pause()
+        os._exit(0)
+    try:
+        return attempt(act, victim)
+    finally:
+        os.kill(victim, signal.SIGKILL)
+        os.waitpid(victim, 0)
+
+
+def controls() -> dict[str, str]:
+    length = mmap.PAGESIZE
+    descriptor = os.memfd_create("control", os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, length)
+    start = libc.mmap(None, length, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+    result = attack_mapping("control", start, length) | attack_descriptor("control", descriptor)
+    libc.munmap(start, length)
+    os.close(descriptor)
+    return result | {f"{kind} control": on_a_victim(act) for kind, act in PROCESS_ATTACKS.items()}
 
 
 def saturate_doorbells() -> int:
@@ -206,6 +263,7 @@ def attack() -> dict:
         "uid": os.getuid(),
         "mappings": [name for *_, name in shared_mappings()],
         "io_processes": io_processes(),
+        "controls": controls(),
         "attempts": read_only_attacks() | descriptor_attacks() | process_attacks(),
         "doorbells": saturate_doorbells(),
     }
