@@ -16,7 +16,7 @@ enum {
     CASES_MAX = 400,
     LINE_BYTES = 256,
     LONG_BYTES = 1'200,
-    LONG_EDGE = 120,
+    LONG_EDGE = 50,
     LONG_STRIDE = 997,
     SHOWN_DATA_MAX = 60,
     MEMORY_BYTES = 4'096,
