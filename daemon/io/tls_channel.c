@@ -576,6 +576,14 @@ int tls_channel_seal(struct tls_channel *channel, const struct iovec *parts, uin
     return 0;
 }
 
+/* BoringSSL holds them back until something is written, be it nothing. */
+void tls_channel_send_tickets(struct tls_channel *channel)
+{
+    if (!is_failed(channel) && channel->proved)
+        (void)SSL_write(channel->ssl, "", 0);
+    ERR_clear_error();
+}
+
 bool tls_channel_close_notify(struct tls_channel *channel)
 {
     if (channel->said_close || !channel->open)

@@ -51,16 +51,17 @@ enum tls_progress {
 };
 
 /* Why handshakes and connections fail, in kinds that an operator acts upon. X(symbol, "word"). */
-#define TLS_FAILURES(X)                                                                                             \
-    X(NONE, "none")                                                                                                 \
-    X(PROTOCOL, "protocol")                                                                                         \
-    X(VERSION, "version")                                                                                           \
-    X(CIPHER, "cipher")                                                                                             \
-    X(ALPN, "alpn")                                                                                                 \
-    X(SNI, "sni")                                                                                                   \
-    X(CLIENT_CERTIFICATE, "client_certificate")                                                                     \
-    X(CLIENT_ALERT, "client_alert") X(TIMEOUT, "timeout") X(PLAIN_HTTP, "plain_http") X(CLIENT_GONE, "client_gone") \
-        X(FLOOD, "flood") X(INTERNAL, "internal")
+#define TLS_FAILURES(X)                         \
+    X(NONE, "none")                             \
+    X(PROTOCOL, "protocol")                     \
+    X(VERSION, "version")                       \
+    X(CIPHER, "cipher")                         \
+    X(ALPN, "alpn")                             \
+    X(SNI, "sni")                               \
+    X(CLIENT_CERTIFICATE, "client_certificate") \
+    X(CLIENT_ALERT, "client_alert")             \
+    X(TIMEOUT, "timeout")                       \
+    X(PLAIN_HTTP, "plain_http") X(CLIENT_GONE, "client_gone") X(FLOOD, "flood") X(INTERNAL, "internal")
 
 enum tls_failure {
 #define TLS_FAILURE_ENUM(symbol, word) TLS_FAILURE_##symbol,
@@ -103,6 +104,8 @@ enum tls_progress tls_channel_read(struct tls_channel *channel, uint64_t now_ms,
 /* Seals at most TLS_SEAL_MAX octets of `parts`. -ENOMEM, -EPROTO. */
 [[nodiscard]] int tls_channel_seal(struct tls_channel *channel, const struct iovec *parts, uint32_t count,
                                    uint64_t now_ms, size_t *ret_plain);
+/* Puts session tickets into the output, which otherwise travel with the first octets sealed. */
+void tls_channel_send_tickets(struct tls_channel *channel);
 /* Appends close_notify; false when it has been said, or there is nobody to say it to. */
 bool tls_channel_close_notify(struct tls_channel *channel);
 

@@ -133,6 +133,15 @@ static void fail(struct tls_intake *intake, struct tls_arrival *arrival, enum tl
 
 /* ---- the handshake ---------------------------------------------------------------------------------------------- */
 
+/* Where the request is not here yet, the client's TCP may be holding it back until its Finished is acknowledged
+ * (Nagle), and ours would wait for something to send along with that: 40 ms. HTTP/2 has something to say at once. */
+static void acknowledge(struct tls_intake *intake, struct connection *connection)
+{
+    tls_channel_send_tickets(connection->tls);
+    if (tls_channel_has_output(connection->tls))
+        connection_flush(intake->connections, connection);
+}
+
 static void hand_over(struct tls_intake *intake, struct tls_arrival *arrival)
 {
     struct connection *connection = arrival->connection;
@@ -144,6 +153,8 @@ static void hand_over(struct tls_intake *intake, struct tls_arrival *arrival)
     leave(intake, arrival);
     intake->hooks.on_ready(connection, facts.is_h2, intake->hooks.context);
     connection_open_tls(intake->connections, connection);
+    if (!facts.is_h2 && tls_channel_pending(connection->tls) == 0)
+        acknowledge(intake, connection);
 }
 
 static void step(struct tls_intake *intake, struct tls_arrival *arrival)
