@@ -422,3 +422,58 @@ struct bytes scene_body(const struct scene *scene, const struct message *message
 {
     return bytes_of(scene->core.inbound.base + message->body_offset, message->body_length);
 }
+
+/* ---- exchanges without a session -------------------------------------------------------------------------------- */
+
+static void on_reply(struct http_exchange *exchange, struct reply *reply)
+{
+    struct scene_owner *owner = exchange->session;
+    owner->replies++;
+    owner->status = reply->status;
+    exchange->response_ended = (reply->flags & MESSAGE_END) != 0;
+    reply_discard(reply);
+}
+
+static void on_credit(struct http_exchange *exchange, uint32_t octets)
+{
+    ((struct scene_owner *)exchange->session)->credit += octets;
+}
+
+static void on_failure(struct http_exchange *exchange, uint16_t status, enum close_reason reason)
+{
+    struct scene_owner *owner = exchange->session;
+    (void)reason;
+    owner->failures++;
+    owner->status = status;
+}
+
+static const struct http_exchange_owner OWNER = {on_reply, on_credit, on_failure};
+
+struct http_exchange *scene_exchange(struct scene *scene, struct scene_owner *owner)
+{
+    struct http_exchange *exchange = dispatch_exchange(&scene->dispatch);
+    assert(exchange != NULL);
+    exchange->owner = &OWNER;
+    exchange->session = owner;
+    exchange->body_ended = true;
+    return exchange;
+}
+
+struct http_exchange *scene_submit(struct scene *scene, struct scene_owner *owner)
+{
+    struct http_exchange *exchange = scene_exchange(scene, owner);
+    bool taken = dispatch_submit(&scene->dispatch, exchange);
+    assert(taken);
+    return exchange;
+}
+
+void scene_let_go(struct scene *scene, struct http_exchange *exchange)
+{
+    dispatch_let_go(&scene->dispatch, exchange, true);
+}
+
+bool scene_told_stuck(struct scene *scene)
+{
+    static struct control_message message;
+    return control_receive(scene->control, &message) == 1 && message.kind == CONTROL_STUCK;
+}

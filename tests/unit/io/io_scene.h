@@ -64,6 +64,21 @@ bool scene_is_closed(struct scene *scene, int fd);
 void scene_app_up(struct scene *scene, uint32_t index, uint32_t places, uint32_t flags);
 void scene_app_gone(struct scene *scene, uint32_t index, uint16_t status);
 
+/* What a session would have been told of an exchange. */
+struct scene_owner {
+    uint32_t replies;
+    uint32_t failures;
+    uint32_t credit;
+    uint16_t status;
+};
+
+/* A complete request without a body, of no connection; not yet submitted. */
+struct http_exchange *scene_exchange(struct scene *scene, struct scene_owner *owner);
+struct http_exchange *scene_submit(struct scene *scene, struct scene_owner *owner);
+void scene_let_go(struct scene *scene, struct http_exchange *exchange);
+/* Whether the next word to the supervisor is that an app is stuck. */
+bool scene_told_stuck(struct scene *scene);
+
 /* The next message to this app other than BLOCKS; false when there is none. */
 bool scene_take(struct scene *scene, uint32_t app, struct message *ret_message);
 /* Takes the next message, which must be a request, and begins it. */
