@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -177,6 +178,15 @@ static int open_listeners(struct supervisor *supervisor)
     return settings->check_config ? 0 : open_addresses(supervisor, &plan);
 }
 
+/* Where all run as one user an application could else open the keys among our descriptors, in /proc. */
+static int hide_keys(struct supervisor *supervisor)
+{
+    bool has_keys = supervisor->certificates.count > 0;
+    if (has_keys && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return fail("cannot hide keys from other processes: %s", strerror(errno));
+    return 0;
+}
+
 static int write_pid_file(struct supervisor *supervisor)
 {
     const char *path = supervisor->settings.pidfile;
@@ -246,10 +256,25 @@ static int show_title(struct supervisor *supervisor)
 int boot(struct supervisor *supervisor)
 {
     static int (*const steps[])(struct supervisor *) = {
-        open_standard_streams, find_directory,     hear_service_manager, enter_directory, go_to_background,
-        hold_signals,          resolve_ids,        raise_limits,         choose_shape,    make_development_certificate,
-        open_listeners,        write_pid_file,     leave_terminal,       open_logs,       use_logs,
-        publish_settings,      make_shared_memory, show_title,
+        open_standard_streams,
+        find_directory,
+        hear_service_manager,
+        enter_directory,
+        go_to_background,
+        hold_signals,
+        resolve_ids,
+        raise_limits,
+        choose_shape,
+        make_development_certificate,
+        open_listeners,
+        hide_keys,
+        write_pid_file,
+        leave_terminal,
+        open_logs,
+        use_logs,
+        publish_settings,
+        make_shared_memory,
+        show_title,
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
         if (steps[i](supervisor) < 0)

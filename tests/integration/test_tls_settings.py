@@ -1,10 +1,12 @@
 """TLS as an operator meets it: settings, files that change, mistakes, listeners side by side."""
 
 import os
+import pwd
 import shutil
 import signal
 import ssl
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -155,6 +157,35 @@ def test_a_key_that_others_may_read_is_a_warning(serve, tls, tmp_path):
     pair.key.chmod(0o640)
     server = serve(APP, *pair.options)
     server.wait_for_log(rf"WARNING.*{pair.key} is open to others than its owner \(mode 640\)")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_processes_of_the_same_user_find_no_key_among_the_descriptors(serve, tls, tmp_path):
+    """Supervisor, I/O and app processes as one user, as in most containers: what one app could look at, `probe` does."""
+    nobody = pwd.getpwnam("nobody")
+
+    def become_nobody() -> None:
+        os.setgroups([])
+        os.setgid(nobody.pw_gid)
+        os.setuid(nobody.pw_uid)
+
+    with tempfile.TemporaryDirectory() as directory:
+        pair = copy(tls.ecdsa, Path(directory))
+        for path in (directory, pair.cert, pair.key):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        server = serve(APP, *pair.options, preexec=become_nobody)
+        probe = "import os, sys; print([len(os.listdir(f'/proc/{pid}/fd')) for pid in sys.argv[1:]])"
+
+        def look(*pids: int) -> subprocess.CompletedProcess:
+            return subprocess.run(
+                ["/usr/bin/python3", "-c", probe, *map(str, pids)],
+                preexec_fn=become_nobody, capture_output=True, text=True, cwd="/",
+            )
+
+        assert get(server, tls).status == 200
+        assert look(server.app_processes()[0]).returncode == 0
+        for pid in (server.pid, *server.io_processes()):
+            assert "PermissionError" in look(pid).stderr
 
 
 # --- changes ---------------------------------------------------------------------------------------------------------
