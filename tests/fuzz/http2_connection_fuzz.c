@@ -13,11 +13,18 @@
 enum {
     FLAG_RAW = 1,     /* octets, not records */
     FLAG_CHAOS = 2,   /* the session also acts between pieces of DATA */
-    FLAG_OCTETS = 4,  /* cut everywhere */
+    FLAG_OCTETS = 4,  /* cut everywhere, up to OCTETS_MAX */
     FLAG_GREETED = 8, /* preface and SETTINGS come first */
 };
 
-enum { HEAD_BYTES = 4, INPUT_MAX = 1 << 18, MEMORY_BYTES = 2'048, FIELDS_MAX = 20, TAIL_BYTES = HTTP2_BLOCK_BYTES };
+enum {
+    HEAD_BYTES = 4,
+    INPUT_MAX = 1 << 17,
+    OCTETS_MAX = 4'096,
+    MEMORY_BYTES = 2'048,
+    FIELDS_MAX = 20,
+    TAIL_BYTES = HTTP2_BLOCK_BYTES
+};
 
 static const struct http2_limits limits_of_choice[] = {
     {100, 65'535, 65'535, 16'384, 65'536, 8, 0, false},
@@ -320,10 +327,12 @@ static uint64_t run(const uint8_t head[HEAD_BYTES], struct bytes input, bool cut
     http2_connection_init(&scene->connection, limits, scene->decoder_memory, scene->encoder_memory, scene->now_ms);
     scene->window = scene->connection.receive_window;
     drain(scene);
+    const uint8_t *begin = input.data;
     bool goes_on = true;
     while (input.length > 0 && goes_on) {
         cuts = cuts * 6364136223846793005 + 1442695040888963407;
-        size_t piece = (head[0] & FLAG_OCTETS) != 0 ? 1 : 1 + (cuts >> 33) % ((cuts >> 60) == 0 ? 5'000 : 40);
+        bool single = (head[0] & FLAG_OCTETS) != 0 && input.data - begin < OCTETS_MAX;
+        size_t piece = single ? 1 : 1 + (cuts >> 33) % ((cuts >> 60) == 0 ? 5'000 : 40);
         if (!cut || piece > input.length)
             piece = input.length;
         goes_on = feed(scene, bytes_of(input.data, piece));
