@@ -176,7 +176,7 @@ static uint64_t session_deadline(const struct http2_session *session)
     uint64_t deadline = sooner(http2_connection_deadline(&session->protocol), session->drain_final_ms);
     deadline = sooner(deadline, write_watch_deadline(&session->write, core));
     if (session->idle_since_ms == 0)
-        return sooner(deadline, core->now_ms + CHECK_MS); /* check_members() */
+        return sooner(deadline, session->check_due_ms);
     if (core->settings.http2_ping_interval_ms > 0 && session->protocol.ping_sent_ms == 0)
         deadline = sooner(deadline, session->ping_due_ms);
     return idle > 0 ? sooner(deadline, session->idle_since_ms + (uint64_t)idle) : deadline;
@@ -271,6 +271,7 @@ static void check_deadlines(struct http2_session *session)
     }
     http2_connection_on_time(&session->protocol, core->now_ms);
     session->failed |= session->protocol.state == HTTP2_FAILED_STATE;
+    session->check_due_ms = 0; /* settling sets the next */
     check_members(session);
     if (!session->failed)
         check_idle(session);
@@ -312,6 +313,25 @@ static void note_idle(struct http2_session *session)
     }
 }
 
+/* Not set anew by what happens in between: a client that says something every moment would never be looked at. */
+static void note_check(struct http2_session *session)
+{
+    if (session->idle_since_ms != 0)
+        session->check_due_ms = 0;
+    else if (session->check_due_ms == 0)
+        session->check_due_ms = session->all->core->now_ms + CHECK_MS;
+}
+
+/* A client is asked to go when the server stops, and by the engine when it was odd too often or its requests are used
+ * up. What crosses the first GOAWAY is served; the last one says how far. */
+static void note_drain(struct http2_session *session)
+{
+    const struct http2_connection *protocol = &session->protocol;
+    if (protocol->state == HTTP2_DRAINING && protocol->goaway_stream_id == HTTP2_STREAM_ID_MAX &&
+        protocol->accepted_stream_id != HTTP2_STREAM_ID_MAX && session->drain_final_ms == 0)
+        session->drain_final_ms = session->all->core->now_ms + DRAIN_FINAL_MS;
+}
+
 /* Whether all is done that the connection is still there for. */
 static void end_if_done(struct http2_session *session)
 {
@@ -346,6 +366,7 @@ void http2_session_settle(struct http2_session *session)
         http2_replies_advance(session);
     session->settling = false;
     write_watch_note(&session->write, all->core, connection);
+    note_drain(session);
     if (!over(connection))
         end_if_done(session);
     if (over(connection)) {
@@ -354,6 +375,7 @@ void http2_session_settle(struct http2_session *session)
         return;
     }
     note_idle(session);
+    note_check(session);
     connection_want(all->connections, connection, wants_read(session), wanted_group(session));
     connection_set_deadline(all->connections, connection, session_deadline(session));
 }
@@ -414,7 +436,6 @@ static void on_drain(struct connection *connection)
     if (session->protocol.state >= HTTP2_DRAINING)
         return;
     http2_connection_drain(&session->protocol);
-    session->drain_final_ms = session->all->core->now_ms + DRAIN_FINAL_MS;
     http2_replies_drain(session);
     http2_session_settle(session);
 }

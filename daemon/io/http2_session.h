@@ -49,6 +49,7 @@ struct http2_member {
                                 them: held bodies */
     uint64_t body_since, body_progress, body_received, body_mark;
     uint64_t sent_bytes, sent_mark, sent_mark_ms; /* response body, to find readers that do not read */
+    uint32_t dribbles;                            /* frames that a small window cut short */
     bool end_due;                                 /* the response ends with what is in `body` */
     bool body_ended;                              /* the request body is whole */
     bool head_sent;
@@ -104,6 +105,7 @@ struct http2_session {
     struct http2_session *waiting_next;
     uint64_t idle_since_ms; /* no stream is open; 0: there is one */
     uint64_t ping_due_ms;
+    uint64_t check_due_ms;   /* when readers and bodies are looked at; 0: no stream is open */
     uint64_t drain_final_ms; /* when the last id is said; 0: not stopping, or said */
     struct write_watch write;
     bool waiting;
