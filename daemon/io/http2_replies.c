@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { OWN_ANSWER_BYTES = 512, INTERIM_QUEUED_MAX = 65'536 };
+enum { OWN_ANSWER_BYTES = 512, INTERIM_QUEUED_MAX = 65'536, DRIBBLE_BYTES = 1'024, DRIBBLES_MAX = 10 };
 
 void http2_replies_drain(struct http2_session *session)
 {
@@ -140,6 +140,15 @@ static int put_frame_head(struct http2_session *session, struct http2_member *me
 static bool ends_with_body(const struct http2_member *member)
 {
     return member->end_due && member->trailers == NULL;
+}
+
+/* H2-12: a window of a few octets makes us frame, and encrypt, far more than we send. Some such windows are usual, and
+ * what is left of one that was large. */
+static void count_dribble(struct http2_session *session, struct http2_member *member, uint32_t length)
+{
+    if (length >= DRIBBLE_BYTES || length == member->body.bytes || ++member->dribbles <= DRIBBLES_MAX)
+        return;
+    session->failed |= !http2_connection_glitch(&session->protocol, HTTP2_WEIGHT_ODD, session->all->core->now_ms);
 }
 
 /* One frame of the body that waits. */
@@ -450,6 +459,9 @@ static bool send_next(struct http2_session *session)
         http2_schedule_remove(&session->schedule, turn);
         return true;
     }
+    count_dribble(session, member, length);
+    if (session->failed)
+        return false;
     if (send_waiting(session, member, length) < 0) {
         connection_abort(session->all->connections, session->connection, CLOSE_OVERLOAD, false);
         return false;
@@ -464,6 +476,7 @@ void http2_replies_advance(struct http2_session *session)
 {
     while (send_next(session))
         continue;
+    http2_replies_drain(session); /* GOAWAY, where windows were too small too often */
     if (session->out.queue.bytes > 0)
         connection_flush(session->all->connections, session->connection);
 }
