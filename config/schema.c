@@ -537,7 +537,7 @@ static const struct setting table[] = {
      .help = "Seconds of silence after which a client is asked whether it is still there (PING). 0: never."},
     {DURATION(http2_idle_timeout), .group = HTTP2, .initial = "180", FOR(IO),
      .help =
-         "Seconds that a connection may stay open without a request; `keepalive` is that of HTTP/1.1. 0: no limit."},
+         "Seconds that a connection may stay open without a request; `keepalive` where that is longer, or where this is 0."},
 
     {WORD_OF(protocol, wire_protocol), .flags = "--protocol", .group = UWSGI, .initial = "http", FOR(IO), RESTART,
      .help = "What is spoken on the listening sockets."},

@@ -202,8 +202,8 @@ struct settings {
     int64_t http2_max_frame_size;
     int64_t http2_max_header_list_size;
     int64_t http2_max_requests_per_connection; /* 0: no limit */
-    int64_t http2_ping_interval_ms;            /* 0: off, as is http2_idle_timeout_ms */
-    int64_t http2_idle_timeout_ms;
+    int64_t http2_ping_interval_ms;            /* 0: off */
+    int64_t http2_idle_timeout_ms;             /* or keepalive_ms, the longer of them */
 
     /* uwsgi */
     enum wire_protocol protocol;
