@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 
 from harness import report, scenarios
+from harness.http2_load import run_http2_load
 from harness.load import request_bytes, run_load
 from harness.servers import BUILD, ROOT, WORK, Server, ensure_venv, python, versions
 from harness.transfer import idle_bytes_each, run_transfer
@@ -78,10 +79,13 @@ class Bench:
         self.only = set(filter(None, options.only.split(",")))
         self.parts = set(options.parts.split(","))
         self.server_cpus = set(range(os.cpu_count() or 1)) if options.all_cpus else options.server_cpus
-        self.setting = f"{options.connections} connections x {options.depth}, " + (
-            "server on all CPUs" if options.all_cpus else f"server on CPU {min(self.server_cpus)}"
-            if len(self.server_cpus) == 1 else f"server on {len(self.server_cpus)} CPUs"
-        )  # fmt: skip
+        if options.all_cpus:
+            self.place = "server on all CPUs"
+        elif len(self.server_cpus) == 1:
+            self.place = f"server on CPU {min(self.server_cpus)}"
+        else:
+            self.place = f"server on {len(self.server_cpus)} CPUs"
+        self.setting = f"{options.connections} connections x {options.depth}, {self.place}"
         self.record: dict = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": git_commit(),
@@ -89,6 +93,9 @@ class Bench:
             "versions": versions(),
             "settings": {key: sorted(v) if isinstance(v, set) else v for key, v in vars(options).items()},
         }
+
+    def http2_setting(self, connections: int, streams: int) -> str:
+        return f"HTTP/2 over TLS 1.3, {connections} connections x {streams} streams, {self.place}"
 
     def wanted(self, names: tuple[str, ...]) -> list[str]:
         return [name for name in names if not self.only or name in self.only]
@@ -119,6 +126,9 @@ class Bench:
 
         def run(name: str) -> dict:
             with self.server(name, scenario.target) as server:
+                if scenario.http2:
+                    cpus, seconds = options.generator_cpus, options.seconds
+                    return run_http2_load(server, cpus, seconds, *scenario.http2).as_dict()
                 return run_load(
                     server,
                     scenario.request,
@@ -133,7 +143,7 @@ class Bench:
         return {
             "name": scenario.name,
             "ours": scenario.ours,
-            "setting": self.setting,
+            "setting": self.http2_setting(*scenario.http2) if scenario.http2 else self.setting,
             "goals": scenario.goals,
             "runs": runs,
         }

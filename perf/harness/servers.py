@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -50,12 +51,39 @@ def uroboros_health(context: Context, target: str) -> list[str]:
     return [*uroboros(context, target)[:-1], "--health-path", "/", target]
 
 
-def granian(interface: str) -> Command:
+def certificate() -> tuple[str, str]:
+    """Of the servers that speak TLS: ECDSA P-256, made once."""
+    pair = WORK / "certificate.pem", WORK / "key.pem"
+    if not all(path.exists() for path in pair):
+        subprocess.run(
+            [
+                *["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+                *["-days", "3650", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+                *["-out", pair[0], "-keyout", pair[1]],
+            ],
+            check=True,
+            capture_output=True,
+        )
+    return str(pair[0]), str(pair[1])
+
+
+def with_tls(command: Command, certificate_option: str, key_option: str, *more: str) -> Command:
+    """The same server behind TLS, speaking HTTP/2. The application stays the last argument."""
+
+    def secured(context: Context, target: str) -> list[str]:
+        *words, last = command(context, target)
+        cert, key = certificate()
+        return [*words, certificate_option, cert, key_option, key, *more, last]
+
+    return secured
+
+
+def granian(interface: str, version: str = "1") -> Command:
     def command(context: Context, target: str) -> list[str]:
         threads = ["--blocking-threads", str(context.threads)] if interface == "wsgi" else ["--loop", "uvloop"]
         return [
             *[python("granian"), "--interface", interface, "--host", "127.0.0.1", "--port", str(context.port)],
-            *["--workers", str(context.workers), "--http", "1", "--no-ws", "--log-level", "error"],
+            *["--workers", str(context.workers), "--http", version, "--no-ws", "--log-level", "error"],
             *["--backlog", "16384", *threads, target],
         ]
 
@@ -78,12 +106,20 @@ def gunicorn(worker_class: str) -> Command:
     def command(context: Context, target: str) -> list[str]:
         threads = ["--threads", str(context.threads)] if worker_class == "gthread" else ["--asgi-loop", "uvloop"]
         return [
-            *[python("gunicorn"), target, "--bind", f"127.0.0.1:{context.port}", "--worker-class", worker_class],
+            *[python("gunicorn"), "--bind", f"127.0.0.1:{context.port}", "--worker-class", worker_class],
             *["--workers", str(context.workers), *threads, "--keep-alive", "75", "--worker-connections", "20000"],
             *["--log-level", "warning", "--timeout", "600", "--backlog", "4096", "--no-control-socket"],
+            target,
         ]
 
     return command
+
+
+def hypercorn(context: Context, target: str) -> list[str]:
+    return [
+        *[python("hypercorn"), "--bind", f"127.0.0.1:{context.port}", "--workers", str(context.workers)],
+        *["--worker-class", "uvloop", "--log-level", "warning", target],
+    ]
 
 
 NGINX_CONFIGURATION = """
@@ -94,15 +130,34 @@ http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 75s; default_type text/plain;
     client_body_temp_path {scratch}/body; proxy_temp_path {scratch}/proxy; fastcgi_temp_path {scratch}/fastcgi;
     uwsgi_temp_path {scratch}/uwsgi; scgi_temp_path {scratch}/scgi;
-    server {{ listen 127.0.0.1:{port} backlog=4096 reuseport; location / {{ return 200 "ok\\n"; }} }}
+    server {{ listen 127.0.0.1:{port} backlog=4096 reuseport{tls}; location / {{ return 200 "ok\\n"; }} }}
 }}
 """
 
 
-def nginx(context: Context, _target: str) -> list[str]:
+def nginx(context: Context, _target: str, tls: str = "") -> list[str]:
     path = context.scratch / "nginx.conf"
-    path.write_text(NGINX_CONFIGURATION.format(scratch=context.scratch, port=context.port))
+    path.write_text(NGINX_CONFIGURATION.format(scratch=context.scratch, port=context.port, tls=tls))
     return [shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(path), "-e", str(context.scratch / "nginx.log")]
+
+
+def nginx_http2(context: Context, target: str) -> list[str]:
+    cert, key = certificate()
+    return nginx(context, target, f" ssl http2; ssl_certificate {cert}; ssl_certificate_key {key}")
+
+
+def h2o(context: Context, _target: str) -> list[str]:
+    cert, key = certificate()
+    (context.scratch / "ok").mkdir(exist_ok=True)
+    (context.scratch / "ok/index.html").write_text("ok")
+    path = context.scratch / "h2o.conf"
+    path.write_text(
+        f"""num-threads: 1
+listen: {{host: 127.0.0.1, port: {context.port}, ssl: {{certificate-file: {cert}, key-file: {key}}}}}
+hosts: {{default: {{paths: {{/: {{file.dir: {context.scratch}/ok}}}}}}}}
+"""
+    )
+    return [shutil.which("h2o") or "/usr/bin/h2o", "-m", "worker", "-c", str(path)]
 
 
 def responder(context: Context, _target: str) -> list[str]:
@@ -119,6 +174,15 @@ COMMANDS: dict[str, Command] = {
     "gunicorn-gthread": gunicorn("gthread"),
     "gunicorn-asgi": gunicorn("asgi"),
     "nginx": nginx,
+    "uroboros-h2": with_tls(uroboros, "--certfile", "--keyfile"),
+    "uroboros-health-h2": with_tls(uroboros_health, "--certfile", "--keyfile"),
+    "granian-wsgi-h2": with_tls(granian("wsgi", "2"), "--ssl-certificate", "--ssl-keyfile"),
+    "granian-asgi-h2": with_tls(granian("asgi", "2"), "--ssl-certificate", "--ssl-keyfile"),
+    "hypercorn-h2": with_tls(hypercorn, "--certfile", "--keyfile"),
+    "gunicorn-gthread-h2": with_tls(gunicorn("gthread"), "--certfile", "--keyfile", "--http-protocols", "h2,h1"),
+    "gunicorn-asgi-h2": with_tls(gunicorn("asgi"), "--certfile", "--keyfile", "--http-protocols", "h2,h1"),
+    "nginx-h2": nginx_http2,
+    "h2o-h2": h2o,
     "responder": responder,
 }
 
@@ -129,8 +193,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def answers(port: int, path: str = "/") -> bool:
+def answers(port: int, path: str = "/", is_secure: bool = False) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    if is_secure:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # self-signed, and only asked whether it is there
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200
@@ -176,7 +245,7 @@ class Server:
         return self
 
     def _wait_until_ready(self, begin: float) -> None:
-        while not answers(self.port):
+        while not answers(self.port, is_secure=self.name.endswith("-h2")):
             if self.process.poll() is not None or time.monotonic() - begin > READY_SECONDS:
                 text = self.log.read_text(errors="replace")
                 self.__exit__()
@@ -216,6 +285,8 @@ def versions() -> dict[str, str]:
     result["python"] = subprocess.run(
         [python("python"), "-V"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    if path := shutil.which("nginx"):
-        result["nginx"] = subprocess.run([path, "-v"], capture_output=True, text=True, check=True).stderr.strip()
+    for name, option in (("nginx", "-v"), ("h2o", "--version"), ("h2load", "--version")):
+        if path := shutil.which(name):
+            done = subprocess.run([path, option], capture_output=True, text=True, check=True)
+            result[name] = (done.stdout or done.stderr).splitlines()[0].strip()
     return result
