@@ -187,6 +187,31 @@ static void a_failed_assertion_of_an_io_process_still_aborts([[maybe_unused]] vo
     assert_int_equal(in_child(abort_as_io), 1000 + SIGABRT);
 }
 
+static int compute_as_signer(void)
+{
+    int pair[2];
+    char octet = 'x';
+    CHECK(pipe2(pair, O_CLOEXEC) == 0);
+    CHECK(sandbox_lock_signer() == 0);
+    CHECK(write(pair[1], &octet, 1) == 1);
+    void *block = malloc(4 << 20);
+    CHECK(block != NULL);
+    free(block);
+    CHECK(denied(read(pair[0], &octet, 1)));
+    CHECK(denied(open("/dev/null", O_RDONLY | O_CLOEXEC)));
+    CHECK(denied(socket(AF_INET, SOCK_STREAM, 0)));
+    CHECK(denied(sendto(0, &octet, 1, 0, NULL, 0)));
+    CHECK(denied(syscall(SYS_io_uring_enter, 0, 0, 0, 0, NULL)));
+    return 0;
+}
+
+static void a_signer_computes_and_rings_a_bell([[maybe_unused]] void **state)
+{
+    if (!sandbox_filters())
+        skip();
+    assert_int_equal(in_child(compute_as_signer), 0);
+}
+
 /* Users ------------------------------------------------------------------------------------------------------ */
 
 static int become_nobody(void)
@@ -295,6 +320,7 @@ int main(void)
         cmocka_unit_test(an_io_process_opens_starts_and_connects_nothing),
         cmocka_unit_test(an_io_process_goes_on_with_its_work),
         cmocka_unit_test(a_failed_assertion_of_an_io_process_still_aborts),
+        cmocka_unit_test(a_signer_computes_and_rings_a_bell),
         cmocka_unit_test(dropping_to_a_user_leaves_no_way_back),
         cmocka_unit_test(names_and_numbers_are_looked_up),
         cmocka_unit_test(a_child_hears_of_its_parents_death),

@@ -252,6 +252,9 @@ void scene_turn(struct scene *scene)
     timer_wheel_advance(&core->wheel, core->now_ms, on_connection_timer, scene);
     timer_wheel_advance(&core->exchange_wheel, core->now_ms, on_exchange_timer, scene);
     gone_watch_turn(&scene->gone, &scene->connections);
+    if (scene->tls != NULL)
+        (void)tls_intake_turn(scene->tls);
+    (void)connections_decrypt(&scene->connections);
     http1_sessions_turn(&scene->http1);
     dispatch_turn(&scene->dispatch);
     connections_turn(&scene->connections);

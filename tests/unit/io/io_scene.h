@@ -9,6 +9,7 @@
 #include "daemon/io/dispatch.h"
 #include "daemon/io/gone_watch.h"
 #include "daemon/io/http1_session.h"
+#include "daemon/io/tls_intake.h"
 #include "tests/unit/io/scripted_engine.h"
 
 enum { SCENE_APPS = 2, SCENE_RING_INDEX = 0 };
@@ -37,6 +38,7 @@ struct scene {
     struct metrics *metrics;
     struct arena board;
     struct connection_listener listener;
+    struct tls_intake *tls; /* of a test that has one; else NULL */
     struct scene_app apps[SCENE_APPS];
     int control; /* the supervisor's end of CONTROL_FD */
 };
