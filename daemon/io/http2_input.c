@@ -322,6 +322,7 @@ static void wait_for_turn(struct http2_session *session)
 
 static void credit(struct http2_session *session, struct http2_member *member, uint32_t octets)
 {
+    member->uncredited -= octets;
     http2_connection_consumed(&session->protocol, &member->protocol, octets);
     http2_replies_drain(session);
 }
@@ -385,6 +386,7 @@ static void on_data(struct http2_session *session, const struct http2_event *eve
     const uint32_t length = (uint32_t)event->data.length;
     member->body_progress = core->now_ms;
     member->body_received += length;
+    member->uncredited += length;
     if (member->body_received >= UPLOAD_BYTES)
         session->upload_until_ms = core->now_ms + UPLOAD_MS;
     if (unwanted(member)) {

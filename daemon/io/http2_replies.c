@@ -257,8 +257,8 @@ static void finish(struct http2_session *session, struct http2_member *member)
     if (exchange != NULL)
         exchange_log_append(session->all->core, exchange);
     http2_connection_forget(&session->protocol, &member->protocol);
-    http2_replies_drain(session);
     http2_session_part(session, member, exchange != NULL && exchange->local_status != 0);
+    http2_replies_drain(session);
 }
 
 /* All of the response that is here is framed: its end as well, when there is nothing behind it. May free the member. */
@@ -371,8 +371,10 @@ static void on_credit(struct http_exchange *exchange, uint32_t octets)
         say_continue(session, member);
     member->credited_ahead -= ahead;
     http2_input_read_back(session, member);
-    if (octets > ahead && session->connection->state < CONNECTION_LINGERING)
+    if (octets > ahead && session->connection->state < CONNECTION_LINGERING) {
+        member->uncredited -= octets - ahead;
         http2_connection_consumed(&session->protocol, &member->protocol, octets - ahead);
+    }
     http2_replies_drain(session);
     http2_session_settle(session);
 }

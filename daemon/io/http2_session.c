@@ -111,6 +111,10 @@ static void count_held(struct http2_session *session)
 void http2_session_part(struct http2_session *session, struct http2_member *member, bool cancelled)
 {
     struct http_exchange *exchange = member->exchange;
+    /* What the application left unread, or took without a word at its end, must not stay out of the window that the
+     * other streams share. */
+    if (member->uncredited > 0 && session->connection->state < CONNECTION_LINGERING)
+        http2_connection_consumed(&session->protocol, NULL, member->uncredited);
     http2_schedule_remove(&session->schedule, &member->turn);
     if (member->previous != NULL)
         member->previous->next = member->next;
@@ -135,8 +139,8 @@ void http2_session_reset(struct http2_session *session, struct http2_member *mem
     metrics_add(session->all->core->metrics, METRIC_HTTP2_RESETS, 1);
     http2_connection_reset(&session->protocol, &member->protocol, error);
     http2_connection_forget(&session->protocol, &member->protocol);
-    http2_replies_drain(session);
     http2_session_part(session, member, true);
+    http2_replies_drain(session);
 }
 
 static void drop_all(struct http2_session *session)

@@ -47,6 +47,7 @@ struct http2_member {
     uint32_t trailers_bytes;
     uint64_t credited_ahead; /* octets of request body that the client was given credit for before the application took
                                 them: held bodies */
+    uint32_t uncredited;     /* octets of it that are still to be given credit for */
     uint64_t body_since, body_progress, body_received, body_mark;
     uint64_t sent_bytes, sent_mark, sent_mark_ms; /* response body, to find readers that do not read */
     uint32_t dribbles;                            /* frames that a small window cut short */
