@@ -9,6 +9,8 @@
 enum {
     RECORD_BODY_MAX = TLS_RECORD_BYTES_MAX + 256, /* TLS 1.3; 1.2 has a few octets more than it needs */
     RECORD_OVERHEAD_MIN = 16,                     /* the tag */
+    RECORD_OVERHEAD_MAX = 32,                     /* header, nonce, type and tag */
+    LONG_RECORD_BYTES = 4'096,
     OUTPUT_FIRST_BYTES = 2'048,
     OUTPUT_MAX = 262'144,
 };
@@ -44,6 +46,7 @@ struct tls_channel {
     bool proved;
     bool said_close;
     bool has_digest;
+    bool after_long;    /* the record before was a long one */
     bool client_closed; /* found behind octets; told by the next read */
     char reason[64];
     uint8_t digest[TLS_CHANNEL_DIGEST_BYTES];
@@ -64,7 +67,7 @@ static void octets_free(struct octets *octets)
 
 static bool octets_reserve(struct octets *octets, uint32_t more)
 {
-    uint32_t capacity = octets->capacity > 0 ? octets->capacity : OUTPUT_FIRST_BYTES;
+    uint32_t capacity = octets->capacity > 0 ? octets->capacity : more < OUTPUT_FIRST_BYTES ? OUTPUT_FIRST_BYTES : more;
     if (octets->at > 0) {
         memmove(octets->data, octets->data + octets->at, octets_left(octets));
         octets->used -= octets->at;
@@ -153,8 +156,10 @@ static void note_record(struct tls_channel *channel, struct bytes record)
         channel->hello_bytes += record.length;
         return;
     }
-    bool is_tiny = record.data[0] == SSL3_RT_APPLICATION_DATA &&
+    bool is_tiny = !channel->after_long && record.data[0] == SSL3_RT_APPLICATION_DATA &&
                    record.length < TLS_RECORD_HEADER_BYTES + RECORD_OVERHEAD_MIN + TLS_TINY_RECORD_BYTES;
+    /* A frame of HTTP/2 with 16 KiB of data is 9 octets longer than a record: those travel alone, behind a long one. */
+    channel->after_long = record.length >= LONG_RECORD_BYTES;
     channel->tiny_seen += is_tiny;
     channel->tiny_records += is_tiny;
 }
@@ -554,6 +559,17 @@ static const uint8_t *reader_run(struct reader *reader, uint8_t *scratch, uint32
     return scratch;
 }
 
+/* At once, for what is about to be sealed: growing step by step would copy it several times. */
+static bool reserve_for(struct tls_channel *channel, const struct iovec *parts, uint32_t count)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < count && bytes < TLS_SEAL_MAX; i++)
+        bytes += parts[i].iov_len;
+    bytes = bytes < TLS_SEAL_MAX ? bytes : TLS_SEAL_MAX + TLS_RECORD_BYTES_MAX;
+    bytes += (bytes / TLS_FIRST_RECORD_BYTES + 1) * RECORD_OVERHEAD_MAX;
+    return octets_reserve(&channel->output, (uint32_t)bytes);
+}
+
 int tls_channel_seal(struct tls_channel *channel, const struct iovec *parts, uint32_t count, uint64_t now_ms,
                      size_t *ret_plain)
 {
@@ -562,6 +578,8 @@ int tls_channel_seal(struct tls_channel *channel, const struct iovec *parts, uin
     size_t plain = 0;
     if (is_failed(channel) || channel->said_close)
         return -EPROTO;
+    if (!reserve_for(channel, parts, count))
+        return -ENOMEM;
     reader_skip(&reader, 0);
     while (plain < TLS_SEAL_MAX && reader_here(&reader) > 0) {
         uint32_t length = 0;

@@ -785,6 +785,23 @@ static void tiny_records_are_counted_and_bounded(void **state)
     scene_end(scene);
 }
 
+static void a_tiny_record_behind_a_long_one_is_the_tail_of_a_write(void **state)
+{
+    (void)state;
+    static const uint8_t frame[TLS_RECORD_BYTES_MAX + 9];
+    struct scene *scene = scene_default("a.example");
+    handshake(scene);
+    answer(scene);
+    for (uint32_t i = 0; i < 3 * TLS_TINY_RECORDS_MAX; i++) {
+        scene->plain_bytes = 0;
+        tls_peer_writes(&scene->peer, bytes_of(frame, sizeof frame));
+        talk(scene);
+        assert_int_equal(scene->plain_bytes, sizeof frame);
+    }
+    assert_int_equal(scene->progress, TLS_READY);
+    scene_end(scene);
+}
+
 static void tiny_records_at_a_decent_pace_are_welcome(void **state)
 {
     (void)state;
@@ -980,6 +997,7 @@ int main(void)
         cmocka_unit_test(key_updates_are_bounded),
         cmocka_unit_test(tiny_records_are_counted_and_bounded),
         cmocka_unit_test(tiny_records_at_a_decent_pace_are_welcome),
+        cmocka_unit_test(a_tiny_record_behind_a_long_one_is_the_tail_of_a_write),
         cmocka_unit_test(a_long_client_hello_is_refused),
         cmocka_unit_test(a_damaged_client_hello_does_no_harm),
         cmocka_unit_test(a_damaged_record_ends_the_connection_with_an_alert),
