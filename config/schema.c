@@ -396,8 +396,8 @@ static const struct setting table[] = {
     {WORD_OF(loglevel, log_level), .flags = "--log-level", .group = LOGS, .initial = "info", FOR(ALL),
      .help = "Least severe messages that the error log keeps."},
     {BOOL(capture_output), .flags = "--capture-output", .group = LOGS, .initial = "true", FOR(SUPERVISOR | APP),
-     LATER("what an application prints always goes to the error log"),
-     .help = "The application's stdout and stderr go to the error log, line by line."},
+     .help = "The application's stdout and stderr go to the error log, line by line; else to those of the daemon, "
+             "unchanged. Exceptions and `wsgi.errors` go to the error log either way."},
     {STRING(logger_class), .flags = "--logger-class", .group = LOGS, FOR(APP), LATER(comes_with_sinks),
      .help = "Python class that logs."},
     {STRING(logconfig), .flags = "--log-config", .group = LOGS, FOR(APP), LATER(comes_with_sinks),
@@ -536,8 +536,8 @@ static const struct setting table[] = {
     {DURATION(http2_ping_interval), .group = HTTP2, .initial = "60", FOR(IO),
      .help = "Seconds of silence after which a client is asked whether it is still there (PING). 0: never."},
     {DURATION(http2_idle_timeout), .group = HTTP2, .initial = "180", FOR(IO),
-     .help =
-         "Seconds that a connection may stay open without a request; `keepalive` where that is longer, or where this is 0."},
+     .help = "Seconds that a connection may stay open without a request; `keepalive` where that is longer, or where "
+             "this is 0."},
 
     {WORD_OF(protocol, wire_protocol), .flags = "--protocol", .group = UWSGI, .initial = "http", FOR(IO), RESTART,
      .help = "What is spoken on the listening sockets."},

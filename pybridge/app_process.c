@@ -49,7 +49,7 @@ static uint64_t choose_requests_max(const struct settings *settings)
 }
 
 /* What the supervisor has to say about this process. */
-static int receive_setup(struct app_process *process)
+static int receive_setup(struct app_process *process, int *ret_log_fd)
 {
     OWNED_FD settings_fd = -1;
     int log_fd;
@@ -69,6 +69,7 @@ static int receive_setup(struct app_process *process)
     app_log_init(&process->settings, index, log_fd);
     process_title_set("uroboros: app %u", index);
     process->requests_max = choose_requests_max(&process->settings);
+    *ret_log_fd = log_fd;
     return 0;
 }
 
@@ -105,11 +106,12 @@ static PyObject *list_of(const struct string_list *strings)
     return list;
 }
 
-static int prepare_interpreter(const struct settings *settings)
+static int prepare_interpreter(const struct settings *settings, int log_fd)
 {
+    PyObject *log = settings->capture_output ? Py_NewRef(Py_None) : PyLong_FromLong(log_fd);
     PyObject *done =
         call_python("uroboros.boot", "prepare",
-                    Py_BuildValue("(NNNNNN)", text_or_none(settings->wsgi_app), text_or_none(settings->chdir),
+                    Py_BuildValue("(NNNNNNN)", log, text_or_none(settings->wsgi_app), text_or_none(settings->chdir),
                                   text_or_none(settings->venv), list_of(&settings->pythonpath),
                                   list_of(&settings->file_environ), list_of(&settings->raw_env)));
     Py_XDECREF(done);
@@ -266,11 +268,12 @@ static void finish_interpreter(const struct app_process *process)
 int app_process_main(PyObject *module)
 {
     struct app_process process = {.module = module};
-    if (receive_setup(&process) < 0)
+    int log_fd;
+    if (receive_setup(&process, &log_fd) < 0)
         return APP_EXIT_BOOT_FAILED;
     handle_terminate();
     int status = APP_EXIT_BOOT_FAILED;
-    if (prepare_interpreter(&process.settings) < 0)
+    if (prepare_interpreter(&process.settings, log_fd) < 0)
         boot_failed(&process, "the interpreter cannot be prepared");
     else
         status = load_and_serve(&process);

@@ -173,6 +173,8 @@ static int launch_with_outputs(struct supervisor *supervisor, struct app_child *
     OWNED_FD standard_output = -1;
     OWNED_FD standard_error = -1;
 
+    if (!supervisor_launch_settings(supervisor)->capture_output)
+        return spawn(supervisor, app, (const int[2]){-1, -1}, why);
     int r = open_output(supervisor, app, &app->output[0], &standard_output);
     if (r == 0)
         r = open_output(supervisor, app, &app->output[1], &standard_error);

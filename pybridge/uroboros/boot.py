@@ -11,11 +11,16 @@ import threading
 from uroboros import stdio
 
 
-def prepare(name, directory, venv, python_path, file_environ, raw_environ):
-    stdio.replace()
-    faulthandler.enable(file=2, all_threads=True)
+def prepare(log_descriptor, name, directory, venv, python_path, file_environ, raw_environ):
+    """`log_descriptor` is None where standard error is the error log."""
+    if log_descriptor is None:
+        stdio.capture()
+    else:
+        stdio.leave(log_descriptor)
+    log = log_descriptor or 2
+    faulthandler.enable(file=log, all_threads=True)
     # The supervisor asks for the stacks of a process that passed its time limit.
-    faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
+    faulthandler.register(signal.SIGUSR2, file=log, all_threads=True)
     # Ctrl-C reaches the whole process group; what it means is the supervisor's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for entry in (*file_environ, *raw_environ):

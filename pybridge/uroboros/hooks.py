@@ -4,8 +4,9 @@ import inspect
 import logging
 import os
 import runpy
-import sys
 import types
+
+from uroboros import stdio
 
 PYTHON_MODULE = "python:"
 
@@ -22,7 +23,7 @@ def load(config, number, settings):
 def error_log():
     log = logging.getLogger("uroboros.error")
     if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = logging.StreamHandler(stdio.error_log())
         handler.setFormatter(logging.Formatter("[%(process)d] [%(levelname)s] %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)

@@ -1,9 +1,14 @@
-"""Standard output and error of an application: whole lines into a pipe that may be full, never waiting for it."""
+"""Standard output and error of an application, and the error log.
+
+Captured (`capture_output`), both are the error log: whole lines into a pipe that may be full, never waiting for it. Else
+they are the daemon's own, and the error log is a stream beside them: tracebacks, `wsgi.errors`, what hooks log.
+"""
 
 import io
 import os
 import sys
 import threading
+import traceback
 
 # A write of at most so much goes into a pipe whole or not at all.
 PIECE_MAX = 4096
@@ -76,16 +81,40 @@ class LineFile(io.RawIOBase):
         return True
 
 
-def replace():
+_log = None
+
+
+def open_lines(descriptor):
+    stream = io.TextIOWrapper(LineFile(descriptor), "utf-8", "backslashreplace", line_buffering=True)
+    stream.mode = "w"
+    return stream
+
+
+def capture():
     """Puts line files in the places of sys.stdout and sys.stderr."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        stream = io.TextIOWrapper(LineFile(descriptor), "utf-8", "backslashreplace", line_buffering=True)
-        stream.mode = "w"
+        stream = open_lines(descriptor)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
 
+def leave(log_descriptor):
+    """Both stay as they are. An exception that nobody handles belongs into the log all the same."""
+    global _log
+    _log = open_lines(log_descriptor)
+    sys.excepthook = show
+
+
+def show(kind, value, trace):
+    traceback.print_exception(kind, value, trace, file=_log)
+
+
+def error_log():
+    return _log or sys.stderr
+
+
 def flush():
-    for stream in (sys.__stdout__, sys.__stderr__):
+    for stream in filter(None, (sys.__stdout__, sys.__stderr__, _log)):
         stream.flush()
-        stream.buffer.finish()
+        if isinstance(stream.buffer, LineFile):
+            stream.buffer.finish()

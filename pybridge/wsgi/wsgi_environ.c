@@ -75,6 +75,13 @@ static PyObject *import_attribute(const char *module_name, const char *name)
     return attribute;
 }
 
+static PyObject *error_log(void)
+{
+    PyObject *stream = import_attribute("uroboros.stdio", "error_log");
+    Py_XSETREF(stream, stream != NULL ? PyObject_CallNoArgs(stream) : NULL);
+    return stream;
+}
+
 /* Keys that come and go: a dict, and its copy, keep the room that they needed. */
 static int make_room(PyObject *template)
 {
@@ -105,7 +112,7 @@ static int set_constants(struct wsgi_environ *env, bool multithread)
         put(template, keys[WSGI_KEY_WSGI_MULTIPROCESS], PyBool_FromLong(multiprocess)) < 0 ||
         put(template, keys[WSGI_KEY_WSGI_RUN_ONCE], PyBool_FromLong(0)) < 0 ||
         put(template, keys[WSGI_KEY_WSGI_INPUT_TERMINATED], PyBool_FromLong(1)) < 0 ||
-        put(template, keys[WSGI_KEY_WSGI_ERRORS], import_attribute("sys", "stderr")) < 0)
+        put(template, keys[WSGI_KEY_WSGI_ERRORS], error_log()) < 0)
         return -1;
     if (put(template, keys[WSGI_KEY_WSGI_FILE_WRAPPER], import_attribute("uroboros.file_wrapper", "FileWrapper")) < 0 ||
         put(template, keys[WSGI_KEY_SERVER_SOFTWARE], PyUnicode_FromString("uroboros/" UROBOROS_VERSION)) < 0)
