@@ -695,11 +695,12 @@ static int serve(struct io_process *io)
     finish_access_log(io);
     tls_descriptions_deinit(&io->tls_descriptions); /* what it keeps is not in use */
     if ((io->core.setup.flags & CONTROL_LIVE_COUNTERS) != 0)
-        log_info(
-            "live: connections=%u exchanges=%u slots=%u buffers=%u staging=%u spool=%u timers=%zu",
-            io->connections.live, io->core.exchanges.live, io->core.setup.shape.slots - io->dispatch.free_slot_count,
-            io->core.buffers.receive.lent + io->core.buffers.upload.lent, block_pool_lent(&io->core.buffers.staging),
-            io->core.spool.live, timer_wheel_count(&io->core.wheel) + timer_wheel_count(&io->core.exchange_wheel));
+        log_info("live: connections=%u exchanges=%u slots=%u buffers=%u staging=%u spool=%u timers=%zu",
+                 io->connections.live, io->core.exchanges.live,
+                 io->core.setup.shape.slots - io->dispatch.free_slot_count,
+                 buffer_pool_live(&io->core.buffers) - block_pool_lent(&io->core.buffers.staging),
+                 block_pool_lent(&io->core.buffers.staging), io->core.spool.live,
+                 timer_wheel_count(&io->core.wheel) + timer_wheel_count(&io->core.exchange_wheel));
     return EXIT_SUCCESS;
 }
 
