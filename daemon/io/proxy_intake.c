@@ -143,6 +143,10 @@ static void on_bytes(struct connection *connection, struct loan loan, uint8_t *d
     }
     buffer_pool_drop(&core->buffers, &loan);
     drop_gathered(connection);
+    if (connection->listener->tls_context >= 0) { /* an answer in clear would be noise there */
+        refuse(intake, connection);
+        return;
+    }
     connection->protocol = &intake->http1->protocol;
     http1_session_refuse(intake->http1, connection, 403, "this peer may not send a PROXY header", CLOSE_PROXY_HEADER);
 }

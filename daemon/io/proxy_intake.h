@@ -7,7 +7,7 @@
  *   header whole                         goes on, with the client that the header names, if it names one
  *   header malformed, or octets without  closed without an answer
  *   nothing whole after 3 s              closed without an answer
- *   peer not in proxy_allow_ips          403, closed
+ *   peer not in proxy_allow_ips          403, closed; where TLS is spoken closed without an answer
  *
  * Owns:    the octets of a header that came in pieces.
  * Threads: the loop.

@@ -157,6 +157,15 @@ def test_http_2_after_http_1_1_was_chosen_is_refused(server, tls):
         client.expect_close()
 
 
+def test_http_1_after_http_2_was_chosen_is_refused(server, tls):
+    with tls.connect(server, alpn=("h2",)) as client:
+        client.send_more(build_request("/"))
+        said = client.read_until_close()
+    assert b"HTTP/1.1" not in said
+    goaway = said.index(b"\x07\x00\x00\x00\x00\x00", 3)
+    assert int.from_bytes(said[goaway + 10 : goaway + 14], "big") == 1  # PROTOCOL_ERROR
+
+
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_curl(version, server, tls):
     host, port = server.address
@@ -397,6 +406,43 @@ def test_a_resumed_session_still_knows_its_client(version, serve_shared, tls):
         assert client.sock.session_reused
     assert environ["SSL_CLIENT_S_DN"] == "CN=client,O=Uroboros tests"
     assert environ["SSL_SESSION_RESUMED"] == "Resumed"
+
+
+# --- behind a PROXY header -------------------------------------------------------------------------------------------
+
+
+PROXY_HEADER = b"PROXY TCP4 203.0.113.9 198.51.100.2 56324 443\r\n"
+
+
+def test_a_proxy_header_stands_before_the_handshake(serve, tls):
+    server = serve("wsgi_cases:app", *tls.ecdsa.options, "--proxy-protocol", "v1")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = tls.client_context().wrap_bio(incoming, outgoing, server_hostname="test.example")
+    with server.connect() as raw:
+        raw.send_more(PROXY_HEADER[:20])
+        rest = PROXY_HEADER[20:]
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                raw.send_more(rest + outgoing.read())  # header and ClientHello in one piece
+                rest = b""
+                incoming.write(raw.sock.recv(65536))
+        client.write(build_request("/environ", headers=[("Connection", "close")]))
+        raw.send_more(outgoing.read())
+        incoming.write(raw.read_until_close())
+        answer = client.read(65536)
+    environ = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert environ["REMOTE_ADDR"] == "203.0.113.9"
+    assert environ["wsgi.url_scheme"] == "https"
+
+
+def test_a_peer_that_may_send_no_proxy_header_hears_nothing_in_clear(serve, tls):
+    server = serve(FACTS, *tls.ecdsa.options, "--proxy-protocol", "v1", "--proxy-allow-from", "192.0.2.1")
+    with server.connect() as raw:
+        raw.send_more(PROXY_HEADER)
+        assert raw.read_until_close() == b""
 
 
 # --- octets ----------------------------------------------------------------------------------------------------------
