@@ -1,7 +1,7 @@
 """Standard output and error of an application, and the error log.
 
 Captured (`capture_output`), both are the error log: whole lines into a pipe that may be full, never waiting for it.
-Else they are the daemon's own, and the error log is a stream beside them: for tracebacks, `wsgi.errors`, what hooks log.
+Else they are the daemon's own, and the error log is a stream beside them: tracebacks, `wsgi.errors`, what hooks log.
 """
 
 import io
