@@ -329,10 +329,13 @@ static void linger(struct connections *connections, struct connection *connectio
 /* All that was queued is sent. */
 static void end_sending(struct connections *connections, struct connection *connection)
 {
-    if (connection->tls != NULL && tls_channel_close_notify(connection->tls))
-        connection_flush(connections, connection);
-    else
+    if (connection->tls == NULL || !tls_channel_close_notify(connection->tls)) {
         linger(connections, connection);
+        return;
+    }
+    /* A client that does not read would have it wait for ever. */
+    connection_set_deadline(connections, connection, connections->core->now_ms + CONNECTION_LINGER_MS);
+    connection_flush(connections, connection);
 }
 
 static bool has_output(const struct connection *connection)
@@ -785,6 +788,12 @@ void connection_set_deadline(struct connections *connections, struct connection 
     timer_wheel_arm(&connections->core->wheel, &connection->timer, deadline_ms);
 }
 
+/* All else is sent, and the end of TLS is on its way. */
+static bool says_goodbye(const struct connection *connection)
+{
+    return connection->close_when_sent && connection->tls != NULL && tls_channel_has_ended(connection->tls);
+}
+
 void connection_on_timer(struct connections *connections, struct connection *connection)
 {
     if (connection->deadline_ms == 0)
@@ -794,7 +803,7 @@ void connection_on_timer(struct connections *connections, struct connection *con
         return;
     }
     connection->deadline_ms = 0;
-    if (connection->state == CONNECTION_LINGERING)
+    if (connection->state == CONNECTION_LINGERING || says_goodbye(connection))
         begin_close(connections, connection, (enum close_reason)connection->close_reason);
     else
         connection->protocol->on_deadline(connection);

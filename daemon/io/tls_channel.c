@@ -612,6 +612,11 @@ bool tls_channel_close_notify(struct tls_channel *channel)
     return octets_left(&channel->output) > 0;
 }
 
+bool tls_channel_has_ended(const struct tls_channel *channel)
+{
+    return channel->said_close;
+}
+
 bool tls_channel_has_output(const struct tls_channel *channel)
 {
     return octets_left(&channel->output) > 0 || octets_left(&channel->sending) > 0;

@@ -34,7 +34,7 @@ enum {
     TLS_FIRST_BYTES = 65'536,       /* so sealed after ... */
     TLS_IDLE_MS = 1'000,            /* without sending, when the congestion window may have shrunk */
     TLS_KEY_UPDATES_FREE = 10,      /* and one more for each MiB read: TLS-11 */
-    TLS_TINY_RECORD_BYTES = 64,     /* TLS-13 */
+    TLS_TINY_RECORD_BYTES = 9,      /* TLS-13: less than a frame of HTTP/2. 64, as there, ends clients that ask fast */
     TLS_TINY_RECORDS_MAX = 1'000,   /* in ... */
     TLS_TINY_WINDOW_MS = 10'000,
     TLS_CHANNEL_DIGEST_BYTES = 32,
@@ -108,6 +108,8 @@ enum tls_progress tls_channel_read(struct tls_channel *channel, uint64_t now_ms,
 void tls_channel_send_tickets(struct tls_channel *channel);
 /* Appends close_notify; false when it has been said, or there is nobody to say it to. */
 bool tls_channel_close_notify(struct tls_channel *channel);
+/* Whether nothing more will be said: close_notify or an alert is the last. */
+bool tls_channel_has_ended(const struct tls_channel *channel);
 
 /* What has to be sent: stays where it is until tls_channel_output_sent(). */
 bool tls_channel_has_output(const struct tls_channel *channel);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -111,9 +112,18 @@ static void lock_in(struct tls_signers *signers)
     pthread_mutex_unlock(&signers->mutex);
 }
 
+/* The loop may be pinned to a CPU; these threads exist to compute beside it. */
+static void leave_cpu_of_loop(void)
+{
+    cpu_set_t all;
+    memset(&all, 0xff, sizeof all);
+    (void)sched_setaffinity(0, sizeof all, &all);
+}
+
 static void *work(void *argument)
 {
     struct tls_signers *signers = argument;
+    leave_cpu_of_loop();
     lock_in(signers);
     pthread_mutex_lock(&signers->mutex);
     while (!signers->ending) {

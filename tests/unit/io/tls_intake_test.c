@@ -334,6 +334,26 @@ static void an_idle_connection_holds_no_buffer_and_ends_politely(void **state)
     stage_close(stage);
 }
 
+static void a_client_that_does_not_read_the_end_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_open(NULL);
+    struct client *client = client_in(stage);
+    client_says(client, get);
+    respond(stage, "one");
+    talk(client);
+    socket_of(client)->send_stalled = true;
+    scene_wait(&stage->scene, 80'000);
+    scene_wait(&stage->scene, 100);
+    assert_false(scene_is_closed(&stage->scene, client->fd));
+    scene_wait(&stage->scene, CONNECTION_LINGER_MS + 100);
+    scene_wait(&stage->scene, 20);
+    assert_true(scene_is_closed(&stage->scene, client->fd));
+    assert_int_equal(metric(stage, METRIC_CLOSED_KEEPALIVE_IDLE), 1);
+    client_close(client);
+    stage_close(stage);
+}
+
 static void a_misdirected_request_is_answered_421(void **state)
 {
     (void)state;
@@ -466,6 +486,7 @@ int main(void)
         cmocka_unit_test(an_end_behind_a_request_comes_after_it),
         cmocka_unit_test(the_end_is_said_in_tls_and_then_in_tcp),
         cmocka_unit_test(an_idle_connection_holds_no_buffer_and_ends_politely),
+        cmocka_unit_test(a_client_that_does_not_read_the_end_is_not_waited_for),
         cmocka_unit_test(a_misdirected_request_is_answered_421),
         cmocka_unit_test(hellos_have_their_turns),
         cmocka_unit_test(a_client_that_says_nothing_has_two_seconds),
