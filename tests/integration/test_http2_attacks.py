@@ -144,7 +144,7 @@ def send_until_closed(client: FrameClient, pieces) -> int:
     return sent
 
 
-# --- streams that are given up -----------------------------------------------------------------------------------------
+# --- streams that are given up -----------------------------------------------------------------------------------
 
 
 def test_h2_01_rapid_reset_is_calmed_before_it_costs_the_application(scene):
@@ -208,7 +208,7 @@ def test_h2_24_a_stream_that_was_reset_counts_until_its_application_is_done(scen
             time.sleep(0.1)
 
 
-# --- field blocks ------------------------------------------------------------------------------------------------------
+# --- field blocks ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00\x01a\x01b"], ids=["empty", "with_fields"])
@@ -227,7 +227,8 @@ def test_h2_03_eight_continuation_frames_are_served(scene):
     cuts = [block[i * 6 : (i + 1) * 6] for i in range(8)] + [block[48:]]
     with FrameClient(server) as client:
         client.send(frame(HEADERS, END_STREAM, 1, cuts[0]))
-        client.send(*(frame(CONTINUATION, 0, 1, cut) for cut in cuts[1:8]), frame(CONTINUATION, END_HEADERS, 1, cuts[8]))
+        client.send(*(frame(CONTINUATION, 0, 1, cut) for cut in cuts[1:8]))
+        client.send(frame(CONTINUATION, END_HEADERS, 1, cuts[8]))
         assert client.answer(1).status == 200
 
 
@@ -311,7 +312,7 @@ def test_h2_27_a_block_that_cannot_be_decoded_ends_the_connection(scene, block):
         assert client.wait_for_close() == COMPRESSION_ERROR
 
 
-# --- floods of control frames ------------------------------------------------------------------------------------------
+# --- floods of control frames ------------------------------------------------------------------------------------
 
 
 def test_h2_06_a_flood_of_settings_is_calmed(scene):
@@ -403,7 +404,7 @@ def test_h2_25_a_flood_of_unknown_frames_is_calmed(scene):
         assert_calmed(client)
 
 
-# --- windows -----------------------------------------------------------------------------------------------------------
+# --- windows -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stream", [0, 1], ids=["connection", "stream"])
@@ -484,7 +485,7 @@ def test_h2_14_more_data_than_the_windows_of_all_streams_ends_the_connection(sce
         assert client.wait_for_close() == FLOW_CONTROL_ERROR
 
 
-# --- ids, states, trailers ---------------------------------------------------------------------------------------------
+# --- ids, states, trailers ---------------------------------------------------------------------------------------
 
 
 def test_h2_17_data_on_an_idle_stream_ends_the_connection(scene):
@@ -579,7 +580,7 @@ def test_h2_23_extended_connect_without_the_setting_is_malformed(scene):
         assert client.answer(3).status == 405
 
 
-# --- time --------------------------------------------------------------------------------------------------------------
+# --- time --------------------------------------------------------------------------------------------------------
 
 
 def test_h2_26_a_preface_that_does_not_come_is_not_waited_for(serve):
