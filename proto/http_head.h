@@ -16,11 +16,11 @@ enum http_body_kind { HTTP_BODY_NONE, HTTP_BODY_LENGTH, HTTP_BODY_UNKNOWN };
 
 struct http_head {
     struct bytes method;
-    struct bytes target; /* as sent; of HTTP/2 :path */
-    struct bytes path;   /* of the target, without query; "*" in asterisk-form */
-    struct bytes query;  /* without '?'; empty when absent */
-    struct bytes host;   /* Host or :authority; empty: HTTP/1.0 without one */
-    struct bytes protocol; /* :protocol of an extended CONNECT (RFC 8441), else empty */
+    struct bytes target;       /* as sent; of HTTP/2 :path */
+    struct bytes path;         /* of the target, without query; "*" in asterisk-form */
+    struct bytes query;        /* without '?'; empty when absent */
+    struct bytes host;         /* Host or :authority; empty: HTTP/1.0 without one */
+    struct bytes protocol;     /* :protocol of an extended CONNECT (RFC 8441), else empty */
     struct http_field *fields; /* the caller's array. An HTTP/2 request has `host` among them, and one `cookie` */
     uint32_t field_count;
     uint8_t version; /* enum http_version */

@@ -33,9 +33,9 @@ struct io_core {
     struct buffer_pool buffers;
     struct output_pools outputs;
     struct tls_descriptions *tls; /* NULL: no address speaks TLS */
-    struct spool spool; /* parts of request bodies; not open: there is no file for them */
+    struct spool spool;           /* parts of request bodies; not open: there is no file for them */
     struct metrics *metrics;
-    struct arena metrics_memory; /* a page for each I/O process; `metrics` is our own */
+    struct arena metrics_memory;   /* a page for each I/O process; `metrics` is our own */
     struct access_log *access_log; /* NULL: off */
     struct date_cache date_cache;
     struct bytes date; /* for this turn */
