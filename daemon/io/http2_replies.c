@@ -423,7 +423,6 @@ void http2_replies_answer(struct http2_session *session, struct http2_member *me
         .fields = fields,
         .field_count = answer_fields(status, fields),
         .date = core->date,
-        .server = server_name(core),
         .add_content_length = true,
         .content_length = (uint64_t)length,
     };
