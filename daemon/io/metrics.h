@@ -110,7 +110,7 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(TLS_UNFINISHED, GAUGE, "tls_handshakes_unfinished", "", "TLS handshakes under way")                              \
     X(TLS_SIGNATURES_WAITING, GAUGE, "tls_signatures_waiting", "", "RSA signatures asked of the signers")              \
     X(TLS_KEY_UPDATES, COUNTER, "tls_key_updates", "", "TLS key updates that clients sent")                            \
-    X(TLS_TINY_RECORDS, COUNTER, "tls_tiny_records", "", "TLS records with less than 64 octets of data")               \
+    X(TLS_TINY_RECORDS, COUNTER, "tls_tiny_records", "", "TLS records with less than 9 octets of data")                \
     X(TLS_EARLY, COUNTER, "tls_early_data", "", "Connections whose first octets came as early data")                   \
     X(ACCESS_LOG_DROPS, COUNTER, "access_log_drops", "", "Access log lines lost because the log could not keep up")    \
     X(LOG_DROPS, COUNTER, "log_drops", "", "Error log lines lost because the log could not keep up")

@@ -802,6 +802,22 @@ static void a_tiny_record_behind_a_long_one_is_the_tail_of_a_write(void **state)
     scene_end(scene);
 }
 
+static void a_record_that_may_hold_a_request_is_not_tiny(void **state)
+{
+    (void)state;
+    static const uint8_t request[] = {0, 0, 4, 1, 5, 0, 0, 0, 1, 0x82, 0x84, 0x87, 0xbe};
+    struct scene *scene = scene_default("a.example");
+    handshake(scene);
+    answer(scene);
+    for (uint32_t i = 0; i < 3 * TLS_TINY_RECORDS_MAX; i++) {
+        tls_peer_writes(&scene->peer, bytes_of(request, sizeof request));
+        talk(scene);
+    }
+    assert_int_equal(scene->progress, TLS_READY);
+    assert_int_equal(tls_channel_take_counts(scene->channel).tiny_records, 0);
+    scene_end(scene);
+}
+
 static void tiny_records_at_a_decent_pace_are_welcome(void **state)
 {
     (void)state;
@@ -996,6 +1012,7 @@ int main(void)
         cmocka_unit_test(close_notify_is_said_once),
         cmocka_unit_test(key_updates_are_bounded),
         cmocka_unit_test(tiny_records_are_counted_and_bounded),
+        cmocka_unit_test(a_record_that_may_hold_a_request_is_not_tiny),
         cmocka_unit_test(tiny_records_at_a_decent_pace_are_welcome),
         cmocka_unit_test(a_tiny_record_behind_a_long_one_is_the_tail_of_a_write),
         cmocka_unit_test(a_long_client_hello_is_refused),
