@@ -526,6 +526,8 @@ bool connections_decrypt(struct connections *connections)
         connection->tls_waits = false;
         if (connection->state == CONNECTION_CLOSING)
             continue;
+        if (connection->state == CONNECTION_PARKED)
+            connection->state = CONNECTION_OPEN;
         decrypt(connections, connection);
         if (connection->wants_read)
             arm_receive(connections, connection);

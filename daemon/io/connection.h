@@ -164,6 +164,12 @@ static inline bool connection_is_secure(const struct connection *connection)
     return connection->tls != NULL;
 }
 
+/* Of what kind the octets are that a session gets, and is to look at for how scarce they are. */
+static inline enum loan_kind connection_loan_kind(const struct connection *connection)
+{
+    return connection->tls != NULL ? LOAN_STAGING : LOAN_RECEIVE;
+}
+
 /* Whether what it reads now may be a replay (TLS early data): only what changes nothing may be done for it. */
 static inline bool connection_is_early(const struct connection *connection)
 {

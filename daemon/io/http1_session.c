@@ -61,7 +61,8 @@ static bool finished(const struct http1_session *session)
 static bool wants_read(const struct http1_session *session)
 {
     const struct buffer_pool *buffers = &session->all->core->buffers;
-    if (session->client_ended || (session->input_first != NULL && buffer_pool_scarce(buffers, LOAN_RECEIVE)))
+    if (session->client_ended ||
+        (session->input_first != NULL && buffer_pool_scarce(buffers, connection_loan_kind(session->connection))))
         return false;
     return session->input_bytes < HTTP1_READ_AHEAD_BYTES && session->input_segments < HTTP1_READ_AHEAD_BUFFERS;
 }

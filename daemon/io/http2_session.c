@@ -293,7 +293,7 @@ static bool wants_read(const struct http2_session *session)
 {
     const struct buffer_pool *buffers = &session->all->core->buffers;
     if (session->client_ended || session->out.queue.bytes >= HTTP2_QUEUED_MAX ||
-        (session->input_first != NULL && buffer_pool_scarce(buffers, LOAN_RECEIVE)))
+        (session->input_first != NULL && buffer_pool_scarce(buffers, connection_loan_kind(session->connection))))
         return false;
     return session->input_bytes < READ_AHEAD_BYTES && session->input_segments < READ_AHEAD_SEGMENTS;
 }
