@@ -38,6 +38,17 @@ class GoneAway(ConnectionError):
         self.code = code
 
 
+class PatientConnection(h2.connection.H2Connection):
+    """h2 takes nothing more behind a GOAWAY; RFC 9113 6.8 says that what was begun goes on."""
+
+    def _receive_goaway_frame(self, frame):
+        before = self.state_machine.state
+        received = super()._receive_goaway_frame(frame)
+        if frame.error_code == h2.errors.ErrorCodes.NO_ERROR:
+            self.state_machine.state = before
+        return received
+
+
 class Http2Client:
     """One connection. start() begins a stream, finish() waits for its response; request() does both."""
 
@@ -53,7 +64,7 @@ class Http2Client:
         self.sock.settimeout(self.timeout)
         # The window grows with what was read: switched off, it stays where the settings put it.
         self.acknowledges = acknowledges
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="latin-1"))
+        self.h2 = PatientConnection(h2.config.H2Configuration(header_encoding="latin-1"))
         # Frames are answered by type, in their order: a test looks here for what has no place in a response.
         self.events: list[h2.events.Event] = []
         self.ends: dict[int, float] = {}  # when each stream was complete
@@ -144,7 +155,7 @@ class Http2Client:
     ) -> int:
         """Sends a request; with end=False its body follows by send_body()."""
         fields = [(":method", method), (":scheme", self.scheme), (":authority", host), (":path", target)]
-        fields += [(name.lower(), value) for name, value in headers]
+        fields += [(name.lower(), value.encode("latin-1")) for name, value in headers]
         if body is not None and end:
             fields.append(("content-length", str(len(body))))
         stream = self.h2.get_next_available_stream_id()
