@@ -36,9 +36,9 @@ async def large(scope, receive, send):
     left = int(scope["query_string"])
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % left)]})
     while left > 0:
-        more = left > len(LARGE)
-        await send({"type": "http.response.body", "body": LARGE[:left], "more_body": more})
+        await send({"type": "http.response.body", "body": LARGE[:left], "more_body": True})
         left -= len(LARGE)
+    await send({"type": "http.response.body"})
 
 
 async def trailers(scope, receive, send):
