@@ -8,7 +8,6 @@
 
 enum {
     RECORD_BODY_MAX = TLS_RECORD_BYTES_MAX + 256, /* TLS 1.3; 1.2 has a few octets more than it needs */
-    RECORD_OVERHEAD_MIN = 16,                     /* the tag */
     RECORD_OVERHEAD_MAX = 32,                     /* header, nonce, type and tag */
     LONG_RECORD_BYTES = 4'096,
     OUTPUT_FIRST_BYTES = 2'048,
@@ -35,6 +34,7 @@ struct tls_channel {
     uint64_t read_bytes;
     uint64_t sealed_ms; /* when last */
     uint64_t tiny_since_ms;
+    uint32_t tiny_below;       /* octets of a record with its header */
     uint32_t tiny_records;     /* since then */
     uint32_t key_updates_seen; /* of hello.key_updates, told to the caller */
     uint32_t tiny_told, tiny_seen;
@@ -156,8 +156,8 @@ static void note_record(struct tls_channel *channel, struct bytes record)
         channel->hello_bytes += record.length;
         return;
     }
-    bool is_tiny = !channel->after_long && record.data[0] == SSL3_RT_APPLICATION_DATA &&
-                   record.length < TLS_RECORD_HEADER_BYTES + RECORD_OVERHEAD_MIN + TLS_TINY_RECORD_BYTES;
+    bool is_tiny =
+        !channel->after_long && record.data[0] == SSL3_RT_APPLICATION_DATA && record.length < channel->tiny_below;
     /* A frame of HTTP/2 with 16 KiB of data is 9 octets longer than a record: those travel alone, behind a long one. */
     channel->after_long = record.length >= LONG_RECORD_BYTES;
     channel->tiny_seen += is_tiny;
@@ -380,6 +380,26 @@ static bool hello_too_long(const struct tls_channel *channel)
     return !tls_channel_has_hello(channel) && channel->hello_bytes > TLS_HELLO_BYTES_MAX;
 }
 
+/* What a record has beside its data: header and tag, in TLS 1.3 a type, in 1.2 with AES-GCM a nonce. */
+static uint32_t record_overhead(const SSL *ssl)
+{
+    enum { TAG = 16, TYPE = 1, NONCE = 8 };
+    uint32_t overhead = TLS_RECORD_HEADER_BYTES + TAG;
+    if (SSL_version(ssl) == TLS1_3_VERSION)
+        return overhead + TYPE;
+    bool has_nonce = SSL_CIPHER_get_cipher_nid(SSL_get_current_cipher(ssl)) != NID_chacha20_poly1305;
+    return overhead + (has_nonce ? NONCE : 0);
+}
+
+static void open_channel(struct tls_channel *channel, uint64_t now_ms)
+{
+    if (channel->open)
+        return;
+    channel->open = true;
+    channel->tiny_since_ms = now_ms;
+    channel->tiny_below = record_overhead(channel->ssl) + TLS_TINY_RECORD_BYTES;
+}
+
 /* The handshake has brought the client's proof that it is there now. */
 static enum tls_progress note_proof(struct tls_channel *channel)
 {
@@ -399,8 +419,7 @@ enum tls_progress tls_channel_handshake(struct tls_channel *channel, uint64_t no
     channel->hello.now_ms = now_ms;
     int r = SSL_do_handshake(channel->ssl);
     if (r == 1) {
-        channel->tiny_since_ms = channel->open ? channel->tiny_since_ms : now_ms;
-        channel->open = true;
+        open_channel(channel, now_ms);
         return note_proof(channel);
     }
     switch (SSL_get_error(channel->ssl, r)) {
