@@ -96,7 +96,9 @@ def told(outcome: Outcome) -> object:
         seen = json.loads(outcome.body)
         seen["request"] = {key: told_value(key, value) for key, value in seen["request"].items() if is_common(key)}
         body, fields = seen, [pair for pair in fields if pair[0] != "content-length"]
-    interim = [(one.status, sorted((name.lower(), value) for name, value in one.headers)) for one in outcome.interim]
+    # Whether 100 is due is a matter of what is here when the application reads: it has a test of its own.
+    hints = (one for one in outcome.interim if one.status != 100)
+    interim = [(one.status, sorted((name.lower(), value) for name, value in one.headers)) for one in hints]
     trailers = [(name.lower(), value) for name, value in outcome.trailers]
     return {"status": outcome.status, "fields": sorted(fields), "body": body, "interim": interim, "trailers": trailers}
 

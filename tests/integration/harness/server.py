@@ -233,8 +233,11 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        for collector in self._collectors:
+        streams = (self.process.stderr, self.process.stdout)
+        for collector, stream in zip(self._collectors, streams, strict=True):
             collector.join(timeout=5)
+            if not collector.is_alive():
+                stream.close()  # servers are remembered for the report: their pipes must not be
 
     # --- processes ---------------------------------------------------------------------------------------------
 
@@ -268,8 +271,10 @@ class Server:
         except ProcessLookupError:
             return
         try:
-            readable, _, _ = select.select([descriptor], [], [], timeout * PATIENCE)
-            assert readable, f"process {pid} still runs after {timeout * PATIENCE} s:\n{self.log()}"
+            poll = select.poll()  # select() knows no descriptor beyond 1,023
+            poll.register(descriptor, select.POLLIN)
+            ended = poll.poll(timeout * PATIENCE * 1000)
+            assert ended, f"process {pid} still runs after {timeout * PATIENCE} s:\n{self.log()}"
         finally:
             os.close(descriptor)
 
