@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.client import Client
-from harness.server import Server, run_to_end
+from harness.server import IS_SANITIZED, Server, run_to_end
 from harness.tls import Pair, TlsClient, TlsFiles
 from harness.waiting import eventually
 
@@ -160,6 +160,7 @@ def test_a_key_that_others_may_read_is_a_warning(serve, tls, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.skipif(IS_SANITIZED, reason="a sanitizer's I/O process is not hidden: its leak check looks at it")
 def test_processes_of_the_same_user_find_no_key_among_the_descriptors(serve, tls, tmp_path):
     """Supervisor, I/O and app processes as one user, as in most containers: what one app could look at, `probe` does."""
     nobody = pwd.getpwnam("nobody")
