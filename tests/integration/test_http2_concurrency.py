@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from statistics import median
 
 import h2.errors
 import pytest
@@ -20,6 +21,7 @@ KINDS = {
     "asgi": ("asgi_cases:app",),
 }
 QUICK = 0.2 * PATIENCE
+SLOWEST = 1.0 * PATIENCE  # of many, on a machine that has something else to do
 
 
 @pytest.fixture(params=["clear", "tls"])
@@ -56,7 +58,8 @@ def test_a_slow_stream_delays_no_other(server, way):
         assert slow not in client.ends
         assert client.finish(slow).text == "slept\n"
         assert client.ends[slow] - begin >= 2
-        assert max(times) < QUICK, f"the slowest of {len(times)} took {max(times):.3f} s"
+        assert median(times) < QUICK, f"half of {len(times)} took more than {median(times):.3f} s"
+        assert max(times) < SLOWEST, f"the slowest of {len(times)} took {max(times):.3f} s"
         assert len(times) > 10
 
 
@@ -73,7 +76,7 @@ def test_a_stalled_reader_of_one_stream_delays_no_other(server, way):
         for _ in range(20):
             before = time.monotonic()
             assert client.request("/hello").status == 200
-            assert time.monotonic() - before < QUICK
+            assert time.monotonic() - before < SLOWEST
         assert len(client.body_so_far(stuck)) == 16384
         client.acknowledges = True
         client.h2.increment_flow_control_window(1 << 20, stuck)
@@ -85,12 +88,18 @@ def test_a_stalled_reader_of_one_stream_delays_no_other(server, way):
 def test_the_streams_of_one_connection_go_to_all_processes(serve, way, kind):
     server = serve(*KINDS[kind], "-w", "2", *way[0])
     pids = pids_of(server, 2)
-    with way[1](server) as client:
-        # All begin before the first one ends, so that one process alone would be the busier one.
+    seen: set[int] = set()
+
+    def burst(client) -> bool:
+        """Sleeping streams make a process the busier one, while the client is quicker than they are."""
         streams = [client.start("/sleep?0.2") for _ in range(8)] + [client.start("/pid") for _ in range(92)]
-        bodies = [client.finish(stream).text for stream in streams]
-    seen = {int(text.split()[0]) for text in bodies[8:]}
-    assert seen == set(pids), f"served by {seen} of {pids}"
+        seen.update(int(client.finish(stream).text.split()[0]) for stream in streams[8:])
+        for stream in streams[:8]:
+            client.finish(stream)
+        return seen == set(pids)
+
+    with way[1](server) as client:
+        eventually(lambda: burst(client), what=f"an answer of each of {pids}")
 
 
 def test_streams_that_wait_for_each_other(serve, way):
