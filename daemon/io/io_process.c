@@ -214,9 +214,9 @@ static int open_ring(struct io_process *io)
     return r;
 }
 
-/* The client's own octets come next. */
 /* ---- where connections go --------------------------------------------------------------------------------------- */
 
+/* The client's own octets come next. */
 static void on_client(struct connection *connection, void *context)
 {
     struct io_process *io = context;
