@@ -3,10 +3,8 @@
 #include "daemon/io/exchange_log.h"
 #include "daemon/io/http1_input.h"
 
-#include <linux/tcp.h>
-
 enum {
-    RATE_PERIOD_MS = 30'000, /* body_rate_min and write_rate_min are looked at over this long */
+    RATE_PERIOD_MS = 30'000, /* body_rate_min is looked at over this long */
     RATE_GRACE_MS = 10'000,
     RATE_CHECK_MS = 1'000,
 };
@@ -51,7 +49,7 @@ static uint64_t body_deadline(const struct http1_session *session)
 
 uint64_t http1_deadline_of_write(const struct http1_session *session)
 {
-    return session->writing ? after(session->write_progress, session->all->core->settings.write_timeout_ms) : 0;
+    return write_watch_deadline(&session->write, session->all->core);
 }
 
 uint64_t http1_deadline_next(const struct http1_session *session)
@@ -59,41 +57,6 @@ uint64_t http1_deadline_next(const struct http1_session *session)
     const struct settings *settings = &session->all->core->settings;
     uint64_t head = session->count == 0 ? after(session->head_since, settings->head_timeout_ms) : 0;
     return sooner(head, sooner(body_deadline(session), http1_deadline_of_write(session)));
-}
-
-static bool writing(const struct http1_session *session)
-{
-    return session->connection->send_in_flight || session->out.queue.bytes > 0;
-}
-
-void http1_deadline_note_writing(struct http1_session *session)
-{
-    bool now = writing(session);
-    if (now && !session->writing)
-        session->write_progress = session->all->core->now_ms;
-    session->writing = now;
-}
-
-/* Octets the client's kernel has acknowledged: what a slow reader really took, however large the socket buffer is. */
-static uint64_t acknowledged(const struct http1_session *session)
-{
-    struct tcp_info info = {};
-    socklen_t length = sizeof info;
-    if (getsockopt(session->connection->fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0)
-        return 0;
-    return info.tcpi_bytes_acked;
-}
-
-static bool write_is_stuck(struct http1_session *session)
-{
-    const struct io_core *core = session->all->core;
-    uint64_t acked = acknowledged(session);
-    uint64_t period_ms = core->now_ms - session->write_progress;
-    uint64_t needed = (uint64_t)core->settings.write_rate_min * period_ms / 1000;
-    bool stuck = acked <= session->write_acked || acked - session->write_acked < needed;
-    session->write_acked = acked;
-    session->write_progress = core->now_ms;
-    return stuck;
 }
 
 static bool body_is_slow(struct http1_session *session)
@@ -126,8 +89,7 @@ void http1_deadline_check(struct http1_session *session)
     const struct io_core *core = session->all->core;
     const struct settings *settings = &core->settings;
     const uint64_t now = core->now_ms;
-    uint64_t write = after(session->write_progress, settings->write_timeout_ms);
-    if (writing(session) && write != 0 && now >= write && write_is_stuck(session)) {
+    if (write_watch_is_stuck(&session->write, core, session->connection)) {
         connection_abort(session->all->connections, session->connection, CLOSE_WRITE_TIMEOUT, true);
         return;
     }

@@ -17,7 +17,4 @@ uint64_t http1_deadline_of_write(const struct http1_session *session);
 /* Looks. A client that was too slow gets its answer, or loses its connection. */
 void http1_deadline_check(struct http1_session *session);
 
-/* The clock of a write runs from the moment there is something to write. */
-void http1_deadline_note_writing(struct http1_session *session);
-
 #endif

@@ -108,7 +108,7 @@ static void settle(struct http1_session *session)
         http1_output_advance(session);
     } while (!connection_is_over(connection) && session->count != before);
     session->settling = false;
-    http1_deadline_note_writing(session);
+    write_watch_note(&session->write, all->core, connection);
     if (!connection_is_over(connection))
         close_ended_client(session);
     if (!connection_is_over(connection) && session->discarded > HTTP1_DISCARD_BYTES)
@@ -164,7 +164,7 @@ static void on_sent(struct connection *connection, uint32_t bytes)
 {
     struct http1_session *session = connection->session;
     if (bytes > 0)
-        session->write_progress = session->all->core->now_ms;
+        write_watch_sent(&session->write, session->all->core);
     if (session->out.queue.bytes == 0)
         settle(session);
     else

@@ -18,6 +18,7 @@
 
 #include "daemon/io/connection.h"
 #include "daemon/io/dispatch.h"
+#include "daemon/io/write_watch.h"
 #include "proto/http1_body.h"
 #include "proto/http1_request.h"
 
@@ -85,9 +86,7 @@ struct http1_session {
     uint64_t body_since;
     uint64_t body_progress;
     uint64_t body_mark_bytes;
-    uint64_t write_progress;
-    uint64_t write_acked;
-    bool writing;
+    struct write_watch write;
 };
 
 #endif
