@@ -1,6 +1,5 @@
-#include "daemon/io/connection.h"
+#include "daemon/io/connection_state.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -51,14 +50,14 @@ void connections_deinit(struct connections *connections)
     *connections = (struct connections){};
 }
 
-static ring_token token_of(const struct connection *connection, enum ring_kind kind)
+ring_token connection_token_of(const struct connection *connection, enum ring_kind kind)
 {
     return ring_token_make(kind, connection->generation, connection->index);
 }
 
 ring_token connection_token(const struct connection *connection)
 {
-    return token_of(connection, RING_IGNORED);
+    return connection_token_of(connection, RING_IGNORED);
 }
 
 struct connection *connection_find(const struct connections *connections, ring_token token)
@@ -150,7 +149,7 @@ static void unlink_from(struct connection **first, struct connection **last, con
         *last = previous;
 }
 
-static void link_to(struct connection **first, struct connection **last, struct connection *connection)
+void connection_link_waiting(struct connection **first, struct connection **last, struct connection *connection)
 {
     connection->starved_next = NULL;
     if (*last != NULL)
@@ -161,7 +160,7 @@ static void link_to(struct connection **first, struct connection **last, struct 
 }
 
 /* It waits for one thing or the other, never for both. */
-static void unlink_waiting(struct connections *connections, struct connection *connection)
+void connection_unlink_waiting(struct connections *connections, struct connection *connection)
 {
     if (connection->starved)
         unlink_from(&connections->starved_first, &connections->starved_last, connection);
@@ -184,7 +183,7 @@ static void unlink_dirty(struct connections *connections, struct connection *con
 static void destroy(struct connections *connections, struct connection *connection)
 {
     timer_wheel_disarm(&connections->core->wheel, &connection->timer);
-    unlink_waiting(connections, connection);
+    connection_unlink_waiting(connections, connection);
     if (connection->dirty)
         unlink_dirty(connections, connection);
     metrics_count_close(connections->core->metrics, (enum close_reason)connection->close_reason);
@@ -199,7 +198,7 @@ static void destroy(struct connections *connections, struct connection *connecti
 }
 
 /* When nothing is in flight any more the descriptor is closed; its completion frees the record. */
-static void try_close(struct connections *connections, struct connection *connection)
+void connection_try_close(struct connections *connections, struct connection *connection)
 {
     if (connection->receive_armed || connection->poll_armed || connection->send_in_flight ||
         connection->close_submitted)
@@ -209,7 +208,7 @@ static void try_close(struct connections *connections, struct connection *connec
     connection->session = NULL;
     connection->out = NULL;
     connection->close_submitted = true;
-    ring_close(connections->core->ring, connection->fd, token_of(connection, RING_CLOSE));
+    ring_close(connections->core->ring, connection->fd, connection_token_of(connection, RING_CLOSE));
 }
 
 static void idle_append(struct connections *connections, struct connection *connection)
@@ -248,15 +247,15 @@ void connection_set_idle(struct connections *connections, struct connection *con
     metrics_set(connections->core->metrics, METRIC_CONNECTIONS_IDLE, connections->idle_count);
 }
 
-static void cancel_receive(struct connections *connections, struct connection *connection)
+void connection_cancel_receive(struct connections *connections, struct connection *connection)
 {
     if (!connection->receive_armed || connection->receive_cancelling)
         return;
     connection->receive_cancelling = true;
-    ring_cancel(connections->core->ring, token_of(connection, RING_RECEIVE));
+    ring_cancel(connections->core->ring, connection_token_of(connection, RING_RECEIVE));
 }
 
-static void put_on_turn(struct connections *connections, struct connection *connection)
+void connection_put_on_turn(struct connections *connections, struct connection *connection)
 {
     if (connection->dirty)
         return;
@@ -267,7 +266,7 @@ static void put_on_turn(struct connections *connections, struct connection *conn
 
 /* The descriptor and the session go when this turn is over and not here: a session may be closing its own connection,
  * and goes on from this call. */
-static void begin_close(struct connections *connections, struct connection *connection, enum close_reason reason)
+void connection_begin_close(struct connections *connections, struct connection *connection, enum close_reason reason)
 {
     if (connection->state == CONNECTION_CLOSING)
         return;
@@ -280,12 +279,12 @@ static void begin_close(struct connections *connections, struct connection *conn
     connection->deadline_ms = 0;
     if (connection->session != NULL)
         connection->protocol->on_close(connection);
-    cancel_receive(connections, connection);
+    connection_cancel_receive(connections, connection);
     if (connection->poll_armed)
-        ring_cancel(connections->core->ring, token_of(connection, RING_IDLE_POLL));
+        ring_cancel(connections->core->ring, connection_token_of(connection, RING_IDLE_POLL));
     if (connection->send_in_flight)
-        ring_cancel(connections->core->ring, token_of(connection, RING_SEND));
-    put_on_turn(connections, connection);
+        ring_cancel(connections->core->ring, connection_token_of(connection, RING_SEND));
+    connection_put_on_turn(connections, connection);
 }
 
 /* Nothing is in the middle of anything: a TLS client can be told properly that it is over. */
@@ -306,17 +305,17 @@ void connection_abort(struct connections *connections, struct connection *connec
         const struct linger now = {.l_onoff = 1, .l_linger = 0};
         (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     }
-    begin_close(connections, connection, reason);
+    connection_begin_close(connections, connection, reason);
 }
 
-static void linger(struct connections *connections, struct connection *connection)
+void connection_linger(struct connections *connections, struct connection *connection)
 {
     if (connection->reset_when_sent) {
         connection_abort(connections, connection, (enum close_reason)connection->close_reason, true);
         return;
     }
     if (connection->eof) {
-        begin_close(connections, connection, (enum close_reason)connection->close_reason);
+        connection_begin_close(connections, connection, (enum close_reason)connection->close_reason);
         return;
     }
     connection->state = CONNECTION_LINGERING;
@@ -326,45 +325,6 @@ static void linger(struct connections *connections, struct connection *connectio
     connection_want(connections, connection, true, LOAN_RECEIVE);
 }
 
-/* All that was queued is sent. */
-static void end_sending(struct connections *connections, struct connection *connection)
-{
-    if (connection->tls == NULL || !tls_channel_close_notify(connection->tls)) {
-        linger(connections, connection);
-        return;
-    }
-    /* A client that does not read would have it wait for ever. */
-    connection_set_deadline(connections, connection, connections->core->now_ms + CONNECTION_LINGER_MS);
-    connection_flush(connections, connection);
-}
-
-static bool has_output(const struct connection *connection)
-{
-    return (connection->out != NULL && connection->out->queue.bytes > 0) ||
-           (connection->tls != NULL && tls_channel_has_output(connection->tls));
-}
-
-void connection_close_when_sent(struct connections *connections, struct connection *connection,
-                                enum close_reason reason)
-{
-    if (connection->state >= CONNECTION_LINGERING)
-        return;
-    if (connection->close_reason == CLOSE_NONE)
-        connection->close_reason = (uint8_t)reason;
-    connection->close_when_sent = true;
-    if (connection->send_in_flight || has_output(connection))
-        connection_flush(connections, connection);
-    else
-        end_sending(connections, connection);
-}
-
-void connection_reset_when_sent(struct connections *connections, struct connection *connection,
-                                enum close_reason reason)
-{
-    connection->reset_when_sent = true;
-    connection_close_when_sent(connections, connection, reason);
-}
-
 void connection_on_closed(struct connections *connections, struct connection *connection)
 {
     destroy(connections, connection);
@@ -372,14 +332,15 @@ void connection_on_closed(struct connections *connections, struct connection *co
 
 /* ---- receiving -------------------------------------------------------------------------------------------------- */
 
-static void arm_receive(struct connections *connections, struct connection *connection)
+void connection_arm_receive(struct connections *connections, struct connection *connection)
 {
     if (connection->receive_armed || connection->poll_armed || connection->starved || connection->tls_waits ||
         connection->eof)
         return;
     connection->receive_armed = true;
     connection->armed_group = connection->group;
-    ring_receive(connections->core->ring, connection->fd, connection->group, token_of(connection, RING_RECEIVE));
+    ring_receive(connections->core->ring, connection->fd, connection->group,
+                 connection_token_of(connection, RING_RECEIVE));
 }
 
 static void arm_poll(struct connections *connections, struct connection *connection)
@@ -387,7 +348,8 @@ static void arm_poll(struct connections *connections, struct connection *connect
     if (connection->poll_armed || connection->receive_armed || connection->starved)
         return;
     connection->poll_armed = true;
-    ring_poll(connections->core->ring, connection->fd, POLLIN | POLLRDHUP, false, token_of(connection, RING_IDLE_POLL));
+    ring_poll(connections->core->ring, connection->fd, POLLIN | POLLRDHUP, false,
+              connection_token_of(connection, RING_IDLE_POLL));
 }
 
 static void put_among_starved(struct connections *connections, struct connection *connection)
@@ -395,16 +357,7 @@ static void put_among_starved(struct connections *connections, struct connection
     if (connection->starved || connection->tls_waits) /* who decrypts arms the receive afterwards */
         return;
     connection->starved = true;
-    link_to(&connections->starved_first, &connections->starved_last, connection);
-}
-
-static void put_among_undecrypted(struct connections *connections, struct connection *connection)
-{
-    if (connection->tls_waits || connection->decrypting)
-        return;
-    unlink_waiting(connections, connection);
-    connection->tls_waits = true;
-    link_to(&connections->undecrypted_first, &connections->undecrypted_last, connection);
+    connection_link_waiting(&connections->starved_first, &connections->starved_last, connection);
 }
 
 static void starve(struct connections *connections, struct connection *connection)
@@ -421,11 +374,11 @@ void connection_want(struct connections *connections, struct connection *connect
     connection->wants_read = wants_read;
     connection->group = (uint8_t)(connection->tls != NULL ? LOAN_CIPHER : group);
     if (wants_read && connection->tls_open && tls_channel_pending(connection->tls) > 0)
-        put_among_undecrypted(connections, connection);
+        connection_put_among_undecrypted(connections, connection);
     if (!wants_read || (connection->receive_armed && connection->armed_group != connection->group))
-        cancel_receive(connections, connection);
+        connection_cancel_receive(connections, connection);
     else
-        arm_receive(connections, connection);
+        connection_arm_receive(connections, connection);
 }
 
 static void discard(struct connections *connections, struct connection *connection, struct loan *loan, uint32_t length)
@@ -433,142 +386,15 @@ static void discard(struct connections *connections, struct connection *connecti
     buffer_pool_drop(&connections->core->buffers, loan);
     connection->lingered_bytes += length;
     if (connection->lingered_bytes > CONNECTION_LINGER_BYTES)
-        begin_close(connections, connection, CLOSE_REQUESTED);
+        connection_begin_close(connections, connection, CLOSE_REQUESTED);
 }
 
-/* ---- receiving under TLS ---------------------------------------------------------------------------------------- */
-
-static void tell_end(struct connection *connection)
+void connection_tell_end(struct connection *connection)
 {
     if (connection->eof_told || connection->state > CONNECTION_PARKED || connection->close_when_sent)
         return;
     connection->eof_told = true;
     connection->protocol->on_eof(connection);
-}
-
-static void count_records(struct connections *connections, struct connection *connection)
-{
-    struct tls_counts counts = tls_channel_take_counts(connection->tls);
-    if (counts.key_updates > 0)
-        metrics_add(connections->core->metrics, METRIC_TLS_KEY_UPDATES, counts.key_updates);
-    if (counts.tiny_records > 0)
-        metrics_add(connections->core->metrics, METRIC_TLS_TINY_RECORDS, counts.tiny_records);
-}
-
-/* The records at hand, as far as a block takes them. False when there is nothing more to be done now. */
-static bool decrypt_block(struct connections *connections, struct connection *connection)
-{
-    struct buffer_pool *buffers = &connections->core->buffers;
-    struct loan loan;
-    uint8_t *memory;
-    uint32_t capacity, length = 0;
-    uint32_t needed = tls_channel_pending(connection->tls);
-    if (needed == 0 || buffer_pool_stage(buffers, needed, &loan, &memory, &capacity) < 0)
-        return false;
-    enum tls_progress progress =
-        tls_channel_read(connection->tls, connections->core->now_ms, memory, capacity, &length);
-    count_records(connections, connection);
-    if (progress == TLS_DATA) {
-        connection->protocol->on_bytes(connection, loan, memory, length);
-        return true;
-    }
-    buffer_pool_drop(buffers, &loan);
-    if (progress == TLS_CLOSED) {
-        connection->eof = true;
-        tell_end(connection);
-    }
-    if (progress == TLS_FAILED)
-        connection_fail_tls(connections, connection, CLOSE_TLS_ERROR);
-    return progress == TLS_HUNGRY;
-}
-
-static bool takes_plaintext(const struct connection *connection)
-{
-    return connection->wants_read && connection->state == CONNECTION_OPEN && !connection->close_when_sent;
-}
-
-static void decrypt(struct connections *connections, struct connection *connection)
-{
-    connection->decrypting = true;
-    while (takes_plaintext(connection) && decrypt_block(connections, connection))
-        ;
-    connection->decrypting = false;
-    if (connection->state == CONNECTION_CLOSING)
-        return;
-    if (tls_channel_has_output(connection->tls))
-        connection_flush(connections, connection);
-    if (tls_channel_pending(connection->tls) == 0 && connection->eof)
-        tell_end(connection);
-    else if (takes_plaintext(connection) && tls_channel_pending(connection->tls) > 0)
-        put_among_undecrypted(connections, connection); /* there was no block */
-}
-
-static void on_ciphertext(struct connections *connections, struct connection *connection, struct loan *loan,
-                          struct bytes data)
-{
-    tls_channel_offer(connection->tls, data);
-    decrypt(connections, connection);
-    int r = tls_channel_settle_input(connection->tls);
-    buffer_pool_drop(&connections->core->buffers, loan);
-    if (r < 0)
-        begin_close(connections, connection, CLOSE_OVERLOAD);
-    if (connection->tls_waits)
-        cancel_receive(connections, connection);
-}
-
-bool connections_decrypt(struct connections *connections)
-{
-    struct connection *list = connections->undecrypted_first;
-    connections->undecrypted_first = connections->undecrypted_last = NULL;
-    while (list != NULL) {
-        struct connection *connection = list;
-        list = connection->starved_next;
-        connection->tls_waits = false;
-        if (connection->state == CONNECTION_CLOSING)
-            continue;
-        if (connection->state == CONNECTION_PARKED)
-            connection->state = CONNECTION_OPEN;
-        decrypt(connections, connection);
-        if (connection->wants_read)
-            arm_receive(connections, connection);
-    }
-    return connections->undecrypted_first != NULL &&
-           buffer_pool_has_block(&connections->core->buffers, LAYOUT_LARGE_BLOCK_BYTES);
-}
-
-void connection_start_tls(struct connection *connection, struct tls_channel *channel)
-{
-    assert(connection->tls == NULL);
-    connection->tls = channel;
-    connection->group = LOAN_CIPHER;
-}
-
-void connection_open_tls(struct connections *connections, struct connection *connection)
-{
-    connection->tls_open = true;
-    if (connection->wants_read && tls_channel_pending(connection->tls) > 0)
-        put_among_undecrypted(connections, connection);
-}
-
-/* Without the ring, for it is a few octets and nothing waits for them. Where a send is under way they would overtake
- * it, and are not said. The client gets them when it is still sending itself only if it is read from for a while. */
-void connection_fail_tls(struct connections *connections, struct connection *connection, enum close_reason reason)
-{
-    if (connection->state >= CONNECTION_LINGERING)
-        return;
-    if (!connection->send_in_flight && tls_channel_has_output(connection->tls)) {
-        struct bytes alert = tls_channel_output(connection->tls);
-        ssize_t sent = send(connection->fd, alert.data, alert.length, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (sent == (ssize_t)alert.length)
-            tls_channel_output_sent(connection->tls, alert.length);
-    }
-    if (connection->tls_open || connection->send_in_flight || tls_channel_has_output(connection->tls)) {
-        begin_close(connections, connection, reason);
-        return;
-    }
-    connection->close_reason = (uint8_t)reason;
-    connection->close_when_sent = true;
-    linger(connections, connection);
 }
 
 /* ---- what the loop received ------------------------------------------------------------------------------------- */
@@ -586,7 +412,7 @@ static void on_data(struct connections *connections, struct connection *connecti
     if (connection->state != CONNECTION_OPEN || connection->close_when_sent || connection->eof)
         discard(connections, connection, &loan, (uint32_t)event->result);
     else if (connection->tls_open)
-        on_ciphertext(connections, connection, &loan, bytes_of(data, (uint32_t)event->result));
+        connection_on_ciphertext(connections, connection, &loan, bytes_of(data, (uint32_t)event->result));
     else
         connection->protocol->on_bytes(connection, loan, data, (uint32_t)event->result);
 }
@@ -603,14 +429,14 @@ static void on_end(struct connections *connections, struct connection *connectio
 {
     connection->eof = true;
     if (connection->state == CONNECTION_LINGERING)
-        begin_close(connections, connection, (enum close_reason)connection->close_reason);
+        connection_begin_close(connections, connection, (enum close_reason)connection->close_reason);
     else if (!connection->tls_open || tls_channel_pending(connection->tls) == 0)
-        tell_end(connection);
+        connection_tell_end(connection);
     else
-        put_among_undecrypted(connections, connection); /* first what it sent before */
+        connection_put_among_undecrypted(connections, connection); /* first what it sent before */
 }
 
-static bool transient(int error)
+bool connection_is_transient(int error)
 {
     return error == -ECANCELED || error == -EINTR || error == -EAGAIN;
 }
@@ -630,15 +456,15 @@ void connection_on_receive(struct connections *connections, struct connection *c
         on_end(connections, connection);
     else if (event->result == -ENOBUFS)
         starve(connections, connection);
-    else if (event->result < 0 && !transient(event->result))
-        begin_close(connections, connection, CLOSE_CLIENT_RESET);
+    else if (event->result < 0 && !connection_is_transient(event->result))
+        connection_begin_close(connections, connection, CLOSE_CLIENT_RESET);
 
     if (connection->state == CONNECTION_CLOSING)
-        try_close(connections, connection);
+        connection_try_close(connections, connection);
     else if (connection->state == CONNECTION_PARKED)
         arm_poll(connections, connection);
     else if (connection->wants_read)
-        arm_receive(connections, connection);
+        connection_arm_receive(connections, connection);
 }
 
 void connection_park(struct connections *connections, struct connection *connection)
@@ -647,7 +473,7 @@ void connection_park(struct connections *connections, struct connection *connect
         return;
     connection->state = CONNECTION_PARKED;
     if (connection->receive_armed)
-        cancel_receive(connections, connection); /* its last completion arms the poll */
+        connection_cancel_receive(connections, connection); /* its last completion arms the poll */
     else
         arm_poll(connections, connection);
 }
@@ -657,117 +483,13 @@ void connection_on_poll(struct connections *connections, struct connection *conn
     (void)event; /* readable, hung up or cancelled: the receive will tell */
     connection->poll_armed = false;
     if (connection->state == CONNECTION_CLOSING) {
-        try_close(connections, connection);
+        connection_try_close(connections, connection);
         return;
     }
     if (connection->state == CONNECTION_PARKED)
         connection->state = CONNECTION_OPEN;
     if (connection->wants_read)
-        arm_receive(connections, connection);
-}
-
-/* ---- sending ---------------------------------------------------------------------------------------------------- */
-
-void connection_flush(struct connections *connections, struct connection *connection)
-{
-    if (!connection->send_in_flight && connection->state != CONNECTION_CLOSING)
-        put_on_turn(connections, connection);
-}
-
-static void send_sealed(struct connections *connections, struct connection *connection)
-{
-    struct bytes output = tls_channel_output(connection->tls);
-    connection->send_in_flight = true;
-    ring_send(connections->core->ring, connection->fd, output.data, output.length, token_of(connection, RING_SEND));
-}
-
-/* Sealed octets are copies: what they were made of goes back at once. */
-static int seal_queued(struct connections *connections, struct connection *connection)
-{
-    struct connection_output *out = connection->out;
-    size_t plain = 0;
-    if (!connection->tls_open || out == NULL || out->queue.bytes == 0)
-        return 0;
-    uint32_t count = output_queue_gather(&out->queue, out->parts);
-    int r = tls_channel_seal(connection->tls, out->parts, count, connections->core->now_ms, &plain);
-    output_queue_sent(&out->queue, plain);
-    return r;
-}
-
-static void start_sealed_send(struct connections *connections, struct connection *connection)
-{
-    if (seal_queued(connections, connection) < 0)
-        begin_close(connections, connection, CLOSE_TLS_ERROR);
-    else if (tls_channel_has_output(connection->tls))
-        send_sealed(connections, connection);
-}
-
-static void start_send(struct connections *connections, struct connection *connection)
-{
-    struct connection_output *out = connection->out;
-    if (connection->send_in_flight || connection->state == CONNECTION_CLOSING)
-        return;
-    if (connection->tls != NULL) {
-        start_sealed_send(connections, connection);
-        return;
-    }
-    if (out == NULL || out->queue.bytes == 0)
-        return;
-    uint32_t count = output_queue_gather(&out->queue, out->parts);
-    connection->send_in_flight = true;
-    ring_token token = token_of(connection, RING_SEND);
-    if (count == 1) {
-        ring_send(connections->core->ring, connection->fd, out->parts[0].iov_base, out->parts[0].iov_len, token);
-        return;
-    }
-    out->message = (struct msghdr){.msg_iov = out->parts, .msg_iovlen = count};
-    ring_send_message(connections->core->ring, connection->fd, &out->message, token);
-}
-
-/* How much of what the protocol queued the send in flight took. */
-static uint32_t account_sent(struct connection *connection, uint64_t sent)
-{
-    if (connection->tls != NULL) {
-        uint32_t plain = tls_channel_output_sent(connection->tls, sent);
-        connection->is_slow = tls_channel_is_sending(connection->tls);
-        return plain;
-    }
-    connection->is_slow = sent < connection->out->queue.in_flight_bytes;
-    output_queue_sent(&connection->out->queue, sent);
-    return (uint32_t)sent;
-}
-
-/* Something is left to be sent, or the end is. */
-static void go_on_sending(struct connections *connections, struct connection *connection)
-{
-    if (connection->send_in_flight || connection->state > CONNECTION_PARKED)
-        return;
-    if (has_output(connection))
-        connection_flush(connections, connection);
-    else if (connection->close_when_sent)
-        end_sending(connections, connection);
-}
-
-void connection_on_send(struct connections *connections, struct connection *connection, const struct ring_event *event)
-{
-    connection->send_in_flight = false;
-    uint64_t sent = event->result > 0 ? (uint64_t)event->result : 0;
-    uint32_t plain = account_sent(connection, sent);
-    metrics_add(connections->core->metrics, METRIC_BYTES_SENT, sent);
-    if (connection->state == CONNECTION_CLOSING) {
-        try_close(connections, connection);
-        return;
-    }
-    if (event->result < 0 && !transient(event->result)) {
-        begin_close(connections, connection, CLOSE_CLIENT_RESET);
-        return;
-    }
-    /* The rest of sealed octets, without a pause in which it would seem that all is sent. */
-    if (connection->tls != NULL && tls_channel_is_sending(connection->tls))
-        send_sealed(connections, connection);
-    if (connection->out != NULL)
-        connection->protocol->on_sent(connection, plain);
-    go_on_sending(connections, connection);
+        connection_arm_receive(connections, connection);
 }
 
 struct connection_proxied *connection_set_proxied(struct connections *connections, struct connection *connection)
@@ -806,7 +528,7 @@ void connection_on_timer(struct connections *connections, struct connection *con
     }
     connection->deadline_ms = 0;
     if (connection->state == CONNECTION_LINGERING || says_goodbye(connection))
-        begin_close(connections, connection, (enum close_reason)connection->close_reason);
+        connection_begin_close(connections, connection, (enum close_reason)connection->close_reason);
     else
         connection->protocol->on_deadline(connection);
 }
@@ -836,7 +558,7 @@ static void feed_starved(struct connections *connections)
             continue;
         }
         left[connection->group]--;
-        arm_receive(connections, connection);
+        connection_arm_receive(connections, connection);
     }
 }
 
@@ -857,9 +579,9 @@ void connections_turn(struct connections *connections)
         connections->dirty_first = connection->dirty_next;
         connection->dirty = false;
         if (connection->state == CONNECTION_CLOSING)
-            try_close(connections, connection);
+            connection_try_close(connections, connection);
         else
-            start_send(connections, connection);
+            connection_start_send(connections, connection);
     }
     buffer_pool_commit(&connections->core->buffers);
     if (connections->starved_first != NULL && buffer_pool_available(&connections->core->buffers))
@@ -886,6 +608,6 @@ bool connections_evict_idle(struct connections *connections)
 {
     if (connections->idle_first == NULL)
         return false;
-    begin_close(connections, connections->idle_first, CLOSE_LIMIT_CONNECTIONS);
+    connection_begin_close(connections, connections->idle_first, CLOSE_LIMIT_CONNECTIONS);
     return true;
 }

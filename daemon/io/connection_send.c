@@ -1,0 +1,143 @@
+#include "daemon/io/connection_state.h"
+
+static bool has_output(const struct connection *connection)
+{
+    return (connection->out != NULL && connection->out->queue.bytes > 0) ||
+           (connection->tls != NULL && tls_channel_has_output(connection->tls));
+}
+
+/* All that was queued is sent. */
+static void end_sending(struct connections *connections, struct connection *connection)
+{
+    if (connection->tls == NULL || !tls_channel_close_notify(connection->tls)) {
+        connection_linger(connections, connection);
+        return;
+    }
+    /* A client that does not read would have it wait for ever. */
+    connection_set_deadline(connections, connection, connections->core->now_ms + CONNECTION_LINGER_MS);
+    connection_flush(connections, connection);
+}
+
+void connection_close_when_sent(struct connections *connections, struct connection *connection,
+                                enum close_reason reason)
+{
+    if (connection->state >= CONNECTION_LINGERING)
+        return;
+    if (connection->close_reason == CLOSE_NONE)
+        connection->close_reason = (uint8_t)reason;
+    connection->close_when_sent = true;
+    if (connection->send_in_flight || has_output(connection))
+        connection_flush(connections, connection);
+    else
+        end_sending(connections, connection);
+}
+
+void connection_reset_when_sent(struct connections *connections, struct connection *connection,
+                                enum close_reason reason)
+{
+    connection->reset_when_sent = true;
+    connection_close_when_sent(connections, connection, reason);
+}
+
+void connection_flush(struct connections *connections, struct connection *connection)
+{
+    if (!connection->send_in_flight && connection->state != CONNECTION_CLOSING)
+        connection_put_on_turn(connections, connection);
+}
+
+static void send_sealed(struct connections *connections, struct connection *connection)
+{
+    struct bytes output = tls_channel_output(connection->tls);
+    connection->send_in_flight = true;
+    ring_send(connections->core->ring, connection->fd, output.data, output.length,
+              connection_token_of(connection, RING_SEND));
+}
+
+/* Sealed octets are copies: what they were made of goes back at once. */
+static int seal_queued(struct connections *connections, struct connection *connection)
+{
+    struct connection_output *out = connection->out;
+    size_t plain = 0;
+    if (!connection->tls_open || out == NULL || out->queue.bytes == 0)
+        return 0;
+    uint32_t count = output_queue_gather(&out->queue, out->parts);
+    int r = tls_channel_seal(connection->tls, out->parts, count, connections->core->now_ms, &plain);
+    output_queue_sent(&out->queue, plain);
+    return r;
+}
+
+static void start_sealed_send(struct connections *connections, struct connection *connection)
+{
+    if (seal_queued(connections, connection) < 0)
+        connection_begin_close(connections, connection, CLOSE_TLS_ERROR);
+    else if (tls_channel_has_output(connection->tls))
+        send_sealed(connections, connection);
+}
+
+void connection_start_send(struct connections *connections, struct connection *connection)
+{
+    struct connection_output *out = connection->out;
+    if (connection->send_in_flight || connection->state == CONNECTION_CLOSING)
+        return;
+    if (connection->tls != NULL) {
+        start_sealed_send(connections, connection);
+        return;
+    }
+    if (out == NULL || out->queue.bytes == 0)
+        return;
+    uint32_t count = output_queue_gather(&out->queue, out->parts);
+    connection->send_in_flight = true;
+    ring_token token = connection_token_of(connection, RING_SEND);
+    if (count == 1) {
+        ring_send(connections->core->ring, connection->fd, out->parts[0].iov_base, out->parts[0].iov_len, token);
+        return;
+    }
+    out->message = (struct msghdr){.msg_iov = out->parts, .msg_iovlen = count};
+    ring_send_message(connections->core->ring, connection->fd, &out->message, token);
+}
+
+/* How much of what the protocol queued the send in flight took. */
+static uint32_t account_sent(struct connection *connection, uint64_t sent)
+{
+    if (connection->tls != NULL) {
+        uint32_t plain = tls_channel_output_sent(connection->tls, sent);
+        connection->is_slow = tls_channel_is_sending(connection->tls);
+        return plain;
+    }
+    connection->is_slow = sent < connection->out->queue.in_flight_bytes;
+    output_queue_sent(&connection->out->queue, sent);
+    return (uint32_t)sent;
+}
+
+/* Something is left to be sent, or the end is. */
+static void go_on_sending(struct connections *connections, struct connection *connection)
+{
+    if (connection->send_in_flight || connection->state > CONNECTION_PARKED)
+        return;
+    if (has_output(connection))
+        connection_flush(connections, connection);
+    else if (connection->close_when_sent)
+        end_sending(connections, connection);
+}
+
+void connection_on_send(struct connections *connections, struct connection *connection, const struct ring_event *event)
+{
+    connection->send_in_flight = false;
+    uint64_t sent = event->result > 0 ? (uint64_t)event->result : 0;
+    uint32_t plain = account_sent(connection, sent);
+    metrics_add(connections->core->metrics, METRIC_BYTES_SENT, sent);
+    if (connection->state == CONNECTION_CLOSING) {
+        connection_try_close(connections, connection);
+        return;
+    }
+    if (event->result < 0 && !connection_is_transient(event->result)) {
+        connection_begin_close(connections, connection, CLOSE_CLIENT_RESET);
+        return;
+    }
+    /* The rest of sealed octets, without a pause in which it would seem that all is sent. */
+    if (connection->tls != NULL && tls_channel_is_sending(connection->tls))
+        send_sealed(connections, connection);
+    if (connection->out != NULL)
+        connection->protocol->on_sent(connection, plain);
+    go_on_sending(connections, connection);
+}

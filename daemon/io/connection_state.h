@@ -1,0 +1,47 @@
+/*
+ * Connection state: what the files of a connection share and nobody else may call.
+ *
+ *   connection        birth, lists, receiving, closing, time
+ *   connection_send   what is queued goes out, and after the last of it the end
+ *   connection_tls    ciphertext becomes plaintext, faults of TLS
+ *
+ * Owns:    nothing; see connection.h.
+ * Threads: the loop.
+ */
+#ifndef DAEMON_IO_CONNECTION_STATE_H
+#define DAEMON_IO_CONNECTION_STATE_H
+
+#include "daemon/io/connection.h"
+
+/* ---- connection.c ---- */
+
+ring_token connection_token_of(const struct connection *connection, enum ring_kind kind);
+
+/* Among those that wait for a buffer or to be decrypted, the last. */
+void connection_link_waiting(struct connection **first, struct connection **last, struct connection *connection);
+void connection_unlink_waiting(struct connections *connections, struct connection *connection);
+/* Looked at when this turn ends: for what it has to send, or to be closed. */
+void connection_put_on_turn(struct connections *connections, struct connection *connection);
+
+void connection_arm_receive(struct connections *connections, struct connection *connection);
+void connection_cancel_receive(struct connections *connections, struct connection *connection);
+/* The client sends nothing more: the protocol hears so, once. */
+void connection_tell_end(struct connection *connection);
+/* Whether an operation that ended so is to be tried again. */
+bool connection_is_transient(int error);
+
+void connection_begin_close(struct connections *connections, struct connection *connection, enum close_reason reason);
+void connection_try_close(struct connections *connections, struct connection *connection);
+void connection_linger(struct connections *connections, struct connection *connection);
+
+/* ---- connection_send.c ---- */
+
+void connection_start_send(struct connections *connections, struct connection *connection);
+
+/* ---- connection_tls.c ---- */
+
+void connection_put_among_undecrypted(struct connections *connections, struct connection *connection);
+void connection_on_ciphertext(struct connections *connections, struct connection *connection, struct loan *loan,
+                              struct bytes data);
+
+#endif
