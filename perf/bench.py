@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Measures Uroboros and its peers on this machine; see docs/performance.md.
 
-bench.py [SCENARIO...] [--seconds S] [--rounds N] [--only SERVER,...] [--parts PART,...] [--accept]
+bench.py [SCENARIO...] [--seconds S] [--rounds N] [--only SERVER,...] [--parts PART,...] [--accept [NAME]]
 
 The server's whole tree runs on the CPUs of --server-cpus, the generator on --generator-cpus; with --all-cpus the
 server may use every CPU. Rounds are interleaved: one short run of each server, then the next round. Figures are
-medians. The record goes to build/perf/, with --accept also to perf/records/. Exit status 1 when a goal is missed.
+medians. The record goes to build/perf/, with --accept also to perf/records/NAME.*. Exit status 1 when a goal is missed.
 """
 
 import argparse
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -53,8 +54,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--parts", default=",".join(PARTS), help="of: " + " ".join(PARTS))
     parser.add_argument("--mib", type=int, default=1024, help="of one transfer")
     parser.add_argument("--idle", type=int, default=10_000, help="idle connections")
-    parser.add_argument("--accept", action="store_true", help="keep the record in perf/records")
-    return parser.parse_args()
+    parser.add_argument(
+        "--accept",
+        nargs="?",
+        const="accepted",
+        metavar="NAME",
+        help="keep the record as perf/records/NAME.*; without a name, as accepted.*",
+    )
+    options = parser.parse_args()
+    if options.accept and not re.fullmatch(r"[a-z0-9-]+", options.accept):
+        parser.error(f"--accept takes a name of small letters, digits and hyphens, not {options.accept!r}")
+    if options.accept in {s.name for s in scenarios.THROUGHPUT}:
+        parser.error(f"--accept {options.accept}: that is a scenario; name the scenarios before --accept")
+    return options
 
 
 def machine() -> dict:
@@ -221,9 +233,9 @@ class Bench:
         return self.record
 
 
-def save(record: dict, text: str, accept: bool) -> Path:
+def save(record: dict, text: str, accepted_name: str | None) -> Path:
     base = WORK / ("record-" + record["when"].replace(":", "").replace("+0000", ""))
-    bases = [base, ROOT / "perf/records/accepted"] if accept else [base]
+    bases = [base, ROOT / "perf/records" / accepted_name] if accepted_name else [base]
     for path in bases:
         path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
         path.with_suffix(".txt").write_text(text + "\n")
