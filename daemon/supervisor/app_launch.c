@@ -11,7 +11,8 @@
 
 enum { OUTPUT_PIECE_BYTES = 16'384, LAST_OUTPUT_BYTES_MAX = 1 << 20 };
 
-static const char installed_directory[] = "/usr/lib/uroboros";
+/* From PREFIX/bin, so that a package may be unpacked and tried anywhere. */
+static const char installed_directory[] = "../lib/uroboros";
 
 /* Outputs ---------------------------------------------------------------------------------------------------- */
 
@@ -86,13 +87,14 @@ static bool find_part(const struct supervisor *supervisor, const char *name, cha
 {
     if (snprintf(path, PATH_MAX, "%s/%s", supervisor->directory, name) < PATH_MAX && access(path, F_OK) == 0)
         return true;
-    return snprintf(path, PATH_MAX, "%s/%s", installed_directory, name) < PATH_MAX && access(path, F_OK) == 0;
+    return snprintf(path, PATH_MAX, "%s/%s/%s", supervisor->directory, installed_directory, name) < PATH_MAX &&
+           access(path, F_OK) == 0;
 }
 
 static int choose_embedded(const struct supervisor *supervisor, struct program *program, char *why)
 {
     if (!find_part(supervisor, "uroboros-app", program->path)) {
-        snprintf(why, CHILD_TEXT_BYTES, "python = embedded: uroboros-app is neither in %.200s nor in %s",
+        snprintf(why, CHILD_TEXT_BYTES, "python = embedded: uroboros-app is neither in %.200s nor in its %s",
                  supervisor->directory, installed_directory);
         return -ENOENT;
     }
@@ -107,7 +109,7 @@ static int choose_program(const struct supervisor *supervisor, struct program *p
     if (strcmp(settings->python, "embedded") == 0)
         return choose_embedded(supervisor, program, why);
     if (!find_part(supervisor, "pybridge/app.py", program->script)) {
-        snprintf(why, CHILD_TEXT_BYTES, "pybridge/app.py is neither in %.200s nor in %s", supervisor->directory,
+        snprintf(why, CHILD_TEXT_BYTES, "pybridge/app.py is neither in %.200s nor in its %s", supervisor->directory,
                  installed_directory);
         return -ENOENT;
     }
