@@ -33,6 +33,8 @@ static const struct {
     {"--version", COMMAND_LINE_VERSION},
     {"--print-default-config", COMMAND_LINE_DEFAULT_CONFIG},
     {"--print-settings-reference", COMMAND_LINE_REFERENCE},
+    {"--print-manual-options", COMMAND_LINE_MANUAL_OPTIONS},
+    {"--print-manual-settings", COMMAND_LINE_MANUAL_SETTINGS},
 };
 
 static struct assignment_place place_of(const struct parser *parser, const char *key)

@@ -351,6 +351,12 @@ static void answer(const struct loader *loader)
     case COMMAND_LINE_REFERENCE:
         settings_print_reference(stdout, &loader->defaults);
         break;
+    case COMMAND_LINE_MANUAL_OPTIONS:
+        settings_print_manual_options(stdout);
+        break;
+    case COMMAND_LINE_MANUAL_SETTINGS:
+        settings_print_manual_settings(stdout, &loader->defaults);
+        break;
     case COMMAND_LINE_SERVE:
         settings_print_values(stdout, &loader->settings, (const struct assignment *const *)loader->origins);
         break;

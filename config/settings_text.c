@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { HELP_COLUMN = 30, FLAGS_BYTES = 128, FILE_WIDTH = 100 };
@@ -233,6 +234,102 @@ void settings_print_default_file(FILE *output, const struct settings *defaults)
         write_file_row(output, setting, defaults);
     }
 }
+
+/* The manual ------------------------------------------------------------------------------------------------------ */
+
+/* Text as roff takes it: a dash that can be copied, quotes that stay straight, no line that begins like a request. */
+static void write_roff(FILE *output, const char *text)
+{
+    static const char *const escapes[256] = {['\\'] = "\\e", ['-'] = "\\-", ['`'] = "\\(ga", ['\''] = "\\(aq"};
+
+    if (*text == '.')
+        fputs("\\&", output);
+    for (; *text != '\0'; text++) {
+        const char *escape = escapes[(unsigned char)*text];
+        if (escape == NULL)
+            fputc(*text, output);
+        else
+            fputs(escape, output);
+    }
+}
+
+/* "Allowed: a whole number, 1 or more. Default: 2048." */
+static void write_manual_values(FILE *output, const struct setting *setting, const struct settings *defaults)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *values = open_memstream(&text, &bytes);
+
+    if (values == NULL)
+        return;
+    fputs("Allowed: ", values);
+    setting_write_allowed(setting, values);
+    if (setting->initial != NULL) {
+        fputs(". Default: ", values);
+        setting_write(setting, defaults, values);
+    }
+    fputc('.', values);
+    if (fclose(values) == 0) {
+        fputs(".br\n", output);
+        write_roff(output, text);
+        fputc('\n', output);
+    }
+    free(text);
+}
+
+static void write_manual_row(FILE *output, const struct setting *setting, const struct settings *defaults)
+{
+    fputs(".TP\n.B ", output);
+    write_roff(output, setting->name);
+    fputc('\n', output);
+    write_roff(output, setting->help);
+    fputc('\n', output);
+    if (setting->status != SETTING_EFFECTIVE) {
+        write_roff(output, status_text(setting));
+        write_roff(output, setting->reason);
+        fputs(".\n", output);
+    }
+    write_manual_values(output, setting, defaults);
+}
+
+void settings_print_manual_settings(FILE *output, const struct settings *defaults)
+{
+    const char *group = "";
+
+    for (size_t i = 0; i < setting_count(); i++) {
+        const struct setting *setting = setting_at(i);
+        if (!belongs_in_file(setting))
+            continue;
+        if (strcmp(group, setting->group) != 0)
+            fprintf(output, ".SS %s\n", setting->group);
+        group = setting->group;
+        write_manual_row(output, setting, defaults);
+    }
+}
+
+void settings_print_manual_options(FILE *output)
+{
+    const char *group = "";
+    char usage[FLAGS_BYTES];
+
+    for (size_t i = 0; i < setting_count(); i++) {
+        const struct setting *setting = setting_at(i);
+        if (!is_in_help(setting))
+            continue;
+        if (strcmp(group, setting->group) != 0)
+            fprintf(output, ".SS %s\n", setting->group);
+        group = setting->group;
+        usage_of(setting, usage);
+        fputs(".TP\n.B ", output);
+        write_roff(output, usage);
+        fputc('\n', output);
+        write_roff(output, is_on(setting) ? "Turn off: " : "");
+        write_roff(output, setting->help);
+        fputc('\n', output);
+    }
+}
+
+/* The reference page ----------------------------------------------------------------------------------------------- */
 
 static void write_default(FILE *output, const struct setting *setting, const struct settings *defaults)
 {

@@ -1,5 +1,6 @@
 /*
- * Settings text: help, the printed settings, the default file and the reference page, all out of the table.
+ * Settings text: help, the printed settings, the default file, the manual's lists and the reference page, all out of
+ * the table.
  *
  * Owns:    nothing. The caller checks the stream for errors.
  * Threads: any.
@@ -19,5 +20,9 @@ void settings_print_values(FILE *output, const struct settings *settings, const 
 /* `defaults` comes from settings_assign_defaults(). */
 void settings_print_default_file(FILE *output, const struct settings *defaults);
 void settings_print_reference(FILE *output, const struct settings *defaults);
+
+/* What uroboros.toml(5) and uroboros(1) list, in roff with the macros of man(7); packaging/man has the rest. */
+void settings_print_manual_settings(FILE *output, const struct settings *defaults);
+void settings_print_manual_options(FILE *output);
 
 #endif
