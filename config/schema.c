@@ -283,9 +283,9 @@ static const struct setting table[] = {
      .help = "Receive buffers for request heads and small requests, per I/O process; a power of two."},
     {SIZE(recv_buffer_size), .group = IO_PROCESS, .initial = "4K", RANGE(1 * KIB, 64 * KIB), FOR(SUPERVISOR | IO),
      RESTART, .help = "Bytes of each of them."},
-    {COUNT(upload_buffers), .group = IO_PROCESS, .initial = "256", RANGE(8, 32'768), FOR(SUPERVISOR | IO), RESTART,
+    {COUNT(upload_buffers), .group = IO_PROCESS, .initial = "128", RANGE(8, 32'768), FOR(SUPERVISOR | IO), RESTART,
      .help = "Receive buffers for request bodies, per I/O process; a power of two."},
-    {SIZE(upload_buffer_size), .group = IO_PROCESS, .initial = "32K", RANGE(4 * KIB, 1 * MIB), FOR(SUPERVISOR | IO),
+    {SIZE(upload_buffer_size), .group = IO_PROCESS, .initial = "128K", RANGE(4 * KIB, 1 * MIB), FOR(SUPERVISOR | IO),
      RESTART, .help = "Bytes of each of them."},
     {COUNT(request_slots), .group = IO_PROCESS, .initial = "4096", RANGE(64, 65'536), FOR(ALL), RESTART,
      .help = "Requests an I/O process has under way at a time. When all are taken, reading pauses."},
@@ -523,7 +523,12 @@ static const struct setting table[] = {
              "when the client has reset it."},
     {SIZE(http2_initial_window_size), .flags = "--http2-initial-window-size", .group = HTTP2, .initial = "65535",
      RANGE(1, NUMBER_MAX), FOR(IO),
-     .help = "Bytes of a request body that may be under way on one stream before the application has read them."},
+     .help = "Bytes of a request body that may be under way on one stream before the application has read them. "
+             "Streams whose application reads fast are given more, up to `http2_window_max`."},
+    {SIZE(http2_window_max), .group = HTTP2, .initial = "1M", RANGE(0, 256 * MIB), FOR(IO),
+     .help =
+         "Bytes to which the window of a stream, and of a connection, may grow while what comes is taken as fast as "
+         "it comes. `http2_initial_window_size` or less: windows stay as they are."},
     {SIZE(http2_max_frame_size), .flags = "--http2-max-frame-size", .group = HTTP2, .initial = "16384",
      RANGE(16'384, 16'777'215), FOR(IO),
      .help = "Largest frame that is accepted. Frames are worked on as they arrive: a larger one takes no more memory."},

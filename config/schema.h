@@ -199,6 +199,7 @@ struct settings {
     enum http2_cleartext http2_cleartext; /* OFF or PRIOR_KNOWLEDGE after settings_load() */
     int64_t http2_max_concurrent_streams;
     int64_t http2_initial_window_size;
+    int64_t http2_window_max;
     int64_t http2_max_frame_size;
     int64_t http2_max_header_list_size;
     int64_t http2_max_requests_per_connection; /* 0: no limit */

@@ -37,11 +37,12 @@ void http2_connection_init(struct http2_connection *connection, const struct htt
         .peer_max_header_list = UINT32_MAX,
         .send_window = HTTP2_WINDOW_DEFAULT,
         .receive_window = HTTP2_WINDOW_DEFAULT,
+        .window = HTTP2_WINDOW_DEFAULT,
         .began_ms = running_since(now_ms),
         .settings_sent_ms = running_since(now_ms),
     };
     if (limits->connection_window_size > HTTP2_WINDOW_DEFAULT)
-        connection->receive_window = limits->connection_window_size;
+        connection->receive_window = connection->window = limits->connection_window_size;
     hpack_decoder_init(&connection->decoder, decoder_memory);
     hpack_encoder_init(&connection->encoder, encoder_memory);
     http2_flood_init(&connection->counts, &connection->glitches, now_ms);
@@ -84,7 +85,7 @@ void http2_connection_open(struct http2_connection *connection, struct http2_str
     assert(http2_connection_find(connection, id) == NULL);
     stream->id = id;
     stream->state = end_stream ? HTTP2_STREAM_HALF_CLOSED_REMOTE : HTTP2_STREAM_OPEN;
-    stream->receive_window = first_receive_window(connection);
+    stream->receive_window = stream->window = first_receive_window(connection);
     stream->content_left = content_length;
     struct http2_stream **bucket = &connection->streams[bucket_of(id)];
     stream->next = *bucket;
@@ -142,10 +143,10 @@ void http2_connection_consumed(struct http2_connection *connection, struct http2
 {
     if (connection->state == HTTP2_FAILED_STATE)
         return;
-    const uint32_t ours = connection->limits->connection_window_size;
-    const uint32_t connection_window = ours > HTTP2_WINDOW_DEFAULT ? ours : HTTP2_WINDOW_DEFAULT;
-    connection->unannounced += octets;
-    if (worth_saying(connection->unannounced, connection_window)) {
+    const uint32_t kept = octets < connection->excess ? octets : connection->excess;
+    connection->excess -= kept;
+    connection->unannounced += octets - kept;
+    if (worth_saying(connection->unannounced, connection->window)) {
         http2_control_window_update(connection, 0, connection->unannounced);
         connection->receive_window += connection->unannounced;
         connection->unannounced = 0;
@@ -153,11 +154,52 @@ void http2_connection_consumed(struct http2_connection *connection, struct http2
     if (stream == NULL || stream->state == HTTP2_STREAM_CLOSED || stream->state == HTTP2_STREAM_HALF_CLOSED_REMOTE)
         return;
     stream->unannounced += octets;
-    if (worth_saying(stream->unannounced, connection->limits->initial_window_size)) {
+    if (worth_saying(stream->unannounced, stream->window)) {
         http2_control_window_update(connection, stream->id, stream->unannounced);
         stream->receive_window += stream->unannounced;
         stream->unannounced = 0;
     }
+}
+
+static void widen_connection(struct http2_connection *connection, uint32_t octets)
+{
+    const uint32_t given = octets < connection->excess ? octets : connection->excess;
+    connection->excess -= given;
+    connection->window += octets;
+    connection->unannounced += octets - given;
+    if (connection->unannounced == 0)
+        return;
+    http2_control_window_update(connection, 0, connection->unannounced);
+    connection->receive_window += connection->unannounced;
+    connection->unannounced = 0;
+}
+
+void http2_connection_widen(struct http2_connection *connection, struct http2_stream *stream, uint32_t octets)
+{
+    assert(octets <= HTTP2_WINDOW_MAX - (stream != NULL ? stream->window : connection->window));
+    if (connection->state == HTTP2_FAILED_STATE || octets == 0)
+        return;
+    if (stream == NULL) {
+        widen_connection(connection, octets);
+        return;
+    }
+    if (stream->state == HTTP2_STREAM_CLOSED || stream->state == HTTP2_STREAM_HALF_CLOSED_REMOTE)
+        return;
+    stream->window += octets;
+    stream->unannounced += octets;
+    http2_control_window_update(connection, stream->id, stream->unannounced);
+    stream->receive_window += stream->unannounced;
+    stream->unannounced = 0;
+}
+
+/* What was consumed and not said yet never will be. */
+void http2_connection_narrow(struct http2_connection *connection, uint32_t octets)
+{
+    assert(octets <= connection->window);
+    const uint32_t kept = octets < connection->unannounced ? octets : connection->unannounced;
+    connection->window -= octets;
+    connection->unannounced -= kept;
+    connection->excess += octets - kept;
 }
 
 /* Sending -----------------------------------------------------------------------------------------------------------

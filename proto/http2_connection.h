@@ -123,6 +123,8 @@ struct http2_connection {
 
     int64_t send_window;
     int64_t receive_window;
+    uint32_t window;      /* what the peer may send when nothing is held */
+    uint32_t excess;      /* and what it was given beyond that, before the window was narrowed */
     uint32_t unannounced; /* consumed, not yet said by WINDOW_UPDATE */
 
     struct http2_glitches glitches;
@@ -175,6 +177,12 @@ void http2_connection_forget(struct http2_connection *connection, struct http2_s
 /* The application, or we, took `octets` of received body: windows open again, in steps of half a window. `stream` NULL:
  * of a stream that is gone. Padding, and DATA that no event told of, has been seen to. */
 void http2_connection_consumed(struct http2_connection *connection, struct http2_stream *stream, uint32_t octets);
+
+/* The window of `stream`, or of the connection (NULL), is larger by `octets` from now on, and the peer is told. */
+void http2_connection_widen(struct http2_connection *connection, struct http2_stream *stream, uint32_t octets);
+/* The connection's is smaller. What a peer was given cannot be taken back: it is when the peer has used it that it does
+ * not get it again. */
+void http2_connection_narrow(struct http2_connection *connection, uint32_t octets);
 
 /* ---- sending ---- */
 

@@ -66,8 +66,10 @@ void http2_settings_acknowledged(struct http2_connection *connection)
         return;
     /* Streams that were opened before had the default window; the peer has taken the difference away as well. */
     for (int i = 0; i < HTTP2_BUCKETS; i++)
-        for (struct http2_stream *stream = connection->streams[i]; stream != NULL; stream = stream->next)
+        for (struct http2_stream *stream = connection->streams[i]; stream != NULL; stream = stream->next) {
             stream->receive_window -= less;
+            stream->window -= (uint32_t)less;
+        }
 }
 
 /* The peer's --------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ struct http2_stream {
     int64_t send_offset;    /* added to the peer's initial window it is the send window: so a change of that setting
                                costs one word, not a walk over all streams (H2-14) */
     int64_t receive_window; /* what the peer may still send */
+    uint32_t window;        /* what it may send when nothing is held */
     uint32_t unannounced;   /* consumed, not yet said by WINDOW_UPDATE */
     int64_t content_left;   /* of a stated content-length; -1: none was stated */
 };

@@ -323,7 +323,7 @@ static void wait_for_turn(struct http2_session *session)
 static void credit(struct http2_session *session, struct http2_member *member, uint32_t octets)
 {
     member->uncredited -= octets;
-    http2_connection_consumed(&session->protocol, &member->protocol, octets);
+    http2_window_taken(session, member, octets);
     http2_replies_drain(session);
 }
 

@@ -373,7 +373,7 @@ static void on_credit(struct http_exchange *exchange, uint32_t octets)
     http2_input_read_back(session, member);
     if (octets > ahead && session->connection->state < CONNECTION_LINGERING) {
         member->uncredited -= octets - ahead;
-        http2_connection_consumed(&session->protocol, &member->protocol, octets - ahead);
+        http2_window_taken(session, member, octets - ahead);
     }
     http2_replies_drain(session);
     http2_session_settle(session);

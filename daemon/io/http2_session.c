@@ -66,6 +66,7 @@ static void session_destroy(struct http2_session *session)
     assert(session->first == NULL && !session->connection->send_in_flight);
     if (session->waiting)
         unlink_waiting(session);
+    http2_window_rest(session);
     http2_input_clear(session);
     output_queue_deinit(&session->out.queue);
     free(session->kept);
@@ -114,7 +115,7 @@ void http2_session_part(struct http2_session *session, struct http2_member *memb
     /* What the application left unread, or took without a word at its end, must not stay out of the window that the
      * other streams share. */
     if (member->uncredited > 0 && session->connection->state < CONNECTION_LINGERING)
-        http2_connection_consumed(&session->protocol, NULL, member->uncredited);
+        http2_window_taken(session, NULL, member->uncredited);
     http2_schedule_remove(&session->schedule, &member->turn);
     if (member->previous != NULL)
         member->previous->next = member->next;
@@ -311,6 +312,7 @@ static void note_idle(struct http2_session *session)
     if (idle && session->idle_since_ms == 0) {
         session->idle_since_ms = core->now_ms;
         session->ping_due_ms = core->now_ms + (uint64_t)core->settings.http2_ping_interval_ms;
+        http2_window_rest(session);
         connection_set_idle(session->all->connections, session->connection, session->connection->requests > 0);
     } else if (!idle) {
         session->idle_since_ms = 0;
@@ -503,6 +505,7 @@ int http2_sessions_init(struct http2_sessions *sessions, struct io_core *core, s
     slab_init(&sessions->members, sizeof(struct http2_member), 32);
     slab_init(&sessions->tables, HPACK_TABLE_MEMORY(HPACK_DECODER_BYTES) + HPACK_TABLE_MEMORY(HPACK_ENCODER_BYTES), 8);
     http2_sessions_apply_settings(sessions);
+    http2_window_init(&sessions->windows, core);
     int r = allocate_scratch(sessions);
     if (r < 0)
         http2_sessions_deinit(sessions);

@@ -20,6 +20,7 @@
 
 #include "daemon/io/connection.h"
 #include "daemon/io/dispatch.h"
+#include "daemon/io/http2_window.h"
 #include "daemon/io/write_watch.h"
 #include "proto/http2_connection.h"
 #include "proto/http2_priority.h"
@@ -48,6 +49,7 @@ struct http2_member {
     uint64_t credited_ahead; /* octets of request body that the client was given credit for before the application took
                                 them: held bodies */
     uint32_t uncredited;     /* octets of it that are still to be given credit for */
+    struct http2_window_pace pace;
     uint64_t body_since, body_progress, body_received, body_mark;
     uint64_t sent_bytes, sent_mark, sent_mark_ms; /* response body, to find readers that do not read */
     uint32_t dribbles;                            /* frames that a small window cut short */
@@ -72,6 +74,7 @@ struct http2_sessions {
     uint32_t section_fields_max;
     struct http_field *fields;
     uint32_t fields_capacity;
+    struct http2_window_budget windows;
     struct http2_session *waiting_first, *waiting_last; /* for a slot, a block, or the next turn */
     bool turn_wanted;                                   /* one of them for the next turn: nobody sleeps before it */
 };
@@ -104,6 +107,8 @@ struct http2_session {
     uint32_t open_exchanges; /* of members */
     uint64_t upload_until_ms;
     struct http2_session *waiting_next;
+    struct http2_window_pace pace;
+    uint32_t widened;       /* of the connection's window, beyond the usual */
     uint64_t idle_since_ms; /* no stream is open; 0: there is one */
     uint64_t ping_due_ms;
     uint64_t check_due_ms;   /* when readers and bodies are looked at; 0: no stream is open */

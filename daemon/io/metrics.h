@@ -67,6 +67,7 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(EARLY_HINTS, COUNTER, "early_hints", "", "Responses 103 sent")                                                   \
     X(HTTP2_CONNECTIONS, COUNTER, "http2_connections", "", "Connections that spoke HTTP/2")                            \
     X(HTTP2_RESETS, COUNTER, "http2_resets", "", "HTTP/2 streams ended by RST_STREAM, of either side")                 \
+    X(HTTP2_WIDENED, GAUGE, "http2_widened_bytes", "", "Octets beyond the usual in windows of HTTP/2 connections")     \
     X(RESPONSES_1XX, COUNTER, "responses", "class=\"1xx\"", "Responses by class of status")                            \
     X(RESPONSES_2XX, COUNTER, "responses", "class=\"2xx\"", "")                                                        \
     X(RESPONSES_3XX, COUNTER, "responses", "class=\"3xx\"", "")                                                        \

@@ -184,6 +184,58 @@ static void data_heads_take_from_both_windows(void **state)
     assert_int_equal(scene.connection.output_used, 0);
 }
 
+static void a_wider_window_is_said_with_what_was_consumed(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct http2_stream stream;
+    begin_with_request(&scene, &stream);
+    stream.state = HTTP2_STREAM_OPEN;
+    scene.connection.receive_window = stream.receive_window = 65'535 - 0x100;
+    http2_connection_consumed(&scene.connection, &stream, 0x100);
+    http2_connection_widen(&scene.connection, &stream, 0x2000);
+    ASSERT_OUTPUT(&scene, "\0\0\4\x8\0\0\0\0\1"
+                          "\0\0\x21\0");
+    http2_connection_widen(&scene.connection, NULL, 0x1000);
+    ASSERT_OUTPUT(&scene, "\0\0\4\x8\0\0\0\0\0"
+                          "\0\0\x11\0");
+    assert_int_equal(stream.receive_window, 65'535 + 0x2000);
+    assert_int_equal(scene.connection.receive_window, 65'535 + 0x1000);
+}
+
+static void what_a_narrowed_window_had_too_much_is_not_given_again(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct http2_stream stream;
+    begin_with_request(&scene, &stream);
+    http2_connection_widen(&scene.connection, NULL, 100'000);
+    http2_connection_narrow(&scene.connection, 100'000);
+    scene.connection.output_used = 0;
+    scene.connection.receive_window -= 110'000;
+    http2_connection_consumed(&scene.connection, NULL, 110'000);
+    assert_int_equal(scene.connection.output_used, 0);
+    assert_int_equal(scene.connection.receive_window + scene.connection.unannounced, 65'535);
+    http2_connection_consumed(&scene.connection, NULL, 40'000);
+    ASSERT_OUTPUT(&scene, "\0\0\4\x8\0\0\0\0\0"
+                          "\0\0\xc3\x50");
+}
+
+static void a_window_that_grows_again_needs_not_be_said(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct http2_stream stream;
+    begin_with_request(&scene, &stream);
+    http2_connection_widen(&scene.connection, NULL, 100'000);
+    http2_connection_narrow(&scene.connection, 100'000);
+    scene.connection.output_used = 0;
+    http2_connection_widen(&scene.connection, NULL, 60'000);
+    assert_int_equal(scene.connection.output_used, 0);
+    assert_int_equal(scene.connection.excess, 40'000);
+    assert_int_equal(scene.connection.receive_window, 165'535);
+}
+
 static void a_small_block_is_one_headers_frame(void **state)
 {
     (void)state;
@@ -382,6 +434,9 @@ int main(void)
         cmocka_unit_test(goaway_says_no_more_than_64_octets),
         cmocka_unit_test(a_failed_connection_says_and_reads_nothing),
         cmocka_unit_test(data_heads_take_from_both_windows),
+        cmocka_unit_test(a_wider_window_is_said_with_what_was_consumed),
+        cmocka_unit_test(what_a_narrowed_window_had_too_much_is_not_given_again),
+        cmocka_unit_test(a_window_that_grows_again_needs_not_be_said),
         cmocka_unit_test(a_small_block_is_one_headers_frame),
         cmocka_unit_test(an_empty_block_is_one_headers_frame),
         cmocka_unit_test(a_large_block_goes_on_in_continuation_frames),
