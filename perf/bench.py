@@ -11,7 +11,6 @@ medians. The record goes to build/perf/, with --accept also to perf/records/NAME
 import argparse
 import json
 import os
-import platform
 import re
 import resource
 import subprocess
@@ -23,23 +22,15 @@ from statistics import median
 from harness import report, scenarios
 from harness.http2_load import run_http2_load
 from harness.load import request_bytes, run_load
+from harness.machine import add_cpu_options, git_commit, machine
 from harness.servers import BUILD, ROOT, WORK, Server, ensure_venv, python, versions
 from harness.transfer import idle_bytes_each, run_transfer
 
 PARTS = ("throughput", "latency", "transfer", "idle", "cold")
 
 
-def cpu_set(text: str) -> set[int]:
-    cpus: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        cpus |= set(range(int(first), int(last or first) + 1))
-    return cpus
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    count = os.cpu_count() or 1
     parser.add_argument("scenarios", nargs="*", help="names, of: " + " ".join(s.name for s in scenarios.THROUGHPUT))
     parser.add_argument("--seconds", type=float, default=4, help="of one run")
     parser.add_argument("--rounds", type=int, default=5)
@@ -47,8 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--depth", type=int, default=1, help="requests pipelined")
     parser.add_argument("--threads", type=int, default=1, help="of each Python process, where a server has them")
     parser.add_argument("--workers", type=int, default=1, help="Python processes")
-    parser.add_argument("--server-cpus", type=cpu_set, default=set(range(max(count // 2, 1))))
-    parser.add_argument("--generator-cpus", type=cpu_set, default=set(range(count // 2, count)))
+    add_cpu_options(parser)
     parser.add_argument("--all-cpus", action="store_true", help="let the server use every CPU")
     parser.add_argument("--only", default="", help="servers, separated by commas")
     parser.add_argument("--parts", default=",".join(PARTS), help="of: " + " ".join(PARTS))
@@ -67,22 +57,6 @@ def parse_arguments() -> argparse.Namespace:
     if options.accept in {s.name for s in scenarios.THROUGHPUT}:
         parser.error(f"--accept {options.accept}: that is a scenario; name the scenarios before --accept")
     return options
-
-
-def machine() -> dict:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    memory = next(
-        line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")
-    )
-    return {"cpu": model, "cpus": os.cpu_count(), "kernel": platform.release(), "memory_mib": int(memory) // 1024}
-
-
-def git_commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
 
 
 class Bench:

@@ -33,7 +33,7 @@ def _h2load(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            *["h2load", "-c", str(connections), "-m", str(streams), "-D", f"{seconds:g}", "--log-file", log],
+            *["h2load", "-c", str(connections), "-m", str(streams), "-D", f"{seconds * 1000:.0f}ms", "--log-file", log],
             f"https://127.0.0.1:{port}/",
         ],
         capture_output=True,
@@ -53,11 +53,13 @@ def _percentiles(log: str) -> tuple[float, float, float]:
     return cuts[499], cuts[989], cuts[998]
 
 
-def run_http2_load(server: Server, cpus: set[int], seconds: float, connections: int, streams: int) -> Load:
+def run_http2_load(
+    server: Server, cpus: set[int], seconds: float, connections: int, streams: int, warmup: float = 1
+) -> Load:
     """Warms the server up, then measures: CPU is taken around the measured run only."""
     with tempfile.TemporaryDirectory() as scratch:
-        _run(server, cpus, 1, connections, streams, f"{scratch}/warm")
-        with CpuSpan(server.process.pid) as span:
+        _run(server, cpus, warmup, connections, streams, f"{scratch}/warm")
+        with CpuSpan(server.process.pid, server.cpus - cpus) as span:
             text, generator_cpu = _run(server, cpus, seconds, connections, streams, f"{scratch}/log")
         p50, p99, p999 = _percentiles(f"{scratch}/log")
     found = re.search(r"requests: (\d+) total, .*? (\d+) succeeded, (\d+) failed, (\d+) errored", text)
@@ -77,4 +79,5 @@ def run_http2_load(server: Server, cpus: set[int], seconds: float, connections: 
         generator_cpu=generator_cpu / span.seconds,
         errors=int(found[3]) + int(found[4]),
         closed=0,
+        others_cpu=span.others,
     )

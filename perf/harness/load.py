@@ -25,6 +25,7 @@ class Load:
     generator_cpu: float
     errors: int
     closed: int
+    others_cpu: float = 0.0  # of the server's CPUs, used by others
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -61,13 +62,14 @@ def run_load(
     connections: int = 64,
     depth: int = 1,
     rate: float = 0,
+    warmup: float = 1,
 ) -> Load:
     """Warms the server up, then measures: CPU is taken around the measured run only."""
     options = ["--connections", str(connections), "--depth", str(depth), "--warmup", "0"]
-    _generate(server.port, request, cpus, [*options, "--seconds", "1"])
+    _generate(server.port, request, cpus, [*options, "--seconds", str(warmup)])
     if rate:
         options += ["--rate", f"{rate:.0f}"]
-    with CpuSpan(server.process.pid) as span:
+    with CpuSpan(server.process.pid, server.cpus - cpus) as span:
         result = _generate(server.port, request, cpus, [*options, "--seconds", str(seconds)])
     return Load(
         server=server.name,
@@ -81,4 +83,5 @@ def run_load(
         generator_cpu=result["cpu"],
         errors=result["errors"],
         closed=result["closed"],
+        others_cpu=span.others,
     )

@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -64,15 +64,29 @@ def rss_by_name(root: int) -> dict[str, int]:
     return result
 
 
+def busy_seconds(cpus: set[int]) -> float:
+    """How long these CPUs were not idle since the machine started, whoever used them; a hypervisor's theft included."""
+    ticks = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name.startswith("cpu") and name != "cpu" and int(name[3:]) in cpus:
+            user, nice, system, _idle, _wait, irq, softirq, steal = map(int, fields[:8])
+            ticks += user + nice + system + irq + softirq + steal
+    return ticks / TICK
+
+
 @dataclass
 class CpuSpan:
-    """CPU seconds between start and stop; `share` is of one CPU."""
+    """CPU seconds of a tree between start and stop, and what others used of `cpus` meanwhile, as a share of one CPU."""
 
     root: int
+    cpus: set[int] = field(default_factory=set)
     seconds: float = 0.0
     cpu: float = 0.0
+    others: float = 0.0
 
     def __enter__(self) -> "CpuSpan":
+        self.others = -busy_seconds(self.cpus)
         self.cpu = -cpu_seconds(self.root)
         self.seconds = -time.monotonic()
         return self
@@ -80,3 +94,4 @@ class CpuSpan:
     def __exit__(self, *_: object) -> None:
         self.cpu += cpu_seconds(self.root)
         self.seconds += time.monotonic()
+        self.others = max(self.others + busy_seconds(self.cpus) - self.cpu, 0.0) / self.seconds if self.cpus else 0.0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = ROOT / "perf/apps"
-WORK = ROOT / "build/perf"
+WORK = Path(os.environ.get("PERF_WORK", ROOT / "build/perf"))
 VENV = WORK / "venv"
 BUILD = Path(os.environ.get("PERF_BUILD", ROOT / "build/release"))
 READY_SECONDS = 20

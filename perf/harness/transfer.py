@@ -25,6 +25,7 @@ class Transfer:
     pss_grown_kib: int
     io_grown_kib: int | None
     sha256_right: bool | None
+    others_cpu: float = 0.0  # of the server's CPUs, used by others
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -136,7 +137,7 @@ def run_transfer(server: Server, direction: str, mib: int, cpus: set[int], verif
     try:
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
             move(connection, 64, False)
-            with MemoryWatch(server.process.pid) as watch, CpuSpan(server.process.pid) as span:
+            with MemoryWatch(server.process.pid) as watch, CpuSpan(server.process.pid, server.cpus - cpus) as span:
                 right = move(connection, pieces, verify)
     finally:
         os.sched_setaffinity(0, before)
@@ -148,6 +149,7 @@ def run_transfer(server: Server, direction: str, mib: int, cpus: set[int], verif
         pss_grown_kib=watch.peak[0] - watch.first[0],
         io_grown_kib=watch.peak[1] - watch.first[1] if watch.first[1] else None,
         sha256_right=right,
+        others_cpu=span.others,
     )
 
 

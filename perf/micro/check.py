@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BUILD = Path(os.environ.get("PERF_BUILD", ROOT / "build/release"))
 BASELINE = HERE / "baseline.json"
-VENV = ROOT / "build/perf/venv"
+VENV = Path(os.environ.get("PERF_WORK", ROOT / "build/perf")) / "venv"
 RISE_MAX = 0.03
 
 GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
