@@ -182,7 +182,7 @@ void app_response_drop(struct app_exchange *exchange, struct app_response *respo
  * APP_RESPONSE_WINDOW octets not yet taken by the client. With `end` the last taken octet ends the body (an empty
  * body with `end` ends it too). -EAGAIN: nothing could be taken, wait for room. -EPIPE: cancelled.
  */
-enum { APP_RESPONSE_WINDOW = 262'144 };
+enum { APP_RESPONSE_WINDOW = 524'288 };
 [[nodiscard]] int app_response_body(struct app_exchange *exchange, struct app_request *request, struct bytes body,
                                     bool end, size_t *ret_taken);
 

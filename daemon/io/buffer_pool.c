@@ -5,19 +5,48 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+/* What a turn can use: a small request for each of its events, or as many octets as fit a core's cache. */
+enum { OFFERED_REQUESTS = 1'024, OFFERED_BYTES = 1 << 20 };
+
+static uint32_t offered_max(enum loan_kind kind, uint32_t bytes)
+{
+    if (kind == LOAN_RECEIVE)
+        return OFFERED_REQUESTS;
+    return bytes < OFFERED_BYTES / 8 ? OFFERED_BYTES / bytes : 8;
+}
+
+static uint32_t spares(const struct buffer_group *group)
+{
+    return group->count - group->lent - group->offered;
+}
+
+static void offer(struct buffer_group *group)
+{
+    int added = 0;
+    for (uint32_t left = spares(group); left > 0 && group->offered < group->offered_max; group->offered++) {
+        uint16_t id = group->spare[--left];
+        ring_buffer_add(group->ring, group->count, group->memory + (size_t)id * group->bytes, group->bytes, id,
+                        added++);
+    }
+    if (added > 0)
+        ring_buffers_commit(group->ring, added);
+}
+
 static int group_init(struct buffer_group *group, struct ring *ring, enum loan_kind kind, uint8_t *memory,
                       uint32_t count, uint32_t bytes)
 {
-    *group = (struct buffer_group){.memory = memory, .count = count, .bytes = bytes};
+    *group = (struct buffer_group){
+        .memory = memory, .count = count, .bytes = bytes, .offered_max = offered_max(kind, bytes)};
     group->holders = calloc(count, sizeof *group->holders);
-    if (group->holders == NULL)
+    group->spare = calloc(count, sizeof *group->spare);
+    if (group->holders == NULL || group->spare == NULL)
         return -ENOMEM;
     int r = ring_buffers_register(ring, (uint16_t)kind, count, &group->ring);
     if (r < 0)
         return r;
     for (uint32_t i = 0; i < count; i++)
-        ring_buffer_add(group->ring, count, memory + (size_t)i * bytes, bytes, (uint16_t)i, (int)i);
-    ring_buffers_commit(group->ring, (int)count);
+        group->spare[i] = (uint16_t)(count - 1 - i);
+    offer(group);
     return 0;
 }
 
@@ -64,9 +93,11 @@ void buffer_pool_detach(struct buffer_pool *pool)
 
 void buffer_pool_deinit(struct buffer_pool *pool)
 {
-    free(pool->receive.holders);
-    free(pool->upload.holders);
-    free(pool->cipher.holders);
+    struct buffer_group *groups[] = {&pool->receive, &pool->upload, &pool->cipher};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        free(groups[i]->holders);
+        free(groups[i]->spare);
+    }
     if (pool->cipher.memory != NULL)
         munmap(pool->cipher.memory, (size_t)pool->cipher.count * pool->cipher.bytes);
     free(pool->staging_holders);
@@ -86,9 +117,10 @@ uint8_t *buffer_pool_received(struct buffer_pool *pool, enum loan_kind group_kin
     struct buffer_group *group = group_of(pool, group_kind);
     if (id < 0 || (uint32_t)id >= group->count)
         return NULL;
-    assert(group->holders[id] == 0);
+    assert(group->holders[id] == 0 && group->offered > 0);
     group->holders[id] = 1;
     group->lent++;
+    group->offered--;
     *ret_loan = (struct loan){.id = (uint32_t)id, .kind = group_kind};
     return group->memory + (size_t)id * group->bytes;
 }
@@ -97,6 +129,8 @@ int buffer_pool_stage(struct buffer_pool *pool, uint32_t bytes, struct loan *ret
                       uint32_t *ret_capacity)
 {
     struct block_pool *staging = &pool->staging;
+    if (bytes > LAYOUT_LARGE_BLOCK_BYTES)
+        return -EMSGSIZE;
     int64_t block = bytes <= LAYOUT_SMALL_BLOCK_BYTES ? block_pool_borrow_small(staging, 0) : -ENOBUFS;
     if (block < 0)
         block = block_pool_borrow_large(staging, 0);
@@ -131,12 +165,8 @@ static void give_back(struct buffer_pool *pool, struct loan loan)
         return;
     }
     struct buffer_group *group = group_of(pool, loan.kind);
+    group->spare[spares(group)] = (uint16_t)loan.id;
     group->lent--;
-    if (group->ring == NULL)
-        return;
-    ring_buffer_add(group->ring, group->count, group->memory + (size_t)loan.id * group->bytes, group->bytes,
-                    (uint16_t)loan.id, group->added);
-    group->added++;
 }
 
 void buffer_pool_drop(struct buffer_pool *pool, struct loan *loan)
@@ -150,18 +180,13 @@ void buffer_pool_drop(struct buffer_pool *pool, struct loan *loan)
     *loan = (struct loan){};
 }
 
-static void commit(struct buffer_group *group)
-{
-    if (group->added > 0)
-        ring_buffers_commit(group->ring, group->added);
-    group->added = 0;
-}
-
 void buffer_pool_commit(struct buffer_pool *pool)
 {
-    commit(&pool->receive);
-    commit(&pool->upload);
-    commit(&pool->cipher);
+    struct buffer_group *groups[] = {&pool->receive, &pool->upload, &pool->cipher};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        if (groups[i]->ring != NULL)
+            offer(groups[i]);
+    }
 }
 
 bool buffer_pool_scarce(const struct buffer_pool *pool, enum loan_kind kind)

@@ -27,15 +27,22 @@ struct loan {
     enum loan_kind kind;
 };
 
-/* A provided-buffer group of the ring; its loan_kind is also its number there. */
+/*
+ * A provided-buffer group of the ring; its loan_kind is also its number there.
+ *
+ * The kernel fills buffers in the order in which it got them. Had it all of them, each receive would touch memory that
+ * no cache remembers; so it is offered as many as a turn needs, and what came back last is offered first.
+ */
 struct buffer_group {
     struct io_uring_buf_ring *ring;
     uint8_t *memory;
     uint16_t *holders;
+    uint16_t *spare; /* a stack of those that are neither lent nor offered */
     uint32_t count;
     uint32_t bytes;
     uint32_t lent;
-    int added; /* since the last commit */
+    uint32_t offered; /* the kernel may fill them, or has, and we have not heard of it */
+    uint32_t offered_max;
 };
 
 struct buffer_pool {
@@ -58,14 +65,14 @@ void buffer_pool_deinit(struct buffer_pool *pool);
 /* A receive completed into buffer `id` of `group`; the caller now holds it. NULL for a number the kernel never had. */
 uint8_t *buffer_pool_received(struct buffer_pool *pool, enum loan_kind group, int32_t id, struct loan *ret_loan);
 
-/* A staging block with room for `bytes` (at most 64 KiB), held once. -ENOBUFS. */
+/* A staging block with room for `bytes`, held once. -ENOBUFS; -EMSGSIZE for more than LAYOUT_LARGE_BLOCK_BYTES. */
 [[nodiscard]] int buffer_pool_stage(struct buffer_pool *pool, uint32_t bytes, struct loan *ret_loan,
                                     uint8_t **ret_memory, uint32_t *ret_capacity);
 
 void buffer_pool_hold(struct buffer_pool *pool, struct loan loan);
 void buffer_pool_drop(struct buffer_pool *pool, struct loan *loan);
 
-/* Gives what came back this turn to the kernel. */
+/* Offers the kernel what it lacks. */
 void buffer_pool_commit(struct buffer_pool *pool);
 
 /* Whether so much of the group, or of the staging blocks, is lent that whoever can do without should. */

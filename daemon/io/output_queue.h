@@ -21,7 +21,7 @@ enum {
     OUTPUT_SCRATCH_BYTES = 4'032,
     OUTPUT_COPY_MAX = 2'048, /* a body this small travels beside its head rather than in a part of its own */
     OUTPUT_PARTS_MAX = 16,
-    OUTPUT_SEND_MAX = 131'072, /* octets of one send: half of a response's window stays free to be refilled */
+    OUTPUT_SEND_MAX = 262'144, /* octets of one send: half of a response's window stays free to be refilled */
 };
 
 /* Shared by all queues of an I/O process. */

@@ -92,6 +92,17 @@ def test_uploads_go_on_when_the_receive_buffers_are_few(serve):
             clients.start(one)
 
 
+@pytest.mark.parametrize("size", ["4K", "256K"])
+def test_upload_buffers_may_be_smaller_or_larger_than_a_block(serve, size):
+    server = serve("echo_asgi:app", "--upload-buffers", "8", "--upload-buffer-size", size, "--rings", "1")
+    digest = hashlib.sha256(BLOCK * 32).hexdigest()
+    answers = []
+    with Parallel() as clients:
+        for _ in range(4):
+            clients.start(lambda: answers.append(upload(server, "/upload", 32, chunked=False)["body_sha256"]))
+    assert answers == [digest] * 4
+
+
 def test_a_body_in_drips_is_put_together(serve):
     server = serve("echo_asgi:app")
     body = b"".join(b"%d," % number for number in range(3000))

@@ -125,6 +125,45 @@ static void staging_gives_the_smallest_block_that_fits_and_then_any(void **state
     scene_close(&scene);
 }
 
+static void no_block_holds_more_than_a_large_one(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct loan loan;
+    uint8_t *memory;
+    uint32_t capacity;
+    scene_open(&scene, NULL);
+    struct buffer_pool *pool = &scene.core.buffers;
+    assert_int_equal(buffer_pool_stage(pool, LAYOUT_LARGE_BLOCK_BYTES + 1, &loan, &memory, &capacity), -EMSGSIZE);
+    assert_int_equal(buffer_pool_live(pool), 0);
+    scene_close(&scene);
+}
+
+static void the_kernel_is_offered_a_part_and_first_what_came_back_last(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct loan loans[3];
+    scene_open(&scene, NULL);
+    struct buffer_pool *pool = &scene.core.buffers;
+    pool->receive.offered_max = 13; /* of 16 that are offered already: none until four are gone */
+    for (uint32_t i = 0; i < 3; i++)
+        receive(&scene, i, &loans[i]);
+    buffer_pool_drop(pool, &loans[0]);
+    buffer_pool_drop(pool, &loans[2]);
+    buffer_pool_drop(pool, &loans[1]);
+    buffer_pool_commit(pool);
+    assert_int_equal(scripted_buffers_free(scene.core.ring, LOAN_RECEIVE), 13);
+    receive(&scene, 3, &loans[0]);
+    buffer_pool_commit(pool);
+    assert_int_equal(scripted_buffers_free(scene.core.ring, LOAN_RECEIVE), 13);
+    assert_int_equal(scripted_buffer_last(scene.core.ring, LOAN_RECEIVE), 1);
+    buffer_pool_drop(pool, &loans[0]);
+    pool->receive.offered_max = 16;
+    buffer_pool_commit(pool);
+    scene_close(&scene);
+}
+
 static void a_group_is_scarce_beyond_its_half(void **state)
 {
     (void)state;
@@ -164,6 +203,8 @@ int main(void)
         cmocka_unit_test(numbers_that_the_kernel_never_had_are_nothing),
         cmocka_unit_test(a_drop_too_many_and_a_buffer_filled_twice_are_the_daemons_fault),
         cmocka_unit_test(staging_gives_the_smallest_block_that_fits_and_then_any),
+        cmocka_unit_test(no_block_holds_more_than_a_large_one),
+        cmocka_unit_test(the_kernel_is_offered_a_part_and_first_what_came_back_last),
         cmocka_unit_test(a_group_is_scarce_beyond_its_half),
         cmocka_unit_test(offsets_are_those_of_the_arena),
     };

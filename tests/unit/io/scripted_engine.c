@@ -95,6 +95,12 @@ uint32_t scripted_buffers_free(const struct ring *ring, uint16_t group)
     return ring->groups[group]->tail - ring->groups[group]->head;
 }
 
+uint16_t scripted_buffer_last(const struct ring *ring, uint16_t group)
+{
+    const struct io_uring_buf_ring *buffers = ring->groups[group];
+    return buffers->buffers[(buffers->tail - 1) & (buffers->count - 1)].id;
+}
+
 void scripted_buffer_taken(struct ring *ring, uint16_t group)
 {
     assert(scripted_buffers_free(ring, group) > 0);

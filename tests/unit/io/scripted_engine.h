@@ -58,6 +58,9 @@ uint32_t scripted_buffers_free(const struct ring *ring, uint16_t group);
 /* The kernel filled the next free buffer of a group for somebody that the script does not know. */
 void scripted_buffer_taken(struct ring *ring, uint16_t group);
 
+/* The one that was added last and is not taken yet. */
+uint16_t scripted_buffer_last(const struct ring *ring, uint16_t group);
+
 /* Sockets on which anything is armed. */
 uint32_t scripted_armed(const struct ring *ring);
 /* Polls that stay armed were submitted so many times. */
