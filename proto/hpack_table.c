@@ -37,6 +37,42 @@ void hpack_table_clear(struct hpack_table *table)
     table->write_at = 0;
 }
 
+/* Packed: the entries, newest first, then their octets in the same order. */
+size_t hpack_table_packed_bytes(const struct hpack_table *table)
+{
+    return table->count * sizeof(struct hpack_entry) + table->bytes - (size_t)table->count * HPACK_FIELD_OVERHEAD;
+}
+
+void hpack_table_pack(struct hpack_table *table, void *out)
+{
+    struct hpack_entry *entries = out;
+    uint8_t *octets = (uint8_t *)(entries + table->count);
+    for (uint32_t age = 0; age < table->count; age++) {
+        entries[age] = *hpack_table_entry(table, age);
+        const size_t length = (size_t)entries[age].name_length + entries[age].value_length;
+        hpack_table_read(table, entries[age].offset, length, octets);
+        octets += length;
+    }
+    table->entries = NULL;
+    table->octets = NULL;
+}
+
+void hpack_table_unpack(struct hpack_table *table, const void *packed, void *memory)
+{
+    struct hpack_table fresh;
+    const struct hpack_entry *entries = packed;
+    const uint8_t *end = (const uint8_t *)packed + hpack_table_packed_bytes(table);
+    hpack_table_init(&fresh, memory, table->capacity);
+    fresh.bytes_max = table->bytes_max;
+    for (uint32_t age = table->count; age-- > 0;) {
+        const struct hpack_entry *entry = &entries[age];
+        const uint8_t *value = end - entry->value_length, *name = value - entry->name_length;
+        hpack_table_insert(&fresh, bytes_of(name, entry->name_length), bytes_of(value, entry->value_length), entry->id);
+        end = name;
+    }
+    *table = fresh;
+}
+
 /* Copies to `offset` of the ring; the offset behind. */
 static uint32_t write_octets(struct hpack_table *table, uint32_t offset, struct bytes text)
 {

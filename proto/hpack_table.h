@@ -18,6 +18,12 @@ void hpack_table_resize(struct hpack_table *table, uint32_t bytes_max);
 
 void hpack_table_clear(struct hpack_table *table);
 
+/* While nobody uses the table, what it holds may lie in less memory: so much, written at `out`, aligned as the table's.
+ * The table's own is free from then on, until it is given back as `memory`, with what was packed. */
+size_t hpack_table_packed_bytes(const struct hpack_table *table);
+void hpack_table_pack(struct hpack_table *table, void *out);
+void hpack_table_unpack(struct hpack_table *table, const void *packed, void *memory);
+
 /* Neither span may lie in the table. An entry that is larger than the table empties it and is not kept (4.4). */
 void hpack_table_insert(struct hpack_table *table, struct bytes name, struct bytes value, uint16_t id);
 

@@ -26,19 +26,18 @@ static struct http2_session *session_create(struct http2_sessions *all, struct c
     if (session == NULL)
         return NULL;
     *session = (struct http2_session){.all = all, .connection = connection, .limits = all->limits};
-    session->tables = slab_borrow(&all->tables);
+    uint8_t *tables = slab_borrow(&all->tables);
     session->tally = exchange_tally_create();
-    if (session->tables == NULL || session->tally == NULL) {
-        if (session->tables != NULL)
-            slab_give_back(&all->tables, session->tables);
-        if (session->tally != NULL)
-            exchange_tally_forget(session->tally);
+    if (tables == NULL || session->tally == NULL) {
+        slab_give_back(&all->tables, tables);
+        exchange_tally_forget(session->tally);
         slab_give_back(&all->sessions, session);
         return NULL;
     }
-    uint8_t *encoder = (uint8_t *)session->tables + HPACK_TABLE_MEMORY(HPACK_DECODER_BYTES);
+    session->rest.tables = tables;
     output_queue_init(&session->out.queue, &all->core->outputs);
-    http2_connection_init(&session->protocol, &session->limits, session->tables, encoder, all->core->now_ms);
+    http2_connection_init(&session->protocol, &session->limits, tables,
+                          tables + HPACK_TABLE_MEMORY(HPACK_DECODER_BYTES), all->core->now_ms);
     connection->session = session;
     connection->out = &session->out;
     return session;
@@ -73,7 +72,7 @@ static void session_destroy(struct http2_session *session)
     exchange_tally_forget(session->tally);
     session->connection->session = NULL;
     session->connection->out = NULL;
-    slab_give_back(&all->tables, session->tables);
+    http2_memory_release(session);
     slab_give_back(&all->sessions, session);
 }
 
@@ -317,6 +316,8 @@ static void note_idle(struct http2_session *session)
     } else if (!idle) {
         session->idle_since_ms = 0;
     }
+    if (idle)
+        http2_memory_rest(session);
 }
 
 /* Not set anew by what happens in between: a client that says something every moment would never be looked at. */
@@ -391,6 +392,11 @@ void http2_session_settle(struct http2_session *session)
 static void on_bytes(struct connection *connection, struct loan loan, uint8_t *data, uint32_t length)
 {
     struct http2_session *session = connection->session;
+    if (!http2_memory_wake(session)) {
+        buffer_pool_drop(&session->all->core->buffers, &loan);
+        connection_abort(session->all->connections, connection, CLOSE_OVERLOAD, false);
+        return;
+    }
     http2_input_append(session, loan, data, length);
     http2_session_settle(session);
 }
@@ -489,6 +495,7 @@ int http2_sessions_init(struct http2_sessions *sessions, struct io_core *core, s
         .core = core,
         .connections = connections,
         .dispatch = dispatch,
+        .warm = {.most = HTTP2_WARM_SESSIONS},
         .protocol =
             {
                 .on_bytes = on_bytes,

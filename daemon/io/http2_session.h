@@ -20,6 +20,7 @@
 
 #include "daemon/io/connection.h"
 #include "daemon/io/dispatch.h"
+#include "daemon/io/http2_memory.h"
 #include "daemon/io/http2_window.h"
 #include "daemon/io/write_watch.h"
 #include "proto/http2_connection.h"
@@ -70,6 +71,7 @@ struct http2_sessions {
     struct slab sessions;
     struct slab members;
     struct slab tables;       /* HPACK memory, both directions */
+    struct http2_warm warm;   /* idle sessions that still have theirs */
     struct http2_block block; /* scratch: a field block is mostly decoded in one go */
     uint32_t section_fields_max;
     struct http_field *fields;
@@ -96,7 +98,7 @@ struct http2_session {
     struct exchange_tally *tally;
     struct dispatch_lane lane; /* where its exchanges wait for an application */
     struct http2_kept_block *kept;
-    void *tables;
+    struct http2_rest rest;
 
     struct body_piece *input_first, *input_last;
     uint32_t input_bytes, input_segments;

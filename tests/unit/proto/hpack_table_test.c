@@ -125,6 +125,25 @@ static void ring_is_a_list_whatever_comes(void **state)
     }
 }
 
+/* Into exactly as much as it says, and back into memory that has something else in it. */
+static void packed_table_comes_back_as_it_was(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t *memory = fixture->memory.map + fixture->memory.room - HPACK_TABLE_MEMORY(CAPACITY);
+    uint32_t seed = 3;
+    for (size_t round = 0; round < ROUNDS / 10; round++) {
+        struct guarded packed = guarded_create(HPACK_TABLE_MEMORY(CAPACITY));
+        const size_t bytes = (hpack_table_packed_bytes(&fixture->table) + 7) / 8 * 8;
+        uint8_t *at = packed.map + packed.room - bytes;
+        hpack_table_pack(&fixture->table, at);
+        memset(memory, 0xa5, HPACK_TABLE_MEMORY(CAPACITY));
+        hpack_table_unpack(&fixture->table, at, memory);
+        guarded_destroy(&packed);
+        assert_as_model(fixture);
+        insert(fixture, &seed, round % 20 < 10 ? 40 : 6);
+    }
+}
+
 static void as_many_empty_entries_as_the_size_allows(void **state)
 {
     struct fixture *fixture = *state;
@@ -153,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(ring_is_a_list_whatever_comes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(packed_table_comes_back_as_it_was, set_up, tear_down),
         cmocka_unit_test_setup_teardown(as_many_empty_entries_as_the_size_allows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cleared_table_is_as_new, set_up, tear_down),
     };
