@@ -173,6 +173,9 @@ static const struct setting_word tls_min_version_words[] = {{"1.2", TLS_MIN_VERS
                                                             {"1.0", TLS_MIN_VERSION_12, TOO_OLD},
                                                             {"1.1", TLS_MIN_VERSION_12, TOO_OLD},
                                                             {}};
+static const struct setting_word ktls_words[] = {{"auto", KTLS_USE_AUTO, NULL}, {"tx", KTLS_USE_TX, NULL},
+                                                 {"both", KTLS_USE_BOTH, NULL}, {"off", KTLS_USE_OFF, NULL},
+                                                 {"false", KTLS_USE_OFF, NULL}, {}};
 static const struct setting_word http2_cleartext_words[] = {
     {"off", HTTP2_CLEARTEXT_OFF, NULL},
     {"prior-knowledge", HTTP2_CLEARTEXT_PRIOR_KNOWLEDGE, NULL},
@@ -504,6 +507,10 @@ static const struct setting table[] = {
      .help = "Take TLS 1.3 early data (0-RTT): GET, HEAD and OPTIONS without a body only, with `Early-Data: 1` for the "
              "application; anything else gets 425. Early data can be replayed by an attacker, so an application must "
              "know what it answers."},
+    {WORD(ktls), .group = TLS, .initial = "auto", FOR(IO), RESTART,
+     .help = "What of TLS the kernel does once the handshake is complete, where it can (the module `tls`). `tx`: it "
+             "encrypts. `both`: it decrypts too. `auto`: it encrypts, and decrypts if it can take new keys (Linux 6.14 "
+             "and newer). `off`: all is done in the server. What the kernel cannot do is always done in the server."},
     {BOOL(dev_tls), .group = TLS, .initial = "false", FOR(SUPERVISOR), RESTART,
      .help =
          "TLS with a development certificate for localhost, 127.0.0.1 and ::1. The program `openssl` makes it once, "

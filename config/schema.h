@@ -42,6 +42,7 @@ enum spin { SPIN_SLEEP, SPIN_ADAPTIVE, SPIN_BUSY };
 enum cert_reqs { CERT_REQS_NONE, CERT_REQS_OPTIONAL, CERT_REQS_REQUIRED };
 enum ssl_version { SSL_VERSION_ANY, SSL_VERSION_TLS12, SSL_VERSION_TLS13 };
 enum tls_min_version { TLS_MIN_VERSION_12, TLS_MIN_VERSION_13 };
+enum ktls { KTLS_USE_AUTO, KTLS_USE_TX, KTLS_USE_BOTH, KTLS_USE_OFF };
 enum http2_cleartext { HTTP2_CLEARTEXT_OFF, HTTP2_CLEARTEXT_PRIOR_KNOWLEDGE, HTTP2_CLEARTEXT_BOTH };
 enum reload_engine { RELOAD_ENGINE_AUTO, RELOAD_ENGINE_POLL, RELOAD_ENGINE_INOTIFY };
 
@@ -191,6 +192,7 @@ struct settings {
     struct string_list http_protocols; /* "h2", "h1", each at most once, the preferred one first */
     bool tls_strict_sni;
     bool tls_early_data;
+    enum ktls ktls;
     bool tls_tickets;
     bool dev_tls; /* after settings_load() certfile and keyfile name what it makes */
     char *tls_ticket_keys;

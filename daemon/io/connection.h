@@ -31,6 +31,15 @@
 
 enum connection_state { CONNECTION_OPEN, CONNECTION_PARKED, CONNECTION_LINGERING, CONNECTION_CLOSING };
 
+/*
+ * Under TLS, who encrypts and decrypts:
+ *
+ *   POSSIBLE --> SENDS      the handshake is complete, and data are to be sent
+ *      |
+ *      +-------> NONE       the kernel did not take the keys
+ */
+enum connection_offload { CONNECTION_OFFLOAD_NONE, CONNECTION_OFFLOAD_POSSIBLE, CONNECTION_OFFLOAD_SENDS };
+
 enum {
     CONNECTION_PARK_MS = 5'000,
     CONNECTION_LINGER_MS = 1'000,
@@ -101,10 +110,12 @@ struct connection {
     uint32_t generation;
     uint32_t lingered_bytes;
     uint32_t requests;
-    uint8_t state; /* enum connection_state */
+    uint32_t records_sent; /* about, under one key of the kernel's */
+    uint8_t state;         /* enum connection_state */
     uint8_t close_reason;
     uint8_t group; /* enum loan_kind: which buffers receives should fill */
     uint8_t armed_group;
+    uint8_t offload; /* enum connection_offload */
     bool receive_armed : 1;
     bool receive_cancelling : 1;
     bool poll_armed : 1;
@@ -122,6 +133,8 @@ struct connection {
     bool tls_waits : 1;  /* has ciphertext to decrypt: among `undecrypted` */
     bool decrypting : 1; /* right now */
     bool eof_told : 1;
+    bool record_in_flight : 1;     /* what is being sent is none of the queue */
+    bool key_update_in_flight : 1; /* namely this */
     union {
         struct sockaddr any;
         struct sockaddr_in ipv4;
@@ -196,6 +209,8 @@ void connection_want(struct connections *connections, struct connection *connect
 /* There is something in the output queue: it is sent at the end of this turn. */
 void connection_flush(struct connections *connections, struct connection *connection);
 
+/* Before its first octet of TLS: the kernel may take over once the handshake is complete. */
+void connection_attach_ktls(struct connections *connections, struct connection *connection);
 /* Takes `channel`: from now on nothing is sent in clear, and the protocol does the handshake. */
 void connection_start_tls(struct connection *connection, struct tls_channel *channel);
 /* The handshake is complete: the protocol, another one by now, sees plaintext, also of what the channel still has. */

@@ -6,6 +6,14 @@ static bool has_output(const struct connection *connection)
            (connection->tls != NULL && tls_channel_has_output(connection->tls));
 }
 
+/* A record that is not data, by the kernel's TLS. */
+static void send_record(struct connections *connections, struct connection *connection, const struct msghdr *record)
+{
+    connection->send_in_flight = true;
+    connection->record_in_flight = true;
+    ring_send_message(connections->core->ring, connection->fd, record, connection_token_of(connection, RING_SEND));
+}
+
 /* All that was queued is sent. */
 static void end_sending(struct connections *connections, struct connection *connection)
 {
@@ -15,7 +23,10 @@ static void end_sending(struct connections *connections, struct connection *conn
     }
     /* A client that does not read would have it wait for ever. */
     connection_set_deadline(connections, connection, connections->core->now_ms + CONNECTION_LINGER_MS);
-    connection_flush(connections, connection);
+    if (connection_seals(connection))
+        connection_flush(connections, connection);
+    else
+        send_record(connections, connection, ktls_close_notify());
 }
 
 void connection_close_when_sent(struct connections *connections, struct connection *connection,
@@ -66,12 +77,39 @@ static int seal_queued(struct connections *connections, struct connection *conne
     return r;
 }
 
-static void start_sealed_send(struct connections *connections, struct connection *connection)
+/* The kernel takes over between two sends: what BoringSSL has still to say (tickets) goes first and alone. */
+static bool waits_for_offload(struct connections *connections, struct connection *connection)
 {
-    if (seal_queued(connections, connection) < 0)
+    const struct connection_output *out = connection->out;
+    if (out == NULL || out->queue.bytes == 0 || !connection_wants_offload(connection))
+        return false;
+    tls_channel_send_tickets(connection->tls);
+    connection_offload(connections, connection);
+    return tls_channel_has_output(connection->tls);
+}
+
+static void start_sealed_send(struct connections *connections, struct connection *connection, bool seals)
+{
+    if (seals && seal_queued(connections, connection) < 0)
         connection_begin_close(connections, connection, CLOSE_TLS_ERROR);
     else if (tls_channel_has_output(connection->tls))
         send_sealed(connections, connection);
+}
+
+/* Where new ones are due, they are what is done first. */
+static bool has_good_keys(struct connections *connections, struct connection *connection)
+{
+    switch (connection_judge_keys(connections, connection)) {
+    case CONNECTION_KEYS_GOOD:
+        return true;
+    case CONNECTION_KEYS_CHANGE:
+        connection->key_update_in_flight = true;
+        send_record(connections, connection, ktls_key_update());
+        return false;
+    default:
+        connection_begin_close(connections, connection, CLOSE_TLS_ERROR);
+        return false;
+    }
 }
 
 void connection_start_send(struct connections *connections, struct connection *connection)
@@ -79,13 +117,17 @@ void connection_start_send(struct connections *connections, struct connection *c
     struct connection_output *out = connection->out;
     if (connection->send_in_flight || connection->state == CONNECTION_CLOSING)
         return;
-    if (connection->tls != NULL) {
-        start_sealed_send(connections, connection);
+    const bool waits = connection_seals(connection) && waits_for_offload(connections, connection);
+    if (connection_seals(connection)) {
+        start_sealed_send(connections, connection, !waits);
         return;
     }
     if (out == NULL || out->queue.bytes == 0)
         return;
+    if (connection->tls != NULL && !has_good_keys(connections, connection))
+        return;
     uint32_t count = output_queue_gather(&out->queue, out->parts);
+    connection->records_sent += (uint32_t)(out->queue.in_flight_bytes / KTLS_RECORD_BYTES) + 1;
     connection->send_in_flight = true;
     ring_token token = connection_token_of(connection, RING_SEND);
     if (count == 1) {
@@ -99,7 +141,11 @@ void connection_start_send(struct connections *connections, struct connection *c
 /* How much of what the protocol queued the send in flight took. */
 static uint32_t account_sent(struct connection *connection, uint64_t sent)
 {
-    if (connection->tls != NULL) {
+    if (connection->record_in_flight) {
+        connection->record_in_flight = false;
+        return 0;
+    }
+    if (connection_seals(connection)) {
         uint32_t plain = tls_channel_output_sent(connection->tls, sent);
         connection->is_slow = tls_channel_is_sending(connection->tls);
         return plain;
@@ -126,8 +172,14 @@ void connection_on_send(struct connections *connections, struct connection *conn
     uint64_t sent = event->result > 0 ? (uint64_t)event->result : 0;
     uint32_t plain = account_sent(connection, sent);
     metrics_add(connections->core->metrics, METRIC_BYTES_SENT, sent);
+    const bool has_new_keys = connection->key_update_in_flight;
+    connection->key_update_in_flight = false;
     if (connection->state == CONNECTION_CLOSING) {
         connection_try_close(connections, connection);
+        return;
+    }
+    if (has_new_keys && (event->result < 0 || connection_change_keys(connections, connection) < 0)) {
+        connection_begin_close(connections, connection, CLOSE_TLS_ERROR);
         return;
     }
     if (event->result < 0 && !connection_is_transient(event->result)) {
@@ -135,7 +187,7 @@ void connection_on_send(struct connections *connections, struct connection *conn
         return;
     }
     /* The rest of sealed octets, without a pause in which it would seem that all is sent. */
-    if (connection->tls != NULL && tls_channel_is_sending(connection->tls))
+    if (connection_seals(connection) && tls_channel_is_sending(connection->tls))
         send_sealed(connections, connection);
     if (connection->out != NULL)
         connection->protocol->on_sent(connection, plain);

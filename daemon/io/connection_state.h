@@ -4,6 +4,7 @@
  *   connection        birth, lists, receiving, closing, time
  *   connection_send   what is queued goes out, and after the last of it the end
  *   connection_tls    ciphertext becomes plaintext, faults of TLS
+ *   connection_ktls   the kernel takes over from TLS in user space
  *
  * Owns:    nothing; see connection.h.
  * Threads: the loop.
@@ -43,5 +44,30 @@ void connection_start_send(struct connections *connections, struct connection *c
 void connection_put_among_undecrypted(struct connections *connections, struct connection *connection);
 void connection_on_ciphertext(struct connections *connections, struct connection *connection, struct loan *loan,
                               struct bytes data);
+
+/* ---- connection_ktls.c ---- */
+
+/* Whether what the queue holds should leave by the kernel's TLS, which has not begun yet. */
+bool connection_wants_offload(const struct connection *connection);
+/* Everything that BoringSSL has said is sent. Sending is the kernel's from here on, or stays in user space for good. */
+void connection_offload(struct connections *connections, struct connection *connection);
+enum connection_keys {
+    CONNECTION_KEYS_GOOD,
+    CONNECTION_KEYS_CHANGE,  /* BoringSSL has new ones: a KeyUpdate is to be sent, and then nothing before they are set
+                              */
+    CONNECTION_KEYS_EXPIRED, /* nothing may be sent any more */
+};
+/* Before the kernel's TLS sends anything. */
+enum connection_keys connection_judge_keys(struct connections *connections, struct connection *connection);
+/* The KeyUpdate is sent. */
+[[nodiscard]] int connection_change_keys(struct connections *connections, struct connection *connection);
+/* What BoringSSL wanted to say, by the kernel's TLS; false if it cannot be said now. */
+bool connection_say_alert(struct connections *connections, const struct connection *connection);
+
+/* Whether what is sent has to be sealed first. */
+static inline bool connection_seals(const struct connection *connection)
+{
+    return connection->tls != NULL && connection->offload < CONNECTION_OFFLOAD_SENDS;
+}
 
 #endif

@@ -121,7 +121,9 @@ void connection_fail_tls(struct connections *connections, struct connection *con
 {
     if (connection->state >= CONNECTION_LINGERING)
         return;
-    if (!connection->send_in_flight && tls_channel_has_output(connection->tls)) {
+    if (!connection->send_in_flight && !connection_seals(connection))
+        (void)connection_say_alert(connections, connection);
+    else if (!connection->send_in_flight && tls_channel_has_output(connection->tls)) {
         struct bytes alert = tls_channel_output(connection->tls);
         ssize_t sent = send(connection->fd, alert.data, alert.length, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent == (ssize_t)alert.length)

@@ -14,6 +14,7 @@
 #include "daemon/io/buffer_pool.h"
 #include "daemon/io/date_cache.h"
 #include "daemon/io/io_scratch.h"
+#include "daemon/io/ktls.h"
 #include "daemon/io/metrics.h"
 #include "daemon/io/output_queue.h"
 #include "daemon/io/ring.h"
@@ -33,6 +34,7 @@ struct io_core {
     struct buffer_pool buffers;
     struct output_pools outputs;
     struct tls_descriptions *tls; /* NULL: no address speaks TLS */
+    struct ktls_kernel ktls;      /* what of TLS the kernel does */
     struct spool spool;           /* parts of request bodies; not open: there is no file for them */
     struct metrics *metrics;
     struct arena metrics_memory;   /* a page for each I/O process; `metrics` is our own */

@@ -284,6 +284,18 @@ static bool speaks_tls(const struct io_process *io)
     return false;
 }
 
+/* While we may still be root: the kernel fetches its module for nobody else. One process speaks for all. */
+static void probe_ktls(struct io_process *io)
+{
+    char text[256];
+    if (!speaks_tls(io))
+        return;
+    ktls_probe(&io->core.ktls, io->core.settings.ktls);
+    ktls_explain(&io->core.ktls, text, sizeof text);
+    if (io->core.setup.index == 0)
+        log_info("%s", text);
+}
+
 /* The threads come before the lock, after which none can be made. */
 static int start_tls(struct io_process *io)
 {
@@ -396,6 +408,7 @@ static void listen_to_supervisor(struct io_process *io)
 static int start(struct io_process *io)
 {
     const struct settings *settings = &io->core.settings;
+    probe_ktls(io);
     int r = sandbox_drop_ids(settings->user, settings->group, settings->initgroups);
     if (r == 0)
         open_spool(&io->core);

@@ -113,6 +113,11 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(TLS_KEY_UPDATES, COUNTER, "tls_key_updates", "", "TLS key updates that clients sent")                            \
     X(TLS_TINY_RECORDS, COUNTER, "tls_tiny_records", "", "TLS records with less than 9 octets of data")                \
     X(TLS_EARLY, COUNTER, "tls_early_data", "", "Connections whose first octets came as early data")                   \
+    X(KTLS_SENDING, COUNTER, "ktls_connections", "direction=\"send\"", "Connections handed to the kernel's TLS")       \
+    X(KTLS_RECEIVING, COUNTER, "ktls_connections", "direction=\"receive\"", "")                                        \
+    X(KTLS_FALLBACKS, COUNTER, "ktls_fallbacks", "", "Connections whose keys the kernel did not take")                 \
+    X(KTLS_REKEYS, COUNTER, "ktls_rekeys", "", "Times the kernel took new keys on a connection")                       \
+    X(KTLS_REKEYS_REFUSED, COUNTER, "ktls_rekeys_refused", "", "Key updates of clients that this kernel cannot do")    \
     X(ACCESS_LOG_DROPS, COUNTER, "access_log_drops", "", "Access log lines lost because the log could not keep up")    \
     X(LOG_DROPS, COUNTER, "log_drops", "", "Error log lines lost because the log could not keep up")
 

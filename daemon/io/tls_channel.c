@@ -45,6 +45,7 @@ struct tls_channel {
     bool open; /* the handshake is complete, or far enough for early data */
     bool proved;
     bool said_close;
+    bool muted;
     bool has_digest;
     bool after_long;    /* the record before was a long one */
     bool client_closed; /* found behind octets; told by the next read */
@@ -198,6 +199,8 @@ static int on_write(BIO *bio, const char *input, int length)
 {
     struct tls_channel *channel = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
+    if (channel->muted)
+        return length;
     if (octets_left(&channel->output) > OUTPUT_MAX || !octets_append(&channel->output, bytes_of(input, (size_t)length)))
         return -1;
     return length;
@@ -595,6 +598,7 @@ int tls_channel_seal(struct tls_channel *channel, const struct iovec *parts, uin
     uint8_t scratch[TLS_RECORD_BYTES_MAX];
     struct reader reader = {.parts = parts, .count = count};
     size_t plain = 0;
+    assert(!channel->muted);
     if (is_failed(channel) || channel->said_close)
         return -EPROTO;
     if (!reserve_for(channel, parts, count))
@@ -626,9 +630,49 @@ bool tls_channel_close_notify(struct tls_channel *channel)
     if (channel->said_close || !channel->open)
         return false;
     channel->said_close = true;
+    if (channel->muted)
+        return true;
     SSL_shutdown(channel->ssl);
     ERR_clear_error();
     return octets_left(&channel->output) > 0;
+}
+
+bool tls_channel_can_be_muted(const struct tls_channel *channel)
+{
+    return channel->open && channel->proved && !channel->said_close && !is_failed(channel) &&
+           !tls_channel_has_output(channel);
+}
+
+void tls_channel_mute(struct tls_channel *channel)
+{
+    assert(tls_channel_can_be_muted(channel));
+    channel->muted = true;
+}
+
+uint8_t tls_channel_alert(const struct tls_channel *channel)
+{
+    return channel->hello.alert;
+}
+
+/* The answer that BoringSSL has ready is written into the void, or it would not make another. */
+bool tls_channel_take_key_request(struct tls_channel *channel)
+{
+    if (!channel->hello.key_update_asked)
+        return false;
+    channel->hello.key_update_asked = false;
+    (void)SSL_write(channel->ssl, "", 0);
+    ERR_clear_error();
+    return true;
+}
+
+bool tls_channel_change_keys(struct tls_channel *channel)
+{
+    const bool changed =
+        SSL_version(channel->ssl) == TLS1_3_VERSION && SSL_key_update(channel->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1;
+    if (changed)
+        (void)SSL_write(channel->ssl, "", 0);
+    ERR_clear_error();
+    return changed;
 }
 
 bool tls_channel_has_ended(const struct tls_channel *channel)

@@ -106,10 +106,22 @@ enum tls_progress tls_channel_read(struct tls_channel *channel, uint64_t now_ms,
                                    uint64_t now_ms, size_t *ret_plain);
 /* Puts session tickets into the output, which otherwise travel with the first octets sealed. */
 void tls_channel_send_tickets(struct tls_channel *channel);
-/* Appends close_notify; false when it has been said, or there is nobody to say it to. */
+/* Appends close_notify, or leaves it to the caller once muted; false when it has been said, or there is nobody to say
+ * it to. */
 bool tls_channel_close_notify(struct tls_channel *channel);
 /* Whether nothing more will be said: close_notify or an alert is the last. */
 bool tls_channel_has_ended(const struct tls_channel *channel);
+
+/* Whether another may seal from here on: the handshake is complete, and all that was said is on its way. */
+bool tls_channel_can_be_muted(const struct tls_channel *channel);
+/* The kernel seals: what BoringSSL says is nobody's from now on, for its numbers of records are no longer right. */
+void tls_channel_mute(struct tls_channel *channel);
+/* Once muted. The last alert that BoringSSL wanted to say. */
+uint8_t tls_channel_alert(const struct tls_channel *channel);
+/* Whether the client has asked for new keys; BoringSSL has changed its own already, and its next record is number 0. */
+bool tls_channel_take_key_request(struct tls_channel *channel);
+/* Changes the keys of what is sent. False: this version of TLS has no way to do so. */
+bool tls_channel_change_keys(struct tls_channel *channel);
 
 /* What has to be sent: stays where it is until tls_channel_output_sent(). */
 bool tls_channel_has_output(const struct tls_channel *channel);

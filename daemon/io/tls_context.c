@@ -231,12 +231,23 @@ static int on_ticket(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *ciphe
     return is_current ? OPENED : OPENED_RENEW;
 }
 
+static void note_key_update(struct tls_hello *hello, struct bytes message)
+{
+    enum { REQUEST_AT = 4, UPDATE_REQUESTED = 1 };
+    hello->key_updates++;
+    if (message.length > REQUEST_AT && message.data[REQUEST_AT] == UPDATE_REQUESTED)
+        hello->key_update_asked = true;
+}
+
 static void on_message(int is_write, int version, int type, const void *data, size_t length, SSL *ssl, void *argument)
 {
+    const struct bytes message = bytes_of(data, length);
     (void)version;
     (void)argument;
-    if (!is_write && type == SSL3_RT_HANDSHAKE && length > 0 && *(const uint8_t *)data == SSL3_MT_KEY_UPDATE)
-        hello_of(ssl)->key_updates++;
+    if (!is_write && type == SSL3_RT_HANDSHAKE && length > 0 && message.data[0] == SSL3_MT_KEY_UPDATE)
+        note_key_update(hello_of(ssl), message);
+    if (is_write && type == SSL3_RT_ALERT && length == 2)
+        hello_of(ssl)->alert = message.data[1];
 }
 
 /* ---- signatures of RSA keys ------------------------------------------------------------------------------------- */

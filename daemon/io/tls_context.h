@@ -50,6 +50,8 @@ struct tls_hello {
     bool name_unknown;               /* no pair has the name that the client asks for */
     bool name_refused;               /* and that is why the handshake fails */
     uint32_t key_updates;
+    bool key_update_asked; /* the client wants new keys of ours as well */
+    uint8_t alert;         /* the last that BoringSSL said */
 };
 
 /* `why` gets a sentence when it cannot be made: -EINVAL, -ENOMEM. `tickets` and `*signers`, which

@@ -350,6 +350,7 @@ void tls_intake_accepted(struct tls_intake *intake, struct connection *connectio
         connection_abort(intake->connections, connection, CLOSE_OVERLOAD, false);
         return;
     }
+    connection_attach_ktls(intake->connections, connection);
     *arrival = (struct tls_arrival){.connection = connection, .since_ms = intake->connections->core->now_ms};
     connection->session = arrival;
     if (intake->unfinished < TLS_UNFINISHED_MAX) {

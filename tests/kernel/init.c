@@ -1,7 +1,7 @@
 /*
  * The first process of a kernel under test: shows it the files of the machine outside (hostfs, read-only), the usual
- * file systems and a loopback interface, runs the script that the kernel command line names, says its exit status, and
- * powers off.
+ * file systems and a loopback interface, loads what kernel TLS is made of, runs the script that the kernel command line
+ * names, says its exit status, and powers off.
  *
  * Linked statically: it is all there is in the initial file system.
  */
@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +32,21 @@ static const struct file_system FILE_SYSTEMS[] = {
     {"proc", "/proc", NULL},       {"sysfs", "/sys", NULL},
     {"devtmpfs", "/dev", NULL},    {"tmpfs", "/dev/shm", "mode=1777"},
     {"tmpfs", "/run", "mode=755"}, {"tmpfs", "/tmp", "mode=1777"},
+};
+
+/* Below the folder of the kernel's modules; each after those it needs. */
+static const char *const MODULES[] = {
+    "crypto/gf128mul.ko",
+    "crypto/ghash-generic.ko",
+    "crypto/ctr.ko",
+    "crypto/seqiv.ko",
+    "crypto/gcm.ko",
+    "lib/crypto/libchacha.ko",
+    "crypto/chacha_generic.ko",
+    "lib/crypto/libpoly1305.ko",
+    "crypto/poly1305_generic.ko",
+    "crypto/chacha20poly1305.ko",
+    "net/tls/tls.ko",
 };
 
 /* Without an exit status on the console the run counts as failed. */
@@ -74,6 +90,19 @@ static void raise_limits(void)
     demand(setrlimit(RLIMIT_NOFILE, &descriptors), "RLIMIT_NOFILE");
 }
 
+/* What is missing is missed by the tests that need it. */
+static void load_modules(const char *folder)
+{
+    for (size_t i = 0; folder != NULL && i < sizeof MODULES / sizeof MODULES[0]; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s", folder, MODULES[i]);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) < 0)
+            perror(path);
+        close(fd);
+    }
+}
+
 static int run(int script)
 {
     pid_t child = fork();
@@ -100,6 +129,7 @@ int main(void)
     /* Opened before a file system of the guest's own covers the place where it lies. */
     int script = open(path != NULL ? path : "", O_RDONLY);
     demand(script, "script");
+    load_modules(getenv("modules")); /* also before anything covers them */
     mount_file_systems();
     raise_loopback();
     raise_limits();

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from uml import RELEASE, NoKernelError, boot, find_kernel
+from uml import RELEASE, NoKernelError, boot, find_kernel, find_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "kernel"
@@ -95,12 +95,18 @@ def write_script(folder: Path, arguments: list[str]) -> Path:
         uncover(ROOT)
         + ("" if DAEMON.is_relative_to(ROOT) else uncover(DAEMON.parent))
         + "uname -sr\n"
-        + f"export HOME=/run PYTHONDONTWRITEBYTECODE=1 UROBOROS_SLOW_MACHINE=1 UROBOROS={shlex.quote(str(DAEMON))}\n"
+        + f"export HOME=/run PYTHONDONTWRITEBYTECODE=1 UROBOROS_SLOW_MACHINE=1 UROBOROS_KTLS=1 UROBOROS={shlex.quote(str(DAEMON))}\n"
         + f"cd {shlex.quote(str(ROOT / 'tests' / 'integration'))} || exit 1\n"
         + f"{shlex.join(pytest)}\n"
         + 'status=$?\n[ "$status" -eq 0 ] || dmesg | tail -n 30\nexit "$status"\n'
     )
     return script
+
+
+def name_modules(kernel: Path) -> list[str]:
+    """The kernel hands it to its first process."""
+    folders = sorted(find_modules(kernel).glob(f"{RELEASE}.*/kernel"))
+    return [f"modules={folders[-1]}"] if folders else []
 
 
 def run_guest(kernel: Path, arguments: list[str], seconds: int) -> int:
@@ -109,7 +115,7 @@ def run_guest(kernel: Path, arguments: list[str], seconds: int) -> int:
         folder = Path(name)
         archive, script = make_initial_file_system(folder), write_script(folder, arguments)
         console, ended = boot(
-            [kernel, "mem=1024M", f"uml_dir={folder}", f"initrd={archive}", f"script={script}",
+            [kernel, "mem=1024M", f"uml_dir={folder}", f"initrd={archive}", f"script={script}", *name_modules(kernel),
              "con=null", "con0=fd:0,fd:1", "loglevel=1", "panic=-1"],
             seconds,
         )  # fmt: skip
