@@ -2,6 +2,7 @@
  * Entry of the daemon. One program is both the supervisor and, started again by it with "@io", an I/O process.
  */
 #include "config/settings_loader.h"
+#include "daemon/base/log.h"
 #include "daemon/base/process_title.h"
 #include "daemon/io/io_process.h"
 #include "daemon/supervisor/supervisor.h"
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { EXIT_BAD_SETTINGS = 2 };
 
@@ -25,7 +27,7 @@ static int run_supervisor(int argc, char **argv)
     case SETTINGS_PRINTED:
         break;
     case SETTINGS_FAILED:
-        fprintf(stderr, "%s\n", outcome.message);
+        fprintf(stderr, "%s%s\n", log_journal_prefix(LOG_LEVEL_CRITICAL, STDERR_FILENO), outcome.message);
         status = EXIT_BAD_SETTINGS;
         break;
     }

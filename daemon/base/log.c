@@ -103,6 +103,12 @@ void log_set_fd(int fd)
     atomic_store_explicit(&state.target, pack(target), memory_order_relaxed);
 }
 
+const char *log_journal_prefix(enum log_level level, int fd)
+{
+    struct stat stat;
+    return fstat(fd, &stat) == 0 && is_journal(&stat) ? levels[level].journal_prefix : "";
+}
+
 void log_set_level(enum log_level level)
 {
     atomic_store_explicit(&state.level, (int)level, memory_order_relaxed);

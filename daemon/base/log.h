@@ -34,6 +34,9 @@ void log_set_fd(int fd);
 
 bool log_enabled(enum log_level level);
 
+/* "<2>" where `fd` is the journal's own stream, else "": for words from before there is a log. */
+const char *log_journal_prefix(enum log_level level, int fd);
+
 /* Lines lost for want of room, over the life of the process. */
 uint64_t log_drops(void);
 

@@ -331,6 +331,8 @@ static void the_journal_gets_a_level_and_no_time(void **state)
     char expected[128];
     snprintf(expected, sizeof expected, "<3>io 1[%d]: no such file\n<6>Traceback\n", (int)getpid());
     assert_string_equal(output, expected);
+    assert_string_equal(log_journal_prefix(LOG_LEVEL_CRITICAL, fds[0]), "<2>");
+    assert_string_equal(log_journal_prefix(LOG_LEVEL_CRITICAL, fds[1]), "");
 
     /* Another descriptor than the one systemd named is no journal. */
     struct pipe_ends ends = log_to_pipe(LOG_LEVEL_INFO);

@@ -96,6 +96,20 @@ static void help_shows_what_has_effect_and_nothing_else(void **)
     free(text);
 }
 
+static void the_manual_escapes_what_roff_would_take_for_its_own(void **)
+{
+    char *text = printed(settings_print_manual_settings);
+
+    assert_non_null(strstr(text, "\n.SS Limits\n.TP\n.B limit_request_line\n"));
+    assert_non_null(strstr(text, "Default: 2048.\n"));
+    assert_non_null(strstr(text, "\\(aq"));
+    assert_null(strchr(text, '`'));
+    for (const char *line = text; (line = strstr(line, "\n.")) != NULL; line++)
+        assert_true(strncmp(line, "\n.TP\n", 5) == 0 || strncmp(line, "\n.B ", 4) == 0 ||
+                    strncmp(line, "\n.SS ", 5) == 0 || strncmp(line, "\n.br\n", 5) == 0);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +117,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_committed_reference_page_is_current, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_reference_page_has_every_setting, set_up, tear_down),
         cmocka_unit_test_setup_teardown(help_shows_what_has_effect_and_nothing_else, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_manual_escapes_what_roff_would_take_for_its_own, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
