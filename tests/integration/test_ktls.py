@@ -1,0 +1,356 @@
+"""The kernel's TLS: what it takes over, that it does, and that nothing is lost or said in clear at the switch.
+
+Proof is /proc/net/tls_stat, whose counters only the kernel moves. Without kernel TLS there is nothing to be tested
+here; tests/kernel/run.py runs this file in a kernel that has it, and there a missing one is a failure.
+"""
+
+import os
+import re
+import socket
+import ssl
+import subprocess
+
+import pytest
+
+from harness.client import Parallel, build_request
+from harness.http2 import connect_http2
+from harness.programs import curl
+from harness.server import PATIENCE, Server
+from harness.tls import TlsClient
+
+TCP_ULP = 31
+MODES = ["tx"]
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+SUITES = {
+    ("1.2", "AES-128-GCM"): ("--tls-max", "1.2", "--ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256"),
+    ("1.2", "AES-256-GCM"): ("--tls-max", "1.2", "--ciphers", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    ("1.2", "ChaCha20"): ("--tls-max", "1.2", "--ciphers", "ECDHE-ECDSA-CHACHA20-POLY1305"),
+    ("1.3", "AES-128-GCM"): ("--tlsv1.3", "--tls13-ciphers", "TLS_AES_128_GCM_SHA256"),
+    ("1.3", "AES-256-GCM"): ("--tlsv1.3", "--tls13-ciphers", "TLS_AES_256_GCM_SHA384"),
+    ("1.3", "ChaCha20"): ("--tlsv1.3", "--tls13-ciphers", "TLS_CHACHA20_POLY1305_SHA256"),
+}
+BODY = bytes(range(256)) * 2048
+
+
+def kernel_has_tls() -> bool:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        try:
+            client.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"tls")
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def needs_kernel_tls():
+    if kernel_has_tls():
+        return
+    if "UROBOROS_KTLS" in os.environ:
+        pytest.fail("this kernel was to have TLS")
+    pytest.skip("this kernel has no TLS (no module `tls`)")
+
+
+@pytest.fixture(scope="module")
+def table(request):
+    """What the kernel did, case by case, for the eye."""
+    cases: dict[tuple[str, ...], list[str]] = {}
+    yield cases
+    plugins = request.config.pluginmanager
+    with plugins.get_plugin("capturemanager").global_and_fixture_disabled():
+        print(f"\nkernel {os.uname().release}: connections that the kernel encrypted")
+        for (mode, version, cipher), protocols in sorted(cases.items()):
+            print(f"  ktls = {mode:4}  TLS {version}  {cipher:11}  {', '.join(sorted(protocols))}")
+
+
+@pytest.fixture(params=MODES)
+def mode(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def serve_mode(serve_shared, tls, mode):
+    def start(application: str = "ktls_wsgi:app", *options: str) -> Server:
+        return serve_shared(
+            application, *tls.ecdsa.options, "--ktls", mode, "--rings", "1", "--metrics-path", "/metrics", *options
+        )
+
+    return start
+
+
+def counters() -> dict[str, int]:
+    with open("/proc/net/tls_stat") as file:
+        return {name: int(number) for name, number in (line.split() for line in file)}
+
+
+def metric(server: Server, tls, name: str) -> int:
+    with tls.connect(server) as client:
+        text = client.request("/metrics").body.decode()
+    return int(re.search(rf"^uroboros_{re.escape(name)} (\d+)$", text, re.MULTILINE)[1])
+
+
+def expected(mode: str, before: dict[str, int], connections: int = 1) -> None:
+    after = counters()
+    assert after["TlsTxSw"] - before["TlsTxSw"] == connections
+    assert after["TlsRxSw"] - before["TlsRxSw"] == (connections if mode == "both" else 0)
+    assert after["TlsDecryptError"] == before["TlsDecryptError"]
+
+
+# --- version x cipher x protocol x application -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("application", ["ktls_wsgi:app", "ktls_asgi:app"])
+@pytest.mark.parametrize("protocol", ["1.1", "2"])
+@pytest.mark.parametrize("version, cipher", SUITES)
+def test_the_kernel_serves(version, cipher, protocol, application, mode, serve_mode, tls, tmp_path, table):
+    server = serve_mode(application)
+    sent = tmp_path / "body"
+    sent.write_bytes(BODY)
+    before = counters()
+    host, port = server.address
+    answer = subprocess.run(
+        [
+            *("curl", "-sS", "--cacert", tls.ca, f"--http{protocol}", *SUITES[version, cipher], "-H", "Expect:"),
+            *("--data-binary", f"@{sent}", "-D", tmp_path / "heads", f"https://{host}:{port}/a", "--next", "-sS"),
+            *("--cacert", tls.ca, f"--http{protocol}", *SUITES[version, cipher], f"https://{host}:{port}/b"),
+        ],
+        capture_output=True,
+        timeout=30 * PATIENCE,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr.decode()
+    assert answer.stdout == BODY[::-1] + b"nothing came"
+    assert (tmp_path / "heads").read_text().startswith(f"HTTP/{protocol}")
+    expected(mode, before)
+    name = f"HTTP/{protocol} {application[5:9].upper()}"
+    table.setdefault((mode, version, cipher), []).append(name)
+
+
+# --- a client that says what shares a segment ------------------------------------------------------------------------
+
+
+class Wire:
+    """TLS in memory: what it has to say is sent when and as the test wants."""
+
+    def __init__(self, server: Server, tls, version: str, alpn: tuple[str, ...] = ("http/1.1",)) -> None:
+        context = tls.client_context(alpn)
+        context.minimum_version = context.maximum_version = VERSIONS[version]
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="test.example")
+        self.sock = socket.create_connection(server.address, timeout=10 * PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self) -> "Wire":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def handshake(self) -> bytes:
+        """Up to what has to be said last, the Finished, which is returned and not sent."""
+        while True:
+            try:
+                self.tls.do_handshake()
+                return self.outgoing.read()
+            except ssl.SSLWantReadError:
+                self.sock.sendall(self.outgoing.read())
+                self.incoming.write(self.sock.recv(65536))
+
+    def sealed(self, data: bytes) -> bytes:
+        self.tls.write(data)
+        return self.outgoing.read()
+
+    def goodbye(self) -> bytes:
+        try:
+            self.tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        return self.outgoing.read()
+
+    def read(self, enough) -> bytes:
+        """Until `enough` says so, or close_notify: an end without it raises."""
+        text = b""
+        while not enough(text):
+            try:
+                piece = self.tls.read(1 << 20)
+                if not piece:
+                    return text
+                text += piece
+            except ssl.SSLWantReadError:
+                data = self.sock.recv(1 << 20)
+                if data:
+                    self.incoming.write(data)
+                else:
+                    self.incoming.write_eof()
+            except ssl.SSLZeroReturnError:
+                return text
+        return text
+
+    def finish(self) -> bytes:
+        return self.read(lambda text: False)
+
+    def answers(self, count: int, body: bytes) -> None:
+        text = self.read(lambda text: text.count(b"HTTP/1.1 200 OK") == count and text.count(body) >= count)
+        assert text.count(b"HTTP/1.1 200 OK") == count and text.endswith(body)
+
+
+GET = build_request("/b")
+LAST = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+@pytest.fixture(params=list(VERSIONS))
+def version(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def wire(serve_mode, tls, version):
+    with Wire(serve_mode(), tls, version) as wire:
+        yield wire
+
+
+def test_a_request_in_the_segment_of_the_finished(wire, mode):
+    before = counters()
+    finished = wire.handshake()
+    wire.sock.sendall(finished + wire.sealed(GET))
+    wire.answers(1, b"nothing came")
+    wire.sock.sendall(wire.sealed(GET))
+    wire.answers(1, b"nothing came")
+    expected(mode, before)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 6, 40, -1])
+def test_a_record_cut_in_two_at_the_switch(wire, mode, cut):
+    before = counters()
+    finished = wire.handshake()
+    whole, cut_one = wire.sealed(GET), wire.sealed(GET)
+    wire.sock.sendall(finished + whole + cut_one[:cut])
+    wire.answers(1, b"nothing came")
+    wire.sock.sendall(cut_one[cut:] + wire.sealed(GET))
+    wire.answers(2, b"nothing came")
+    expected(mode, before)
+
+
+def test_a_megabyte_behind_the_finished(wire, mode):
+    before = counters()
+    finished = wire.handshake()
+    post = build_request("/a", method="POST", headers=[("Content-Length", str(len(BODY) * 2))])
+    data = finished + wire.sealed(post) + b"".join(wire.sealed(BODY[i : i + 9000]) for i in range(0, len(BODY), 9000))
+    data += wire.sealed(BODY) + wire.sealed(LAST)
+    with Parallel() as parallel:
+        parallel.start(wire.sock.sendall, data)
+        text = wire.finish()
+    assert text.count(b"HTTP/1.1 200 OK") == 2 and (BODY * 2)[::-1] in text and text.endswith(b"nothing came")
+    expected(mode, before)
+
+
+@pytest.mark.parametrize("end", ["fin", "close_notify", "both"])
+def test_an_end_in_the_segment_of_the_finished(wire, end):
+    finished = wire.handshake()
+    data = finished + wire.sealed(GET)
+    if end != "fin":
+        data += wire.goodbye()
+    wire.sock.sendall(data)
+    if end != "close_notify":
+        wire.sock.shutdown(socket.SHUT_WR)
+    raw = b""
+    while piece := wire.sock.recv(65536):
+        raw += piece
+    assert len(raw) > 100 and b"nothing came" not in raw and b"HTTP/1.1" not in raw
+
+
+def test_the_end_is_said_in_tls(wire, mode):
+    before = counters()
+    wire.sock.sendall(wire.handshake() + wire.sealed(LAST))
+    assert wire.finish().endswith(b"nothing came")
+    expected(mode, before)
+
+
+def test_half_a_request_and_a_fin_are_no_request(wire):
+    wire.sock.sendall(wire.handshake() + wire.sealed(GET))
+    wire.answers(1, b"nothing came")
+    wire.sock.sendall(wire.sealed(GET[:-2]))
+    wire.sock.shutdown(socket.SHUT_WR)
+    assert b" 200 OK" not in wire.finish()
+
+
+def test_a_forged_record_ends_the_connection_with_an_alert_or_a_reset(wire):
+    wire.sock.sendall(wire.handshake() + wire.sealed(GET))
+    wire.answers(1, b"nothing came")
+    forged = bytearray(wire.sealed(GET))
+    forged[-1] ^= 1
+    wire.sock.sendall(forged)
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        wire.finish()
+
+
+def test_tickets_are_given_before_the_switch(serve_mode, tls, version):
+    server = serve_mode()
+    context = tls.client_context()
+    context.minimum_version = context.maximum_version = VERSIONS[version]
+    session = None
+    for turn in range(3):
+        with TlsClient(server.address, context, "test.example", session) as client:
+            assert client.request("/b").status == 200
+            assert client.sock.session_reused == (turn > 0)
+            session = client.sock.session
+
+
+# --- new keys --------------------------------------------------------------------------------------------------------
+
+
+def s_client(server: Server, *options: str) -> subprocess.Popen:
+    host, port = server.address
+    return subprocess.Popen(
+        ["openssl", "s_client", "-connect", f"{host}:{port}", "-tls1_3", *options],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def read_to(process: subprocess.Popen, wanted: bytes) -> bytes:
+    """What it says up to and with `wanted`."""
+    said = b""
+    while wanted not in said:
+        piece = os.read(process.stdout.fileno(), 65536)
+        assert piece, said.decode(errors="replace")
+        said += piece
+    return said
+
+
+@pytest.mark.parametrize("letter", ["k", "K"])
+def test_a_client_that_takes_new_keys_is_served_on(serve_mode, letter):
+    """k: it has new keys. K: it wants new ones of the server as well, which kernel 6.1 cannot do."""
+    process = s_client(serve_mode())
+    try:
+        for _ in range(3):
+            process.stdin.write(GET)
+            process.stdin.flush()
+            read_to(process, b"nothing came")
+            process.stdin.write(f"{letter}\n".encode())
+            process.stdin.flush()
+            read_to(process, b"KEYUPDATE")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+# --- other clients ---------------------------------------------------------------------------------------------------
+
+
+def test_many_streams_of_one_connection(serve_mode, tls, mode):
+    server = serve_mode("ktls_asgi:app")
+    before = counters()
+    with connect_http2(server, tls) as client:
+        streams = [client.start("/a", method="POST", body=BODY[: 1000 * n]) for n in range(1, 21)]
+        for n, stream in enumerate(streams, 1):
+            assert client.finish(stream).body == BODY[: 1000 * n][::-1]
+    expected(mode, before)
+
+
+def test_switched_off_it_is_user_space_that_serves(serve, tls):
+    server = serve("ktls_wsgi:app", *tls.ecdsa.options, "--ktls", "off")
+    before = counters()
+    assert curl(f"https://localhost:{server.address[1]}/b", ca=tls.ca) == "nothing came"
+    assert counters() == before
+    assert "kernel TLS is not used: it is switched off" in server.log()
