@@ -248,11 +248,12 @@ static int end_with_trailers(struct http1_session *session, struct http_exchange
 /* ---- replies ---------------------------------------------------------------------------------------------------- */
 
 /* An application has as much out as it has blocks, and what was taken off its hands. One that names a block twice, or
- * none, would fill our memory for a client that does not read. */
+ * none, would fill our memory for a client that does not read; with single octets, by what each of them takes. */
 static bool beyond_all_bounds(const struct http1_session *session, const struct reply *reply)
 {
     const struct settings *settings = &session->all->core->settings;
-    return session->out.queue.bytes > reply->memory->outbound.bytes + (uint64_t)settings->response_buffer_max;
+    return output_queue_cost(&session->out.queue) >
+           reply->memory->outbound.bytes + (uint64_t)settings->response_buffer_max;
 }
 
 static int apply(struct http1_session *session, struct http_exchange *exchange, struct reply *reply)

@@ -437,15 +437,39 @@ static void read_back_all(struct http2_session *session)
         http2_input_read_back(session, member);
 }
 
-/* What trailers say is checked and goes no further: no interface has a place for it (docs/http2.md). */
+/* More trailers than are allowed: 431, as over HTTP/1.1, where the client was told nothing else yet. */
+static void refuse_trailers(struct http2_session *session, struct http2_member *member)
+{
+    struct http_exchange *exchange = member->exchange;
+    if (unwanted(member))
+        return;
+    metrics_add(session->all->core->metrics, METRIC_REQUESTS_REJECTED, 1);
+    exchange->body_failed = true;
+    exchange->close_reason = CLOSE_REQUEST_REJECTED;
+    dispatch_body(session->all->dispatch, exchange);
+    if (member->head_sent)
+        http2_session_reset(session, member, HTTP2_CANCEL);
+    else
+        http2_replies_answer(session, member, 431, own_answer_text(431), exchange->is_head);
+}
+
+/* What trailers say is checked and goes no further: no interface has a place for it (docs/http2.md). Malformed ones
+ * make the request malformed, which is an error of the stream (RFC 9113 8.1.1). */
 static void on_trailers(struct http2_session *session, const struct http2_event *event)
 {
     struct http2_member *member = (struct http2_member *)event->stream;
     struct http2_sessions *all = session->all;
     uint32_t count;
-    if (http2_request_trailers(&all->block.section, all->fields, all->fields_capacity, &count) == HTTP2_REQUEST_GOOD) {
+    switch (http2_request_trailers(&all->block.section, all->fields, all->fields_capacity, &count)) {
+    case HTTP2_REQUEST_GOOD:
         end_body(session, member);
         return;
+    case HTTP2_REQUEST_REFUSED:
+        member->body_ended = true;
+        refuse_trailers(session, member);
+        return;
+    case HTTP2_REQUEST_MALFORMED:
+        break;
     }
     if (http2_connection_glitch(&session->protocol, MALFORMED_WEIGHT, all->core->now_ms))
         http2_session_reset(session, member, HTTP2_PROTOCOL_ERROR);

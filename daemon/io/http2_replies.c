@@ -295,12 +295,12 @@ static int keep_trailers(struct http2_member *member, const struct reply *reply)
 }
 
 /* An application has as much out as it has blocks, and what was taken off its hands. One that names a block twice, or
- * none, would fill our memory for a client that does not read. */
+ * none, would fill our memory for a client that does not read; with single octets, by what each of them takes. */
 static bool beyond_all_bounds(const struct http2_session *session, const struct http2_member *member,
                               const struct reply *reply)
 {
     const struct settings *settings = &session->all->core->settings;
-    return member->body.bytes > reply->memory->outbound.bytes + (uint64_t)settings->response_buffer_max;
+    return output_queue_cost(&member->body) > reply->memory->outbound.bytes + (uint64_t)settings->response_buffer_max;
 }
 
 static int apply(struct http2_session *session, struct http2_member *member, struct reply *reply)

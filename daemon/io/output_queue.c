@@ -62,6 +62,7 @@ static struct output_piece *unlink_first(struct output_queue *queue)
     queue->first = piece->next;
     if (queue->first == NULL)
         queue->last = NULL;
+    queue->piece_count--;
     return piece;
 }
 
@@ -91,6 +92,7 @@ static void link_last(struct output_queue *queue, struct output_piece *piece)
     else
         queue->first = piece;
     queue->last = piece;
+    queue->piece_count++;
 }
 
 static struct output_piece *append(struct output_queue *queue)
@@ -269,22 +271,50 @@ static bool detach_piece(struct output_queue *queue, struct output_piece *piece)
     return true;
 }
 
+/* Behind the octets of the piece before it, where that was detached as well and its buffer has room: else an
+ * application that sends single octets would fill a buffer for each. */
+static bool join_detached(struct output_queue *queue, struct output_piece *before, struct output_piece *piece)
+{
+    struct output_scratch *scratch = before != NULL ? before->scratch : NULL;
+    if (scratch == NULL || scratch->detached == 0 || scratch->capacity - scratch->used < piece->length ||
+        before->data + before->length != scratch->data + scratch->used)
+        return false;
+    memcpy(scratch->data + scratch->used, piece->data, piece->length);
+    scratch->used += piece->length;
+    scratch->detached += piece->length;
+    before->length += piece->length;
+    queue->pools->detached_bytes += piece->length;
+    before->next = piece->next;
+    if (queue->last == piece)
+        queue->last = before;
+    queue->piece_count--;
+    let_go(queue->pools, piece);
+    slab_give_back(&queue->pools->pieces, piece);
+    return true;
+}
+
 void output_queue_detach(struct output_queue *queue, uint32_t queue_max, uint64_t total_max)
 {
     uint32_t in_flight = queue->in_flight_pieces;
     uint64_t detached = 0;
-    for (struct output_piece *piece = queue->first; piece != NULL; piece = piece->next) {
+    struct output_piece *before = NULL, *next; /* `before`: not in flight */
+    for (struct output_piece *piece = queue->first; piece != NULL; piece = next) {
         bool is_in_flight = in_flight > 0;
+        next = piece->next;
         in_flight -= is_in_flight;
-        if (piece->memory == NULL) {
+        if (piece->memory == NULL)
             detached += piece->scratch->detached;
-            continue;
-        }
         if (is_in_flight)
             continue;
-        detached += piece->length;
-        if (detached > queue_max || queue->pools->detached_bytes + piece->length > total_max ||
-            !detach_piece(queue, piece))
-            return;
+        if (piece->memory != NULL) {
+            detached += piece->length;
+            if (detached > queue_max || queue->pools->detached_bytes + piece->length > total_max)
+                return;
+            if (join_detached(queue, before, piece))
+                continue;
+            if (!detach_piece(queue, piece))
+                return;
+        }
+        before = piece;
     }
 }

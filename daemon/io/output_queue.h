@@ -54,6 +54,7 @@ struct output_queue {
     struct output_piece *last;
     struct output_scratch *filling;
     uint64_t bytes;
+    uint32_t piece_count;
     uint32_t in_flight_pieces;
     uint64_t in_flight_bytes;                  /* of the last send */
     const struct output_piece *in_flight_last; /* must not grow: the kernel was told its length */
@@ -64,6 +65,12 @@ void output_pools_deinit(struct output_pools *pools);
 
 void output_queue_init(struct output_queue *queue, struct output_pools *pools);
 void output_queue_deinit(struct output_queue *queue);
+
+/* Memory that the queue holds, here or in arenas: a piece of one octet takes more than that. */
+static inline uint64_t output_queue_cost(const struct output_queue *queue)
+{
+    return queue->bytes + (uint64_t)queue->piece_count * sizeof(struct output_piece);
+}
 
 /* Room for `bytes` in one run; NULL without memory. What of it is used is said by the next call, before any other. */
 uint8_t *output_queue_reserve(struct output_queue *queue, uint32_t bytes, uint32_t *ret_capacity);
@@ -87,7 +94,7 @@ uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts);
 void output_queue_sent(struct output_queue *queue, uint64_t bytes);
 
 /* Copies pieces that are not in flight off their application's hands, while this queue holds at most `queue_max` and
- * all of them at most `total_max` octets of copies. */
+ * all of them at most `total_max` octets of copies. Small pieces become one. */
 void output_queue_detach(struct output_queue *queue, uint32_t queue_max, uint64_t total_max);
 
 #endif

@@ -939,6 +939,36 @@ static void an_application_that_floods_a_client_that_does_not_read_is_cut_off(vo
     scene_close(&scene);
 }
 
+static void little_response_buffering(struct scene *scene)
+{
+    scene->core.settings.response_buffer_max = 1'000;
+}
+
+static void one_that_floods_it_with_single_octets_is_cut_off_before_they_take_more_than_its_arena(void **state)
+{
+    (void)state;
+    struct scene scene;
+    open_with_app(&scene, little_response_buffering);
+    int fd = scene_connect(&scene);
+    scripted_at(scene.core.ring, fd)->send_stalled = true;
+    scene_say(&scene, fd, GET("/"));
+    struct message request = scene_begin(&scene, 0);
+    struct message piece = scene_piece(&scene, 0, &request, MESSAGE_RESPONSE, 0, (struct bytes){});
+    scene_reply(&scene, 0, &piece);
+    piece = scene_piece(&scene, 0, &request, MESSAGE_BODY, 0, BYTES_LITERAL("a"));
+    piece.body_block = MESSAGE_NO_BLOCK;
+    const size_t most = scene.apps[0].layout.bytes / sizeof(struct output_piece);
+    size_t sent = 0;
+    for (; sent < 2 * most && !scene_is_closed(&scene, fd); sent++) {
+        scene_reply(&scene, 0, &piece);
+        scene_turns(&scene, 2);
+    }
+    assert_true(scene_is_closed(&scene, fd));
+    assert_in_range(scene.core.outputs.pieces.live, 0, most);
+    scene_done(&scene, 0, &request);
+    scene_close(&scene);
+}
+
 static void replies_before_their_turn_are_bounded(void **state)
 {
     (void)state;
@@ -1046,6 +1076,7 @@ int main(void)
         cmocka_unit_test(an_idle_connection_is_parked_and_wakes_and_ends),
         cmocka_unit_test(small_pieces_for_a_client_that_does_not_read_keep_their_blocks),
         cmocka_unit_test(an_application_that_floods_a_client_that_does_not_read_is_cut_off),
+        cmocka_unit_test(one_that_floods_it_with_single_octets_is_cut_off_before_they_take_more_than_its_arena),
         cmocka_unit_test(replies_before_their_turn_are_bounded),
         cmocka_unit_test(a_complete_response_survives_its_application),
         cmocka_unit_test(a_session_may_close_its_connection_while_nothing_is_armed),

@@ -206,6 +206,28 @@ static void detaching_stops_at_the_bound_of_a_queue_and_of_all(void **state)
     assert_int_equal(scene->memory->returns_count, 4);
 }
 
+static void detached_octets_share_a_buffer_and_are_one_piece(void **state)
+{
+    struct scene *scene = *state;
+    struct iovec parts[OUTPUT_PARTS_MAX];
+    uint8_t out[512];
+    lend(scene, 0, 0, 4);
+    assert_int_equal(output_queue_gather(&scene->queue, parts), 1);
+    for (uint32_t i = 4; i < 300; i++) {
+        lend(scene, i % BLOCKS, i, 1);
+        output_queue_detach(&scene->queue, 1'000, 1'000);
+        scene->memory->returns_count = 0; /* they are free again, and lent once more */
+    }
+    assert_int_equal(scene->queue.piece_count, 2);
+    assert_int_equal(scene->pools.scratches.live, 1);
+    assert_int_equal(scene->pools.detached_bytes, 296);
+    assert_int_equal(output_queue_cost(&scene->queue), 300 + 2 * sizeof(struct output_piece));
+    output_queue_sent(&scene->queue, 0);
+    assert_int_equal(send_all(scene, 100, out), 300);
+    assert_memory_equal(out, scene->arena, 300);
+    assert_int_equal(scene->queue.piece_count, 0);
+}
+
 /* ---- moving from one queue to another --------------------------------------------------------------------------- */
 
 static void what_moves_keeps_its_order_and_its_block_goes_back_with_its_last_octet(void **state)
@@ -282,6 +304,7 @@ int main(void)
         WITH_SCENE(a_block_goes_back_when_its_last_octet_has_left_and_once),
         WITH_SCENE(a_long_copy_has_a_buffer_of_its_own),
         WITH_SCENE(detaching_spares_what_is_in_flight_and_keeps_the_octets),
+        WITH_SCENE(detached_octets_share_a_buffer_and_are_one_piece),
         WITH_SCENE(detaching_stops_at_the_bound_of_a_queue_and_of_all),
         WITH_SCENE(what_moves_keeps_its_order_and_its_block_goes_back_with_its_last_octet),
         WITH_SCENE(what_was_copied_can_move_in_parts_and_outlives_its_queue),
