@@ -1,0 +1,98 @@
+"""Reloads, deaths, and the listening sockets of systemd."""
+
+import os
+import signal
+import time
+
+from load import ask_http1, load
+from machine import (
+    UNIT,
+    WORKERS,
+    children,
+    drop_in,
+    get,
+    is_served,
+    main_pid,
+    run,
+    show,
+    wait_until,
+    write_application,
+)
+
+SOCKET = "uroboros.socket"
+SOCKET_DROP_IN = "/usr/share/uroboros/socket-activation.conf"
+
+
+def test_a_reload_under_load_changes_the_application_and_fails_no_request():
+    before = main_pid()
+    with load() as clients:
+        wait_until(lambda: clients.answered > 50, "requests before the reload")
+        write_application("second")
+        run("systemctl", "reload", UNIT)
+        wait_until(lambda: b"second" in clients.bodies, "the new application")
+        done = clients.answered + 50
+        wait_until(lambda: clients.answered > done, "requests after the reload")
+    assert main_pid() == before
+    assert not clients.reconnected, "a reload closes no connection"
+    wait_until(lambda: len(children("app")) == WORKERS, "as many processes as before")
+    return clients.verdict()
+
+
+def test_a_reload_that_fails_keeps_what_serves():
+    write_application("third\nsyntax error")
+    run("systemctl", "reload", UNIT, check=False)
+    time.sleep(1)
+    assert get().startswith("second from ")
+    write_application("second")
+    run("systemctl", "reload", UNIT)
+    wait_until(lambda: show("ActiveState") == "active" and is_served(), "a reload that works again")
+
+
+def kill_one(kind: str, count: int) -> None:
+    before, service = children(kind), main_pid()
+    assert len(before) == count, before
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: len(set(children(kind)) - {before[0]}) == count, f"another {kind} process")
+    wait_until(is_served, "an answer")
+    assert main_pid() == service
+
+
+def test_an_application_process_that_is_killed_comes_back():
+    kill_one("app", WORKERS)
+
+
+def test_an_io_process_that_is_killed_comes_back():
+    kill_one("io", len(children("io")))
+
+
+def test_a_supervisor_that_is_killed_is_started_again():
+    before = main_pid()
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: main_pid() not in (0, before) and show("ActiveState") == "active", "another supervisor")
+    assert get()
+
+
+def test_a_socket_starts_the_service():
+    run("systemctl", "stop", UNIT)
+    run("install", "-D", "-m", "644", SOCKET_DROP_IN, "-t", f"/etc/systemd/system/{UNIT}.d")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "enable", "--now", SOCKET)
+    assert show("ActiveState") == "inactive"
+    assert get().startswith("second from ")
+    assert show("ActiveState") == "active"
+
+
+def test_a_restart_behind_the_socket_refuses_no_connection():
+    with load((ask_http1,)) as clients:
+        wait_until(lambda: clients.answered > 50, "requests before the restart")
+        run("systemctl", "restart", UNIT)
+        done = clients.answered + 50
+        wait_until(lambda: clients.answered > done, "requests after the restart")
+    return clients.verdict()
+
+
+def test_without_the_socket_the_service_binds_for_itself():
+    run("systemctl", "disable", "--now", SOCKET, UNIT)
+    drop_in("socket-activation", None)
+    run("systemctl", "enable", "--now", UNIT)
+    assert get()
