@@ -89,15 +89,21 @@ def colour_of(server: str, ours: str) -> str:
     return OURS if server == ours else BARE if server == YARDSTICK else PEER
 
 
+def drawn_servers(name: str, probe: dict) -> dict[str, dict]:
+    """The responder stands beside those who do the same work; elsewhere it is a yardstick only."""
+    is_same_work = probe["unit"] == "req/s" and not name.startswith("h2-")
+    return {server: figures for server, figures in probe["servers"].items() if is_same_work or server != YARDSTICK}
+
+
 def main_figure(probe: dict) -> str:
     figures = probe["servers"].get(probe["ours"]) or next(iter(probe["servers"].values()), {})
-    return next((key for key in ("rate", "start_ms", "bytes_each") if key in figures), "")
+    return next((key for key in ("rate", "flood_ratio", "start_ms", "bytes_each") if key in figures), "")
 
 
 def bars(name: str, probe: dict) -> str:
     """What each server does, the quickest on top."""
     key = main_figure(probe)
-    values = {server: figures[key] for server, figures in probe["servers"].items() if key in figures}
+    values = {server: figures[key] for server, figures in drawn_servers(name, probe).items() if key in figures}
     if len(values) < 2:
         return ""
     names = sorted(values, key=values.get, reverse=key != "rate")
@@ -117,7 +123,9 @@ def bars(name: str, probe: dict) -> str:
 def latencies(name: str, probe: dict) -> str:
     """p50, p99 and p99.9 of each server, on a scale where twice as long is one step."""
     servers = {
-        server: figures for server, figures in probe["servers"].items() if figures.get("p50_us", 0) and "p999_us" in figures
+        server: figures
+        for server, figures in drawn_servers(name, probe).items()
+        if figures.get("p50_us", 0) and "p999_us" in figures
     }
     if not servers:
         return ""
@@ -179,7 +187,7 @@ def change_cell(change: dict | None, has_failed: bool) -> str:
 
 
 CHANGE_COLUMNS = (("CPU", ("cpu_us",)), ("rate", ("rate",)), ("p99", ("p99_us",)))
-OTHER_COLUMN = ("memory, start", ("pss_kib", "bytes_each", "start_ms"))
+OTHER_COLUMN = ("memory, start", ("pss_kib", "bytes_each", "start_ms", "flood_ratio"))
 
 
 def changes_table(record: dict) -> str:
@@ -202,6 +210,8 @@ def servers_table(probe: dict) -> str:
         ("p99_us", "p99 µs", short),
         ("p999_us", "p99.9 µs", short),
         ("pss_kib", "MiB", lambda kib: f"{kib / 1024:.1f}"),
+        ("p99_idle_us", "p99 idle", short),
+        ("flood_ratio", "ratio", short),
         ("grown_kib", "grown MiB", lambda kib: f"{kib / 1024:.1f}"),
         ("bytes_each", "octets each", short),
         ("start_ms", "ms", short),
@@ -237,7 +247,12 @@ def goal_lines(probe: dict) -> str:
 
 
 def card(name: str, probe: dict) -> str:
-    unit = {"rate": probe["unit"], "start_ms": "ms to the first answer", "bytes_each": "octets of each connection"}
+    unit = {
+        "rate": probe["unit"],
+        "flood_ratio": "p99 in a flood of handshakes over p99 without",
+        "start_ms": "ms to the first answer",
+        "bytes_each": "octets of each connection",
+    }
     notes = []
     if probe["failed"]:
         labels = [FIGURE_OF[key].label if key in FIGURE_OF else key for key in probe["failed"]]

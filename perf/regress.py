@@ -209,7 +209,7 @@ def save(record: dict, directory: Path, baseline_path: Path, is_baseline: bool) 
 
 def prepare() -> None:
     ensure_venv()
-    targets = ("perf_generator", "perf_responder", "perf_micro", "perf_app_driver")
+    targets = ("perf_generator", "perf_responder", "perf_handshaker", "perf_micro", "perf_app_driver")
     subprocess.run(["ninja", "-C", BUILD, "--quiet", *targets], check=True)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

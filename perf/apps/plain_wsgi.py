@@ -1,10 +1,12 @@
-"""The WSGI application of the measurements: hello, 10 KB out, echo, 1 GiB either way."""
+"""The WSGI application of the measurements: hello, 10 KB out, echo, 1 GiB either way, 20 ms of work."""
 
 import hashlib
+import time
 
 HELLO = b"Hello, World!"
 TEN_KB = b"x" * 10_000
 PIECE = bytes(range(256)) * 256
+WORK_SECONDS = 0.02
 
 
 def hello(environ, start_response):
@@ -42,7 +44,15 @@ def upload(environ, start_response):
     return [answer]
 
 
-ROUTES = {"/": hello, "/10k": ten_kb, "/echo": echo, "/download": download, "/upload": upload}
+def work(environ, start_response):
+    """Uses a CPU, however long others keep it waiting for one."""
+    until = time.thread_time() + WORK_SECONDS
+    while time.thread_time() < until:
+        pass
+    return hello(environ, start_response)
+
+
+ROUTES = {"/": hello, "/10k": ten_kb, "/echo": echo, "/download": download, "/upload": upload, "/work": work}
 
 
 def app(environ, start_response):

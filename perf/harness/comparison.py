@@ -33,6 +33,7 @@ FIGURES = (
     Figure("rate", "rate", more_is_better=True, by_yardstick="rate"),
     # A tail is made of the few worst moments of a run: what scatters by a third on a quiet machine is not held to 5 %.
     Figure("p99_us", "p99", by_yardstick="p99_us", loss_max=0.5),
+    Figure("flood_ratio", "p99 in a flood", loss_max=0.5, slack=1),
     Figure("pss_kib", "memory", slack=1024),
     Figure("bytes_each", "octets each", slack=16),
     Figure("start_ms", "start", slack=5),
@@ -122,8 +123,8 @@ def compare(name: str, summary: dict, baseline: dict | None) -> list[Change]:
             continue
         before = compared_value(baseline, figure) if baseline else None
         change, verdict = judge(figure, before, now)
-        depends_on_time = figure.key in ("rate", "p99_us")
-        if verdict is Verdict.LOSS and depends_on_time and baseline and _rate_proves_nothing(summary, baseline):
+        is_of_time = figure.key in ("rate", "p99_us")
+        if verdict is Verdict.LOSS and is_of_time and baseline and _rate_proves_nothing(summary, baseline):
             verdict = Verdict.UNSURE
         changes.append(Change(name, figure.key, before, now, change, verdict))
     return changes

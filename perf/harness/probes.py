@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 
 from harness import scenarios
 from harness.comparison import YARDSTICK
-from harness.http2_load import run_http2_load
+from harness.handshakes import run_flood, run_handshakes
+from harness.http2_load import run_fan_out, run_http2_load, run_http2_transfer
 from harness.load import request_bytes, run_load
 from harness.servers import Server
 from harness.transfer import idle_bytes_each, run_transfer
 
 IDLE_ROUNDS = 3  # memory does not scatter as time does
+SLOW_PEERS_ROUNDS = 2  # of 1 GiB over HTTP/2, where some need a minute
 WARMUP_SECONDS = 0.5
+FAN_OUT_STREAMS = 100
 
 Figures = dict[str, float]
 
@@ -89,6 +92,39 @@ def _transfer(target: str, direction: str) -> Callable[[Rig, str], Figures]:
     return measure
 
 
+def _http2_transfer(target: str, direction: str, streams: int) -> Probe:
+    def measure(rig: Rig, name: str) -> Figures:
+        with rig.server(name, target) as server:
+            return run_http2_transfer(server, direction, rig.mib, streams, rig.generator_cpus)
+
+    kind = target.split(":")[0].removeprefix("plain_")
+    peers = scenarios.WSGI_H2 if kind == "wsgi" else scenarios.ASGI_H2
+    return Probe(
+        f"h2-{kind}-{direction}-{streams}x", "MiB/s", "uroboros-h2", peers, measure, rounds_max=SLOW_PEERS_ROUNDS
+    )
+
+
+def _handshakes(kind: str, ours: str, peer: str, is_resumed: bool = False) -> Probe:
+    def measure(rig: Rig, name: str) -> Figures:
+        with rig.server(name, "plain_wsgi:app") as server:
+            return run_handshakes(server, rig.generator_cpus, rig.seconds, is_resumed)
+
+    return Probe(f"handshake-{kind}", "handshakes/s", ours, (peer,), measure, {peer: 0.95})
+
+
+def _flood(rig: Rig, name: str) -> Figures:
+    with rig.server(name, "plain_wsgi:app") as server:
+        return run_flood(server, rig.generator_cpus, max(rig.seconds, 2))
+
+
+def _fan_out(rig: Rig, name: str) -> Figures:
+    """On every CPU: the client waits nearly all of the time."""
+    cpus = rig.server_cpus | rig.generator_cpus
+    workers = 1 if "one-process" in name else 2
+    with Server(name, "plain_wsgi:app", cpus, workers=workers) as server:
+        return run_fan_out(server, cpus, FAN_OUT_STREAMS)
+
+
 def _idle(rig: Rig, name: str) -> Figures:
     with rig.server(name, "plain_wsgi:app") as server:
         # The buffers that a loaded server has touched are not the price of an idle connection.
@@ -113,6 +149,26 @@ PROBES: tuple[Probe, ...] = (
         )
         for target, peers in scenarios.TRANSFER_TARGETS.items()
         for direction in ("download", "upload")
+    ),
+    *(
+        _http2_transfer(target, direction, streams)
+        for target in scenarios.TRANSFER_TARGETS
+        for direction in ("download", "upload")
+        for streams in (1, 8)
+    ),
+    _handshakes("ecdsa", "uroboros-health-h2", "nginx-h2"),
+    _handshakes("rsa", "uroboros-rsa-h2", "nginx-rsa-h2"),
+    _handshakes("resumed", "uroboros-health-h2", "nginx-h2", is_resumed=True),
+    Probe("handshake-flood", "times idle p99", "uroboros-h2", ("nginx-h2",), _flood, has_yardstick=False),
+    Probe(
+        "h2-fan-out",
+        "streams/s",
+        "uroboros-h2",
+        ("uroboros-one-process-h2",),
+        _fan_out,
+        {"uroboros-one-process-h2": 1.8},
+        has_yardstick=False,
+        is_quick=False,
     ),
     Probe("cold-start", "ms", "uroboros", scenarios.WSGI, _cold_start, has_yardstick=False),
     Probe("idle", "octets", "uroboros", (), _idle, has_yardstick=False, is_quick=False, rounds_max=IDLE_ROUNDS),

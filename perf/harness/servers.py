@@ -51,13 +51,20 @@ def uroboros_health(context: Context, target: str) -> list[str]:
     return [*uroboros(context, target)[:-1], "--health-path", "/", target]
 
 
-def certificate() -> tuple[str, str]:
-    """Of the servers that speak TLS: ECDSA P-256, made once."""
-    pair = WORK / "certificate.pem", WORK / "key.pem"
+KEY_OPTIONS = {
+    "ecdsa": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    "rsa": ["-newkey", "rsa:2048"],
+}
+
+
+def certificate(kind: str = "ecdsa") -> tuple[str, str]:
+    """Of the servers that speak TLS: ECDSA P-256 or RSA of 2048 bits, made once."""
+    prefix = "" if kind == "ecdsa" else f"{kind}-"
+    pair = WORK / f"{prefix}certificate.pem", WORK / f"{prefix}key.pem"
     if not all(path.exists() for path in pair):
         subprocess.run(
             [
-                *["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+                *["openssl", "req", "-x509", *KEY_OPTIONS[kind], "-nodes"],
                 *["-days", "3650", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
                 *["-out", pair[0], "-keyout", pair[1]],
             ],
@@ -67,12 +74,12 @@ def certificate() -> tuple[str, str]:
     return str(pair[0]), str(pair[1])
 
 
-def with_tls(command: Command, certificate_option: str, key_option: str, *more: str) -> Command:
+def with_tls(command: Command, certificate_option: str, key_option: str, *more: str, kind: str = "ecdsa") -> Command:
     """The same server behind TLS, speaking HTTP/2. The application stays the last argument."""
 
     def secured(context: Context, target: str) -> list[str]:
         *words, last = command(context, target)
-        cert, key = certificate()
+        cert, key = certificate(kind)
         return [*words, certificate_option, cert, key_option, key, *more, last]
 
     return secured
@@ -141,9 +148,15 @@ def nginx(context: Context, _target: str, tls: str = "") -> list[str]:
     return [shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(path), "-e", str(context.scratch / "nginx.log")]
 
 
-def nginx_http2(context: Context, target: str) -> list[str]:
-    cert, key = certificate()
-    return nginx(context, target, f" ssl http2; ssl_certificate {cert}; ssl_certificate_key {key}")
+def nginx_http2(kind: str = "ecdsa") -> Command:
+    """Older releases speak TLS 1.3 when asked only."""
+
+    def command(context: Context, target: str) -> list[str]:
+        cert, key = certificate(kind)
+        tls = f" ssl http2; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {cert}; ssl_certificate_key {key}"
+        return nginx(context, target, tls)
+
+    return command
 
 
 def h2o(context: Context, _target: str) -> list[str]:
@@ -181,7 +194,10 @@ COMMANDS: dict[str, Command] = {
     "hypercorn-h2": with_tls(hypercorn, "--certfile", "--keyfile"),
     "gunicorn-gthread-h2": with_tls(gunicorn("gthread"), "--certfile", "--keyfile", "--http-protocols", "h2,h1"),
     "gunicorn-asgi-h2": with_tls(gunicorn("asgi"), "--certfile", "--keyfile", "--http-protocols", "h2,h1"),
-    "nginx-h2": nginx_http2,
+    "nginx-h2": nginx_http2(),
+    "uroboros-rsa-h2": with_tls(uroboros_health, "--certfile", "--keyfile", kind="rsa"),
+    "nginx-rsa-h2": nginx_http2("rsa"),
+    "uroboros-one-process-h2": with_tls(uroboros, "--certfile", "--keyfile"),
     "h2o-h2": h2o,
     "responder": responder,
 }
