@@ -41,7 +41,8 @@ struct sandbox_ids {
 [[nodiscard]] int sandbox_follow_parent(pid_t parent, int signal);
 
 /*
- * Before the application's interpreter is executed: no new privileges, and io_uring_* answer EPERM. A ring would be a
+ * Before the application's interpreter is executed: no new privileges, no capability that came from a service manager,
+ * and io_uring_* answer EPERM. A ring would be a
  * hole in every filter that an operator puts around an application.
  */
 [[nodiscard]] int sandbox_lock_app(void);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/io_uring.h>
 #include <signal.h>
 #include <stdio.h>
@@ -87,6 +88,27 @@ static int make_ring_through_x32(void)
     return 0;
 }
 #endif
+
+/* As systemd starts the daemon: not root, and able to bind low ports over every execve(). */
+static int hand_on_a_capability(void)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct sets[2];
+    CHECK(syscall(SYS_capget, &header, sets) == 0);
+    sets[0].inheritable = 1U << CAP_NET_BIND_SERVICE;
+    CHECK(syscall(SYS_capset, &header, sets) == 0);
+    CHECK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0) == 0);
+    CHECK(sandbox_lock_app() == 0);
+    CHECK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_BIND_SERVICE, 0, 0) == 0);
+    return 0;
+}
+
+static void an_app_process_inherits_no_capability([[maybe_unused]] void **state)
+{
+    if (prctl(PR_CAPBSET_READ, CAP_NET_BIND_SERVICE) != 1 || geteuid() != 0)
+        skip();
+    assert_int_equal(in_child(hand_on_a_capability), 0);
+}
 
 static void an_app_process_gets_no_ring([[maybe_unused]] void **state)
 {
@@ -316,6 +338,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_app_process_gets_no_ring),
+        cmocka_unit_test(an_app_process_inherits_no_capability),
         cmocka_unit_test(an_app_process_may_do_all_else),
         cmocka_unit_test(an_io_process_opens_starts_and_connects_nothing),
         cmocka_unit_test(an_io_process_goes_on_with_its_work),
