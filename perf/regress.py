@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Has it become slower? Measures Uroboros against a stored baseline on this machine; see docs/performance.md.
 
-regress.py [PROBE...] [--quick] [--accept] [--own-baseline]
+regress.py [PROBE...] [--quick | --no-peers] [--accept] [--own-baseline]
 
 Every round runs the bare responder, Uroboros and (without --quick) the peers. What is compared are ratios to the
 responder of the same round, memory, and exact instruction counts. A probe that looks lost is measured again, up to
@@ -38,6 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("probes", nargs="*", help="names, of: " + " ".join(probe.name for probe in PROBES))
     parser.add_argument("--quick", action="store_true", help="Uroboros and the responder only, in short rounds")
+    parser.add_argument("--no-peers", action="store_true", help="Uroboros and the responder only, in full rounds")
     parser.add_argument("--seconds", type=float, help="of one run; 2, quick 0.8")
     parser.add_argument("--rounds", type=int, help="5, quick 3")
     parser.add_argument("--connections", type=int, default=64)
@@ -230,7 +231,7 @@ def main() -> int:
         "machine": machine(),
         "settings": {key: sorted(v) if isinstance(v, set) else v for key, v in vars(rig).items()},
         "baseline": {key: baseline[key] for key in ("when", "commit", "mode", "machine")} if baseline else None,
-        "probes": {p.name: run_probe(p, rig, known.get(p.name), not options.quick) for p in chosen},
+        "probes": {p.name: run_probe(p, rig, known.get(p.name), not (options.quick or options.no_peers)) for p in chosen},
         "instructions": count_instructions(cases_of(options)),
         "load_average": os.getloadavg()[0],
     }

@@ -90,7 +90,7 @@ def summary_of(runs: dict[str, list[dict]], ours: str) -> dict:
     result["ratios"] = ratios
     watched = [servers[name] for name in (ours, YARDSTICK) if name in servers]
     result["disturbed"] = any(some.get("others_cpu", 0.0) > OTHERS_CPU_MAX for some in watched)
-    result["generator_bound"] = any(some.get("generator_cpu", 0.0) > GENERATOR_CPU_MAX for some in watched)
+    result["generator_bound"] = servers[ours].get("generator_cpu", 0.0) > GENERATOR_CPU_MAX
     return result
 
 

@@ -142,6 +142,6 @@ def run_http2_transfer(server: Server, direction: str, mib: int, streams: int, c
 def run_fan_out(server: Server, cpus: set[int], streams: int) -> dict[str, float]:
     """Streams of 20 ms of work on one connection, done per second: the application's processes share them."""
     _streams(server, cpus, "/work", 2, PATIENCE_SECONDS, [])
-    with CpuSpan(server.process.pid) as span:
+    with CpuSpan(server.process.pid, server.cpus) as span:
         _streams(server, cpus, "/work", streams, PATIENCE_SECONDS + streams * 0.05, [])
-    return {"rate": streams / span.seconds, "cpu_us": span.cpu / streams * 1e6}
+    return {"rate": streams / span.seconds, "cpu_us": span.cpu / streams * 1e6, "others_cpu": span.others}
