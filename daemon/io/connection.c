@@ -337,13 +337,15 @@ void connection_arm_receive(struct connections *connections, struct connection *
     if (connection->receive_armed || connection->poll_armed || connection->starved || connection->tls_waits ||
         connection->eof)
         return;
+    if (connection->offload == CONNECTION_OFFLOAD_SWITCHING && !connection_offload_receive(connections, connection))
+        return;
     connection->receive_armed = true;
     connection->armed_group = connection->group;
     ring_receive(connections->core->ring, connection->fd, connection->group,
                  connection_token_of(connection, RING_RECEIVE));
 }
 
-static void arm_poll(struct connections *connections, struct connection *connection)
+void connection_arm_poll(struct connections *connections, struct connection *connection)
 {
     if (connection->poll_armed || connection->receive_armed || connection->starved)
         return;
@@ -372,7 +374,7 @@ void connection_want(struct connections *connections, struct connection *connect
     if (connection->state == CONNECTION_CLOSING)
         return;
     connection->wants_read = wants_read;
-    connection->group = (uint8_t)(connection->tls != NULL ? LOAN_CIPHER : group);
+    connection->group = (uint8_t)(connection_decrypts(connection) ? LOAN_CIPHER : group);
     if (wants_read && connection->tls_open && tls_channel_pending(connection->tls) > 0)
         connection_put_among_undecrypted(connections, connection);
     if (!wants_read || (connection->receive_armed && connection->armed_group != connection->group))
@@ -407,11 +409,13 @@ static void on_data(struct connections *connections, struct connection *connecti
     if (data == NULL)
         return;
     metrics_add(connections->core->metrics, METRIC_BYTES_RECEIVED, (uint64_t)event->result);
+    if (connection->offload == CONNECTION_OFFLOAD_BOTH)
+        tls_channel_tally(connection->tls)->received_kib += ((uint32_t)event->result + 1023) / 1024;
     if (connection->state == CONNECTION_PARKED)
         connection->state = CONNECTION_OPEN;
     if (connection->state != CONNECTION_OPEN || connection->close_when_sent || connection->eof)
         discard(connections, connection, &loan, (uint32_t)event->result);
-    else if (connection->tls_open)
+    else if (connection->tls_open && connection_decrypts(connection))
         connection_on_ciphertext(connections, connection, &loan, bytes_of(data, (uint32_t)event->result));
     else
         connection->protocol->on_bytes(connection, loan, data, (uint32_t)event->result);
@@ -425,7 +429,7 @@ static void give_back_unused(struct connections *connections, struct connection 
         buffer_pool_drop(&connections->core->buffers, &loan);
 }
 
-static void on_end(struct connections *connections, struct connection *connection)
+void connection_on_end(struct connections *connections, struct connection *connection)
 {
     connection->eof = true;
     if (connection->state == CONNECTION_LINGERING)
@@ -441,6 +445,12 @@ bool connection_is_transient(int error)
     return error == -ECANCELED || error == -EINTR || error == -EAGAIN;
 }
 
+/* What the kernel's TLS says of records that are forged, or none. */
+static enum close_reason reason_of(int error)
+{
+    return error == -EBADMSG || error == -EMSGSIZE || error == -EINVAL ? CLOSE_TLS_ERROR : CLOSE_CLIENT_RESET;
+}
+
 void connection_on_receive(struct connections *connections, struct connection *connection,
                            const struct ring_event *event)
 {
@@ -453,16 +463,18 @@ void connection_on_receive(struct connections *connections, struct connection *c
     if (event->buffer >= 0 && event->result > 0)
         on_data(connections, connection, event);
     else if (event->result == 0 && connection->state != CONNECTION_CLOSING)
-        on_end(connections, connection);
+        connection_on_end(connections, connection);
     else if (event->result == -ENOBUFS)
         starve(connections, connection);
+    else if (event->result == -EIO && connection->offload == CONNECTION_OFFLOAD_BOTH)
+        connection_on_record(connections, connection);
     else if (event->result < 0 && !connection_is_transient(event->result))
-        connection_begin_close(connections, connection, CLOSE_CLIENT_RESET);
+        connection_begin_close(connections, connection, reason_of(event->result));
 
     if (connection->state == CONNECTION_CLOSING)
         connection_try_close(connections, connection);
     else if (connection->state == CONNECTION_PARKED)
-        arm_poll(connections, connection);
+        connection_arm_poll(connections, connection);
     else if (connection->wants_read)
         connection_arm_receive(connections, connection);
 }
@@ -475,7 +487,7 @@ void connection_park(struct connections *connections, struct connection *connect
     if (connection->receive_armed)
         connection_cancel_receive(connections, connection); /* its last completion arms the poll */
     else
-        arm_poll(connections, connection);
+        connection_arm_poll(connections, connection);
 }
 
 void connection_on_poll(struct connections *connections, struct connection *connection, const struct ring_event *event)

@@ -34,11 +34,18 @@ enum connection_state { CONNECTION_OPEN, CONNECTION_PARKED, CONNECTION_LINGERING
 /*
  * Under TLS, who encrypts and decrypts:
  *
- *   POSSIBLE --> SENDS      the handshake is complete, and data are to be sent
- *      |
- *      +-------> NONE       the kernel did not take the keys
+ *   POSSIBLE --> SENDS                  the kernel encrypts: the handshake is complete, and data are to be sent
+ *      |  |        ^
+ *      |  +--> SWITCHING --> BOTH         and is to decrypt, once what was received has been, up to the end of a record
+ *      +-> NONE                           the kernel did not take the keys
  */
-enum connection_offload { CONNECTION_OFFLOAD_NONE, CONNECTION_OFFLOAD_POSSIBLE, CONNECTION_OFFLOAD_SENDS };
+enum connection_offload {
+    CONNECTION_OFFLOAD_NONE,
+    CONNECTION_OFFLOAD_POSSIBLE,
+    CONNECTION_OFFLOAD_SENDS,
+    CONNECTION_OFFLOAD_SWITCHING,
+    CONNECTION_OFFLOAD_BOTH,
+};
 
 enum {
     CONNECTION_PARK_MS = 5'000,
@@ -79,7 +86,8 @@ struct connection_listener {
     bool is_shared; /* others accept from it too */
     bool armed;
     uint16_t port;
-    int32_t tls_context; /* -1: cleartext */
+    int32_t tls_context;     /* -1: cleartext */
+    uint32_t proxy_protocol; /* enum listen_proxy */
     char server[SLOT_ADDRESS_BYTES];
 };
 
@@ -110,8 +118,7 @@ struct connection {
     uint32_t generation;
     uint32_t lingered_bytes;
     uint32_t requests;
-    uint32_t records_sent; /* about, under one key of the kernel's */
-    uint8_t state;         /* enum connection_state */
+    uint8_t state; /* enum connection_state */
     uint8_t close_reason;
     uint8_t group; /* enum loan_kind: which buffers receives should fill */
     uint8_t armed_group;
@@ -177,10 +184,16 @@ static inline bool connection_is_secure(const struct connection *connection)
     return connection->tls != NULL;
 }
 
+/* Whether what is received has to be decrypted first. */
+static inline bool connection_decrypts(const struct connection *connection)
+{
+    return connection->tls != NULL && connection->offload != CONNECTION_OFFLOAD_BOTH;
+}
+
 /* Of what kind the octets are that a session gets, and is to look at for how scarce they are. */
 static inline enum loan_kind connection_loan_kind(const struct connection *connection)
 {
-    return connection->tls != NULL ? LOAN_STAGING : LOAN_RECEIVE;
+    return connection_decrypts(connection) ? LOAN_STAGING : LOAN_RECEIVE;
 }
 
 /* Whether what it reads now may be a replay (TLS early data): only what changes nothing may be done for it. */

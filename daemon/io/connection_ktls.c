@@ -2,8 +2,10 @@
 #include "daemon/io/tls_keys.h"
 
 #include <errno.h>
+#include <string.h>
 
-enum { FATAL = 2 };
+/* TLS's numbers. */
+enum { FATAL = 2, KEY_UPDATE = 24, UNEXPECTED_MESSAGE = 10, INTERNAL_ERROR = 80, USER_CANCELED = 90 };
 
 static struct ktls_kernel *kernel_of(const struct connections *connections)
 {
@@ -32,10 +34,11 @@ bool connection_wants_offload(const struct connection *connection)
            !connection_is_early(connection) && !tls_channel_has_ended(connection->tls);
 }
 
-static int set_keys(struct connections *connections, struct connection *connection, enum ktls_direction direction)
+static int set_keys(struct connections *connections, struct connection *connection, enum ktls_direction direction,
+                    uint32_t updates)
 {
     struct ktls_keys keys;
-    int r = tls_keys_of(connection->tls, direction, &keys);
+    int r = tls_keys_of(connection->tls, direction, updates, &keys);
     if (r < 0)
         return r;
     r = ktls_has(kernel_of(connections), keys.cipher)
@@ -49,7 +52,7 @@ void connection_offload(struct connections *connections, struct connection *conn
 {
     if (!tls_channel_can_be_muted(connection->tls))
         return;
-    if (set_keys(connections, connection, KTLS_SEND) < 0) {
+    if (set_keys(connections, connection, KTLS_SEND, 0) < 0) {
         connection->offload = CONNECTION_OFFLOAD_NONE;
         metrics_add(metrics_of(connections), METRIC_KTLS_FALLBACKS, 1);
         return;
@@ -57,6 +60,58 @@ void connection_offload(struct connections *connections, struct connection *conn
     tls_channel_mute(connection->tls);
     connection->offload = CONNECTION_OFFLOAD_SENDS;
     metrics_add(metrics_of(connections), METRIC_KTLS_SENDING, 1);
+    if (!kernel_of(connections)->receives)
+        return;
+    connection->offload = CONNECTION_OFFLOAD_SWITCHING;
+    connection_cancel_receive(connections, connection); /* with its last completion all that came is in our hands */
+}
+
+/* ---- receiving -------------------------------------------------------------------------------------------------- */
+
+/* The kernel takes over at the end of a record: the rest of one that has begun is fetched, and not an octet more. */
+static bool fetch_rest(struct connections *connections, struct connection *connection, uint32_t missing)
+{
+    uint8_t memory[TLS_RECORD_BYTES_MAX + 512];
+    ssize_t got = recv(connection->fd, memory, missing < sizeof memory ? missing : sizeof memory, MSG_DONTWAIT);
+    if (got > 0) {
+        tls_channel_offer(connection->tls, bytes_of(memory, (size_t)got));
+        if (tls_channel_settle_input(connection->tls) == 0)
+            return true;
+        connection_begin_close(connections, connection, CLOSE_OVERLOAD);
+    } else if (got == 0) {
+        connection_on_end(connections, connection);
+    } else if (errno == EAGAIN || errno == EINTR) {
+        connection_arm_poll(connections, connection);
+    } else {
+        connection_begin_close(connections, connection, CLOSE_CLIENT_RESET);
+    }
+    return false;
+}
+
+static void take_over(struct connections *connections, struct connection *connection)
+{
+    if (set_keys(connections, connection, KTLS_RECEIVE, 0) < 0) {
+        connection->offload = CONNECTION_OFFLOAD_SENDS;
+        metrics_add(metrics_of(connections), METRIC_KTLS_FALLBACKS, 1);
+        return;
+    }
+    connection->offload = CONNECTION_OFFLOAD_BOTH;
+    connection->group = LOAN_RECEIVE;
+    metrics_add(metrics_of(connections), METRIC_KTLS_RECEIVING, 1);
+}
+
+bool connection_offload_receive(struct connections *connections, struct connection *connection)
+{
+    uint32_t missing;
+    while ((missing = tls_channel_missing(connection->tls)) > 0)
+        if (!fetch_rest(connections, connection, missing))
+            return false;
+    if (tls_channel_pending(connection->tls) > 0) {
+        connection_put_among_undecrypted(connections, connection);
+        return false;
+    }
+    take_over(connections, connection);
+    return true;
 }
 
 /* ---- new keys --------------------------------------------------------------------------------------------------- */
@@ -65,18 +120,21 @@ void connection_offload(struct connections *connections, struct connection *conn
  * clients do not depend on it. */
 static bool is_asked_for_keys(struct connections *connections, struct connection *connection)
 {
-    if (!tls_channel_take_key_request(connection->tls))
-        return false;
-    if (!kernel_of(connections)->rekeys)
+    struct tls_tally *tally = tls_channel_tally(connection->tls);
+    /* Where BoringSSL heard of it, it has changed its own already. */
+    const bool changed = tls_channel_take_key_request(connection->tls);
+    const bool asked = changed || tally->keys_asked;
+    tally->keys_asked = false;
+    if (asked && !kernel_of(connections)->rekeys)
         metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS_REFUSED, 1);
-    return kernel_of(connections)->rekeys;
+    return asked && kernel_of(connections)->rekeys && (changed || tls_channel_change_keys(connection->tls));
 }
 
 enum connection_keys connection_judge_keys(struct connections *connections, struct connection *connection)
 {
     if (is_asked_for_keys(connections, connection))
         return CONNECTION_KEYS_CHANGE;
-    if (connection->records_sent <= KTLS_RECORDS_MAX)
+    if (tls_channel_tally(connection->tls)->records_sent <= KTLS_RECORDS_MAX)
         return CONNECTION_KEYS_GOOD;
     if (!kernel_of(connections)->rekeys || !tls_channel_change_keys(connection->tls))
         return CONNECTION_KEYS_EXPIRED;
@@ -85,19 +143,86 @@ enum connection_keys connection_judge_keys(struct connections *connections, stru
 
 int connection_change_keys(struct connections *connections, struct connection *connection)
 {
-    int r = set_keys(connections, connection, KTLS_SEND);
+    int r = set_keys(connections, connection, KTLS_SEND, 0);
     if (r < 0)
         return r;
-    connection->records_sent = 0;
+    tls_channel_tally(connection->tls)->records_sent = 0;
     metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS, 1);
     return 0;
 }
 
+/* TLS-11, as in tls_channel.c. */
+static bool too_many_updates(const struct tls_tally *tally)
+{
+    return tally->key_updates > TLS_KEY_UPDATES_FREE + (tally->received_kib >> 10);
+}
+
 /* ---- what is not data ------------------------------------------------------------------------------------------- */
 
-bool connection_say_alert(struct connections *connections, const struct connection *connection)
+void connection_say_alert(struct connections *connections, const struct connection *connection, uint8_t alert)
 {
-    const uint8_t alert[] = {FATAL, tls_channel_alert(connection->tls)};
-    return ktls_send_record(kernel_of(connections), connection->fd, KTLS_RECORD_ALERT, bytes_of(alert, sizeof alert)) ==
-           0;
+    const uint8_t message[] = {FATAL, alert};
+    /* One that cannot be said is the client's loss: it sees the connection end without it. */
+    int r =
+        ktls_send_record(kernel_of(connections), connection->fd, KTLS_RECORD_ALERT, bytes_of(message, sizeof message));
+    (void)r;
+}
+
+static void refuse(struct connections *connections, struct connection *connection, uint8_t alert)
+{
+    if (!connection->send_in_flight)
+        connection_say_alert(connections, connection, alert);
+    connection_begin_close(connections, connection, CLOSE_TLS_ERROR);
+}
+
+static void on_alert(struct connections *connections, struct connection *connection, struct bytes alert)
+{
+    if (alert.length == 2 && alert.data[1] == KTLS_ALERT_CLOSE_NOTIFY)
+        connection_on_end(connections, connection);
+    else if (alert.length != 2 || alert.data[1] != USER_CANCELED) /* close_notify comes behind that one */
+        connection_begin_close(connections, connection, CLOSE_TLS_ERROR);
+}
+
+static void on_key_update(struct connections *connections, struct connection *connection, bool wants_ours)
+{
+    struct tls_tally *tally = tls_channel_tally(connection->tls);
+    metrics_add(metrics_of(connections), METRIC_TLS_KEY_UPDATES, 1);
+    tally->key_updates++;
+    if (too_many_updates(tally)) {
+        refuse(connections, connection, UNEXPECTED_MESSAGE);
+        return;
+    }
+    if (set_keys(connections, connection, KTLS_RECEIVE, tally->key_updates) < 0) {
+        metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS_REFUSED, 1);
+        refuse(connections, connection, INTERNAL_ERROR);
+        return;
+    }
+    metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS, 1);
+    tally->keys_asked = tally->keys_asked || wants_ours;
+}
+
+static bool is_key_update(struct bytes message)
+{
+    static const uint8_t head[] = {KEY_UPDATE, 0, 0, 1};
+    return message.length == sizeof head + 1 && memcmp(message.data, head, sizeof head) == 0 &&
+           message.data[sizeof head] <= 1;
+}
+
+void connection_on_record(struct connections *connections, struct connection *connection)
+{
+    uint8_t memory[64], type;
+    ssize_t got = ktls_receive_record(kernel_of(connections), connection->fd, memory, sizeof memory, &type);
+    if (got == -EAGAIN || got == -EINTR)
+        return;
+    const struct bytes record = bytes_of(memory, got > 0 ? (size_t)got : 0);
+    if (got < 0)
+        connection_begin_close(connections, connection, CLOSE_TLS_ERROR);
+    else if (got == 0 && type == KTLS_RECORD_DATA)
+        connection_on_end(connections, connection);
+    else if (type == KTLS_RECORD_ALERT)
+        on_alert(connections, connection, record);
+    else if (type == KTLS_RECORD_HANDSHAKE && is_key_update(record))
+        on_key_update(connections, connection, record.data[record.length - 1] == 1);
+    else
+        refuse(connections, connection, UNEXPECTED_MESSAGE);
 }

@@ -127,7 +127,9 @@ void connection_start_send(struct connections *connections, struct connection *c
     if (connection->tls != NULL && !has_good_keys(connections, connection))
         return;
     uint32_t count = output_queue_gather(&out->queue, out->parts);
-    connection->records_sent += (uint32_t)(out->queue.in_flight_bytes / KTLS_RECORD_BYTES) + 1;
+    if (connection->tls != NULL)
+        tls_channel_tally(connection->tls)->records_sent +=
+            (uint32_t)(out->queue.in_flight_bytes / KTLS_RECORD_BYTES) + 1;
     connection->send_in_flight = true;
     ring_token token = connection_token_of(connection, RING_SEND);
     if (count == 1) {

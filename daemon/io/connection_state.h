@@ -25,7 +25,10 @@ void connection_unlink_waiting(struct connections *connections, struct connectio
 void connection_put_on_turn(struct connections *connections, struct connection *connection);
 
 void connection_arm_receive(struct connections *connections, struct connection *connection);
+void connection_arm_poll(struct connections *connections, struct connection *connection);
 void connection_cancel_receive(struct connections *connections, struct connection *connection);
+/* Nothing more comes. */
+void connection_on_end(struct connections *connections, struct connection *connection);
 /* The client sends nothing more: the protocol hears so, once. */
 void connection_tell_end(struct connection *connection);
 /* Whether an operation that ended so is to be tried again. */
@@ -61,8 +64,12 @@ enum connection_keys {
 enum connection_keys connection_judge_keys(struct connections *connections, struct connection *connection);
 /* The KeyUpdate is sent. */
 [[nodiscard]] int connection_change_keys(struct connections *connections, struct connection *connection);
-/* What BoringSSL wanted to say, by the kernel's TLS; false if it cannot be said now. */
-bool connection_say_alert(struct connections *connections, const struct connection *connection);
+/* Before a receive is armed. True: the kernel decrypts, or never will. False: later, or it is over. */
+bool connection_offload_receive(struct connections *connections, struct connection *connection);
+/* A record has come that is not data. */
+void connection_on_record(struct connections *connections, struct connection *connection);
+/* By the kernel's TLS; nothing is said where that cannot be done at once. */
+void connection_say_alert(struct connections *connections, const struct connection *connection, uint8_t alert);
 
 /* Whether what is sent has to be sealed first. */
 static inline bool connection_seals(const struct connection *connection)

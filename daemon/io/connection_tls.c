@@ -122,7 +122,7 @@ void connection_fail_tls(struct connections *connections, struct connection *con
     if (connection->state >= CONNECTION_LINGERING)
         return;
     if (!connection->send_in_flight && !connection_seals(connection))
-        (void)connection_say_alert(connections, connection);
+        connection_say_alert(connections, connection, tls_channel_alert(connection->tls));
     else if (!connection->send_in_flight && tls_channel_has_output(connection->tls)) {
         struct bytes alert = tls_channel_output(connection->tls);
         ssize_t sent = send(connection->fd, alert.data, alert.length, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -73,6 +73,22 @@ int ktls_send_record(const struct ktls_kernel *kernel, int fd, uint8_t type, str
     return sent == (ssize_t)data.length ? 0 : -EIO;
 }
 
+ssize_t ktls_receive_record(const struct ktls_kernel *kernel, int fd, uint8_t *memory, size_t capacity,
+                            uint8_t *ret_type)
+{
+    union control control = {};
+    struct iovec part = {memory, capacity};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t received = kernel->calls->receive_message(fd, &message, MSG_DONTWAIT);
+    if (received < 0)
+        return received;
+    const bool has_type = message.msg_controllen >= CMSG_LEN(sizeof(uint8_t)) && control.head.cmsg_level == SOL_TLS &&
+                          control.head.cmsg_type == TLS_GET_RECORD_TYPE;
+    *ret_type = has_type ? *CMSG_DATA(&control.head) : KTLS_RECORD_DATA;
+    return received;
+}
+
 /* A record that is always the same: a send under way reads it long after the call that began it. */
 struct fixed_record {
     struct msghdr message;
@@ -187,6 +203,7 @@ void ktls_probe(struct ktls_kernel *kernel, enum ktls use)
         int r = probe_cipher(kernel, (enum ktls_cipher)i);
         kernel->error = r < 0 ? r : kernel->error;
     }
+    kernel->receives = use == KTLS_USE_BOTH || (use == KTLS_USE_AUTO && kernel->rekeys);
     if (!any_cipher(kernel))
         kernel->calls = NULL;
 }
@@ -201,7 +218,7 @@ void ktls_explain(const struct ktls_kernel *kernel, char *text, size_t capacity)
         snprintf(text, capacity, "kernel TLS is not used: %s", why);
         return;
     }
-    size_t at = (size_t)snprintf(text, capacity, "kernel TLS encrypts");
+    size_t at = (size_t)snprintf(text, capacity, "kernel TLS encrypts%s:", kernel->receives ? " and decrypts" : "");
     for (int i = 0; i < KTLS_CIPHERS; i++)
         if (kernel->ciphers[i] && at < capacity)
             at += (size_t)snprintf(text + at, capacity - at, " %s", NAMES[i]);

@@ -76,6 +76,10 @@ static inline bool ktls_has(const struct ktls_kernel *kernel, enum ktls_cipher c
 
 /* A whole record at once or not at all: -EAGAIN. */
 [[nodiscard]] int ktls_send_record(const struct ktls_kernel *kernel, int fd, uint8_t type, struct bytes data);
+/* The record that a plain receive stopped at with EIO. Returns its octets, or -EAGAIN, or what is wrong with it; 0 and
+ * the type of data at the end of the connection. */
+[[nodiscard]] ssize_t ktls_receive_record(const struct ktls_kernel *kernel, int fd, uint8_t *memory, size_t capacity,
+                                          uint8_t *ret_type);
 /* For a send of the ring's; they live for ever. */
 const struct msghdr *ktls_close_notify(void);
 const struct msghdr *ktls_key_update(void);

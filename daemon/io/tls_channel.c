@@ -27,6 +27,7 @@ struct tls_channel {
     struct tls_hello hello;
     struct bytes offered; /* the caller's */
     struct bytes record;  /* rest of the one that BoringSSL is reading: in `offered` or in `kept` */
+    struct tls_tally tally;
     struct octets kept;
     struct octets output;  /* grows with what BoringSSL says */
     struct octets sending; /* stays as it is */
@@ -449,6 +450,15 @@ uint32_t tls_channel_pending(struct tls_channel *channel)
     return record.length < TLS_RECORD_BYTES_MAX ? (uint32_t)record.length : TLS_RECORD_BYTES_MAX;
 }
 
+uint32_t tls_channel_missing(const struct tls_channel *channel)
+{
+    const struct bytes kept = kept_bytes(channel);
+    const size_t whole = kept.length > 0 ? record_bytes(kept) : kept.length;
+    if (whole == 0 && kept.length > 0)
+        return TLS_RECORD_HEADER_BYTES - (uint32_t)kept.length;
+    return whole > kept.length ? (uint32_t)(whole - kept.length) : 0;
+}
+
 static bool too_many_key_updates(const struct tls_channel *channel)
 {
     return channel->hello.key_updates > TLS_KEY_UPDATES_FREE + (channel->read_bytes >> 20);
@@ -647,6 +657,11 @@ void tls_channel_mute(struct tls_channel *channel)
 {
     assert(tls_channel_can_be_muted(channel));
     channel->muted = true;
+}
+
+struct tls_tally *tls_channel_tally(struct tls_channel *channel)
+{
+    return &channel->tally;
 }
 
 uint8_t tls_channel_alert(const struct tls_channel *channel)

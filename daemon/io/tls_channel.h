@@ -97,6 +97,8 @@ bool tls_channel_has_hello(const struct tls_channel *channel);
 
 /* Room that the next tls_channel_read() needs; 0: no whole record is here. */
 uint32_t tls_channel_pending(struct tls_channel *channel);
+/* Octets that the record is short of that has begun; 0: it is whole, or none has. */
+uint32_t tls_channel_missing(const struct tls_channel *channel);
 /* As many records as are whole and fit. HUNGRY, DATA, CLOSED or FAILED. */
 enum tls_progress tls_channel_read(struct tls_channel *channel, uint64_t now_ms, uint8_t *memory, uint32_t capacity,
                                    uint32_t *ret_length);
@@ -122,6 +124,15 @@ uint8_t tls_channel_alert(const struct tls_channel *channel);
 bool tls_channel_take_key_request(struct tls_channel *channel);
 /* Changes the keys of what is sent. False: this version of TLS has no way to do so. */
 bool tls_channel_change_keys(struct tls_channel *channel);
+
+/* What the kernel's TLS has done, which counts nothing itself. */
+struct tls_tally {
+    uint32_t records_sent; /* about, under one key */
+    uint32_t received_kib;
+    uint32_t key_updates; /* received */
+    bool keys_asked;      /* and the client wants new ones of ours */
+};
+struct tls_tally *tls_channel_tally(struct tls_channel *channel);
 
 /* What has to be sent: stays where it is until tls_channel_output_sent(). */
 bool tls_channel_has_output(const struct tls_channel *channel);

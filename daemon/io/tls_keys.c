@@ -67,16 +67,34 @@ static bool expand(const EVP_MD *digest, struct span secret, const char *label, 
     return HKDF_expand(output, length, digest, secret.data, secret.length, info, (size_t)(at - info));
 }
 
-static bool derive(const SSL *ssl, enum ktls_direction direction, enum ktls_cipher cipher,
+/* What comes after a KeyUpdate: RFC 8446 7.2. */
+static bool advance(const EVP_MD *digest, struct span *secret, uint8_t memory[EVP_MAX_MD_SIZE], uint32_t updates)
+{
+    uint8_t next[EVP_MAX_MD_SIZE];
+    bool advanced = secret->length <= sizeof next;
+    for (uint32_t i = 0; i < updates && advanced; i++) {
+        advanced = expand(digest, *secret, "traffic upd", next, secret->length);
+        memcpy(memory, next, secret->length);
+        secret->data = memory;
+    }
+    OPENSSL_cleanse(next, sizeof next);
+    return advanced;
+}
+
+static bool derive(const SSL *ssl, enum ktls_direction direction, uint32_t updates, enum ktls_cipher cipher,
                    struct material *ret_material)
 {
     struct span reading, writing;
+    uint8_t memory[EVP_MAX_MD_SIZE];
     const EVP_MD *digest = EVP_get_digestbynid(SSL_CIPHER_get_prf_nid(SSL_get_current_cipher(ssl)));
     if (digest == NULL || !traffic_secrets(ssl, &reading, &writing))
         return false;
     struct span secret = direction == KTLS_SEND ? writing : reading;
-    return expand(digest, secret, "key", ret_material->key, key_bytes(cipher)) &&
-           expand(digest, secret, "iv", ret_material->iv, IV_BYTES);
+    const bool derived = advance(digest, &secret, memory, updates) &&
+                         expand(digest, secret, "key", ret_material->key, key_bytes(cipher)) &&
+                         expand(digest, secret, "iv", ret_material->iv, IV_BYTES);
+    OPENSSL_cleanse(memory, sizeof memory);
+    return derived;
 }
 
 /* ---- TLS 1.2 ---------------------------------------------------------------------------------------------------- */
@@ -135,17 +153,26 @@ static void fill(struct ktls_keys *keys, bool is_old, const struct material *mat
     }
 }
 
-int tls_keys_of(const struct tls_channel *channel, enum ktls_direction direction, struct ktls_keys *ret_keys)
+/* Numbers begin anew with new keys. */
+static uint64_t next_record(const SSL *ssl, enum ktls_direction direction, uint32_t updates)
+{
+    if (updates > 0)
+        return 0;
+    return direction == KTLS_SEND ? SSL_get_write_sequence(ssl) : SSL_get_read_sequence(ssl);
+}
+
+int tls_keys_of(const struct tls_channel *channel, enum ktls_direction direction, uint32_t updates,
+                struct ktls_keys *ret_keys)
 {
     SSL *ssl = tls_channel_ssl(channel);
     const bool is_old = SSL_version(ssl) != TLS1_3_VERSION;
     struct material material = {};
     struct ktls_keys keys = {};
-    if (!cipher_of(ssl, &keys.cipher))
+    if (!cipher_of(ssl, &keys.cipher) || (is_old && updates > 0))
         return -ENOTSUP;
-    put_sequence(direction == KTLS_SEND ? SSL_get_write_sequence(ssl) : SSL_get_read_sequence(ssl), material.sequence);
-    const bool has =
-        is_old ? cut_block(ssl, direction, keys.cipher, &material) : derive(ssl, direction, keys.cipher, &material);
+    put_sequence(next_record(ssl, direction, updates), material.sequence);
+    const bool has = is_old ? cut_block(ssl, direction, keys.cipher, &material)
+                            : derive(ssl, direction, updates, keys.cipher, &material);
     if (has) {
         fill(&keys, is_old, &material);
         *ret_keys = keys;
