@@ -70,12 +70,46 @@ static int take_http_protocols(struct parser *parser, const char *value)
 }
 
 static const struct {
+    const char *word;
+    enum listen_proxy proxy;
+} proxy_words[] = {
+    /* The first of a kind is how it is written. */
+    {"off", LISTEN_PROXY_OFF},   {"v1", LISTEN_PROXY_V1},     {"v2", LISTEN_PROXY_V2},
+    {"auto", LISTEN_PROXY_AUTO}, {"false", LISTEN_PROXY_OFF}, {"true", LISTEN_PROXY_AUTO},
+};
+
+static int take_proxy_protocol(struct parser *parser, const char *value)
+{
+    for (size_t i = 0; i < sizeof(proxy_words) / sizeof(proxy_words[0]); i++) {
+        if (strcasecmp(proxy_words[i].word, value) == 0) {
+            parser->table.proxy_protocol = proxy_words[i].proxy;
+            return 0;
+        }
+    }
+    snprintf(parser->wrong, LISTEN_TABLE_WRONG_BYTES,
+             "proxy_protocol = \"%.100s\": expected \"off\", \"v1\", \"v2\" or \"auto\"", value);
+    return -EINVAL;
+}
+
+static char *add_proxy_protocol(struct settings_arena *arena, char *text, enum listen_proxy proxy)
+{
+    for (size_t i = 0; text != NULL && i < sizeof(proxy_words) / sizeof(proxy_words[0]); i++)
+        if (proxy_words[i].proxy == proxy)
+            return settings_arena_print(arena, "%s\nproxy_protocol=%s", text, proxy_words[i].word);
+    return text;
+}
+
+static const struct {
     const char *key;
     int (*take)(struct parser *parser, const char *value);
 } rows[] = {
-    {"address", take_address},     {"tls", take_tls},
-    {"certfile", take_certfile},   {"keyfile", take_keyfile},
-    {"ocsp_file", take_ocsp_file}, {"http_protocols", take_http_protocols},
+    {"address", take_address},
+    {"tls", take_tls},
+    {"certfile", take_certfile},
+    {"keyfile", take_keyfile},
+    {"ocsp_file", take_ocsp_file},
+    {"http_protocols", take_http_protocols},
+    {"proxy_protocol", take_proxy_protocol},
 };
 
 static int take_line(struct parser *parser, char *line)
@@ -89,8 +123,8 @@ static int take_line(struct parser *parser, char *line)
                 return rows[i].take(parser, value);
     }
     snprintf(parser->wrong, LISTEN_TABLE_WRONG_BYTES,
-             "unknown key \"%.60s\": expected \"address\", \"tls\", \"certfile\", \"keyfile\", \"ocsp_file\" or "
-             "\"http_protocols\"",
+             "unknown key \"%.60s\": expected \"address\", \"tls\", \"certfile\", \"keyfile\", \"ocsp_file\", "
+             "\"http_protocols\" or \"proxy_protocol\"",
              line);
     return -EINVAL;
 }
@@ -145,5 +179,6 @@ char *listen_table_format(const struct listen_table *table, struct settings_aren
     text = add_items(arena, text, "certfile", &table->certfile);
     text = add_items(arena, text, "keyfile", &table->keyfile);
     text = add_items(arena, text, "ocsp_file", &table->ocsp_file);
-    return add_items(arena, text, "http_protocols", &table->http_protocols);
+    text = add_items(arena, text, "http_protocols", &table->http_protocols);
+    return add_proxy_protocol(arena, text, table->proxy_protocol);
 }

@@ -15,6 +15,9 @@ enum listen_tls {
     LISTEN_TLS_ON
 };
 
+/* Of the setting proxy_protocol, or as that says. */
+enum listen_proxy { LISTEN_PROXY_OF_ALL, LISTEN_PROXY_OFF, LISTEN_PROXY_V1, LISTEN_PROXY_V2, LISTEN_PROXY_AUTO };
+
 enum { LISTEN_TABLE_WRONG_BYTES = 256 };
 
 struct listen_table {
@@ -24,6 +27,7 @@ struct listen_table {
     struct string_list keyfile;
     struct string_list ocsp_file;
     struct string_list http_protocols; /* empty: those of the setting with this name */
+    enum listen_proxy proxy_protocol;
 };
 
 /* -ENOMEM; or -EINVAL, and `wrong` is a sentence that says what. */

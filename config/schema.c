@@ -220,8 +220,9 @@ static const struct setting table[] = {
              "0.0.0.0:$PORT."},
     {TABLES(listen), .group = ADDRESSES, FOR(SUPERVISOR), RESTART,
      .help = "Addresses with settings of their own, one table [[listen]] each: `address` as in `bind`; `tls`, true or "
-             "false, by default whether there is a certificate; `certfile`, `keyfile`, `ocsp_file` and "
-             "`http_protocols` where it has its own. They come beside those of `bind`, whose default then falls away."},
+             "false, by default whether there is a certificate; `certfile`, `keyfile`, `ocsp_file`, "
+             "`http_protocols` and `proxy_protocol` where it has its own. They come beside those of `bind`, whose "
+             "default then falls away."},
     {COUNT(backlog), .flags = "--backlog", .group = ADDRESSES, .initial = "2048", RANGE(1, NUMBER_MAX), FOR(SUPERVISOR),
      RESTART,
      .help = "Connections that may wait to be accepted, per listening socket; the kernel caps it at "

@@ -91,6 +91,7 @@ struct control_listener {
     uint32_t flags;                  /* enum control_listener_flag */
     uint32_t server_port;            /* 0 for unix sockets */
     int32_t tls_context;             /* -1: cleartext */
+    uint32_t proxy_protocol;         /* enum listen_proxy */
     char server[SLOT_ADDRESS_BYTES]; /* address or path as text */
 };
 

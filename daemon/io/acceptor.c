@@ -44,6 +44,7 @@ int acceptor_add(struct acceptor *acceptor, const struct control_listener *liste
         .is_unix = (listener->flags & CONTROL_LISTENER_UNIX) != 0,
         .port = (uint16_t)listener->server_port,
         .tls_context = listener->tls_context,
+        .proxy_protocol = listener->proxy_protocol,
     };
     memcpy(added->server, listener->server, sizeof added->server);
     added->server[sizeof added->server - 1] = '\0';

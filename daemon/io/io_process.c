@@ -230,7 +230,7 @@ static void on_client(struct connection *connection, void *context)
 static void on_accepted(struct connection *connection, void *context)
 {
     struct io_process *io = context;
-    if (proxy_intake_wanted(&io->proxy))
+    if (proxy_intake_wanted(&io->proxy, connection->listener))
         proxy_intake_accepted(&io->proxy, connection);
     else
         on_client(connection, io);

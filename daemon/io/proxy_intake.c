@@ -1,5 +1,6 @@
 #include "daemon/io/proxy_intake.h"
 
+#include "config/listen_table.h"
 #include "proto/proxy_header.h"
 
 #include <assert.h>
@@ -17,6 +18,19 @@ static const enum proxy_version ACCEPTED[] = {
     [PROXY_PROTOCOL_V2] = PROXY_V2,
     [PROXY_PROTOCOL_AUTO] = PROXY_AUTO,
 };
+
+/* What an address of its own says goes before the setting. */
+static enum proxy_protocol asked(const struct proxy_intake *intake, const struct connection_listener *listener)
+{
+    static const enum proxy_protocol own[] = {
+        [LISTEN_PROXY_OFF] = PROXY_PROTOCOL_OFF,
+        [LISTEN_PROXY_V1] = PROXY_PROTOCOL_V1,
+        [LISTEN_PROXY_V2] = PROXY_PROTOCOL_V2,
+        [LISTEN_PROXY_AUTO] = PROXY_PROTOCOL_AUTO,
+    };
+    return listener->proxy_protocol == LISTEN_PROXY_OF_ALL ? intake->connections->core->settings.proxy_protocol
+                                                           : own[listener->proxy_protocol];
+}
 
 static void drop_gathered(struct connection *connection)
 {
@@ -90,7 +104,6 @@ static bool whole_input(struct connection *connection, struct bytes data, struct
 static int64_t take_header(struct proxy_intake *intake, struct connection *connection, struct bytes data,
                            bool *ret_whole)
 {
-    const struct settings *settings = &intake->connections->core->settings;
     const struct gathered *gathered = connection->session;
     const size_t before = gathered != NULL ? gathered->bytes : 0;
     struct proxy_header header;
@@ -98,7 +111,7 @@ static int64_t take_header(struct proxy_intake *intake, struct connection *conne
     size_t consumed = 0;
     if (!whole_input(connection, data, &input))
         return -1;
-    switch (proxy_header_feed(&header, ACCEPTED[settings->proxy_protocol], input, &consumed)) {
+    switch (proxy_header_feed(&header, ACCEPTED[asked(intake, connection->listener)], input, &consumed)) {
     case PROXY_READY:
         *ret_whole = true;
         return name_client(intake, connection, &header) ? (int64_t)(consumed - before) : -1;
@@ -197,9 +210,9 @@ void proxy_intake_init(struct proxy_intake *intake, struct connections *connecti
     };
 }
 
-bool proxy_intake_wanted(const struct proxy_intake *intake)
+bool proxy_intake_wanted(const struct proxy_intake *intake, const struct connection_listener *listener)
 {
-    return intake->connections->core->settings.proxy_protocol != PROXY_PROTOCOL_OFF;
+    return asked(intake, listener) != PROXY_PROTOCOL_OFF;
 }
 
 void proxy_intake_accepted(struct proxy_intake *intake, struct connection *connection)

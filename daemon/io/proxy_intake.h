@@ -35,8 +35,8 @@ struct proxy_intake {
 void proxy_intake_init(struct proxy_intake *intake, struct connections *connections, struct http1_sessions *http1,
                        void (*on_ready)(struct connection *connection, void *context), void *context);
 
-/* Whether connections that are accepted now begin with a PROXY header. */
-bool proxy_intake_wanted(const struct proxy_intake *intake);
+/* Whether connections that are accepted now at this address begin with a PROXY header. */
+bool proxy_intake_wanted(const struct proxy_intake *intake, const struct connection_listener *listener);
 
 /* A connection was accepted: nothing is armed yet. */
 void proxy_intake_accepted(struct proxy_intake *intake, struct connection *connection);

@@ -153,6 +153,7 @@ static int open_addresses(struct supervisor *supervisor, const struct listener_p
     const struct listeners_request request = {
         .bind = &plan->addresses,
         .tls_contexts = plan->tls_contexts,
+        .proxies = plan->proxies,
         .tls_context_of_inherited = plan->tls_context_of_all,
         .protocols = plan->protocols,
         .http2_cleartext = settings->http2_cleartext != HTTP2_CLEARTEXT_OFF,

@@ -1,7 +1,5 @@
 #include "daemon/supervisor/listener_plan.h"
 
-#include "config/listen_table.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,12 +38,14 @@ static int add_context(const struct settings *settings, struct listener_plan *pl
     return 0;
 }
 
-static int add_address(struct settings_arena *arena, struct listener_plan *plan, char *address, int32_t context)
+static int add_address(struct settings_arena *arena, struct listener_plan *plan, char *address, int32_t context,
+                       enum listen_proxy proxy)
 {
     size_t index = plan->addresses.count;
     if (index == LISTENERS_MAX)
         return -ENOBUFS;
     plan->tls_contexts[index] = context;
+    plan->proxies[index] = proxy;
     return string_list_add(arena, &plan->addresses, address);
 }
 
@@ -58,7 +58,7 @@ static int add_bind(const struct settings *settings, struct settings_arena *aren
     if (settings->certfile.count > 0)
         r = add_context(settings, plan, &all, &plan->tls_context_of_all);
     for (size_t i = 0; r == 0 && i < settings->bind.count; i++)
-        r = add_address(arena, plan, settings->bind.items[i], plan->tls_context_of_all);
+        r = add_address(arena, plan, settings->bind.items[i], plan->tls_context_of_all, LISTEN_PROXY_OF_ALL);
     return r;
 }
 
@@ -73,7 +73,7 @@ static int add_table(const struct settings *settings, struct settings_arena *are
         context = CLEARTEXT;
     else if (r == 0 && (table.certfile.count > 0 || table.http_protocols.count > 0))
         r = add_context(settings, plan, &table, &context);
-    return r == 0 ? add_address(arena, plan, table.address, context) : r;
+    return r == 0 ? add_address(arena, plan, table.address, context, table.proxy_protocol) : r;
 }
 
 int listener_plan_make(const struct settings *settings, struct settings_arena *arena, struct listener_plan *ret_plan,

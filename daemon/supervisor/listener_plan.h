@@ -9,6 +9,7 @@
 #ifndef DAEMON_SUPERVISOR_LISTENER_PLAN_H
 #define DAEMON_SUPERVISOR_LISTENER_PLAN_H
 
+#include "config/listen_table.h"
 #include "daemon/supervisor/certificate_set.h"
 #include "daemon/supervisor/listeners.h"
 
@@ -17,6 +18,7 @@ struct listener_plan {
     struct certificate_plan contexts[CONTROL_TLS_CONTEXTS_MAX];
     struct string_list addresses;        /* of `bind` and then of `listen`; at most LISTENERS_MAX */
     int32_t tls_contexts[LISTENERS_MAX]; /* of each; -1: cleartext */
+    enum listen_proxy proxies[LISTENERS_MAX];
     char protocols[CONTROL_TLS_CONTEXTS_MAX][LISTENER_PROTOCOLS_BYTES]; /* of each context: "h2, http/1.1" */
     int32_t tls_context_of_all; /* of those that name none, and of inherited sockets */
 };

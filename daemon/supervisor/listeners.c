@@ -407,6 +407,8 @@ static int open_bind_items(struct listeners *listeners, const struct listeners_r
             return -EINVAL;
         }
         r = open_one(listeners, request, &address, request->tls_contexts == NULL ? -1 : request->tls_contexts[i], why);
+        if (r == 0 && request->proxies != NULL)
+            listeners->items[listeners->count - 1].hello.proxy_protocol = request->proxies[i];
     }
     return r;
 }

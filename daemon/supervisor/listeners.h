@@ -13,6 +13,7 @@
 #define DAEMON_SUPERVISOR_LISTENERS_H
 
 #include "config/bind_address.h"
+#include "config/listen_table.h"
 #include "config/schema.h"
 #include "daemon/base/sandbox.h"
 #include "daemon/exchange/control.h"
@@ -44,6 +45,7 @@ struct listeners {
 struct listeners_request {
     const struct string_list *bind;
     const int32_t *tls_contexts;                       /* of each of them, -1: cleartext; NULL: no TLS anywhere */
+    const enum listen_proxy *proxies;                  /* of each of them; NULL: as the setting says */
     int32_t tls_context_of_inherited;                  /* of those that replace `bind` */
     const char (*protocols)[LISTENER_PROTOCOLS_BYTES]; /* of each TLS context, for the text: "h2, http/1.1" */
     bool http2_cleartext;                              /* cleartext ones speak it too */

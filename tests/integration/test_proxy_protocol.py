@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness.client import build_request
+from harness.client import Client, build_request
 from harness.server import PATIENCE
 
 V1 = b"PROXY TCP4 203.0.113.9 198.51.100.2 56324 443\r\n"
@@ -101,6 +101,26 @@ def test_a_header_with_4000_octets_of_tlvs_is_read_and_one_with_5000_is_not(serv
         with server.connect() as client:
             client.send(v2(1, 0x11, V4_PAYLOAD + tlvs) + REQUEST)
             assert client.read_until_close() == b"" if not served else client.read_response().status == 200
+
+
+def test_a_listen_table_may_have_its_own_word(serve, tmp_path):
+    config = tmp_path / "a.toml"
+    config.write_text(
+        'proxy_protocol = "v1"\n[[listen]]\naddress = "127.0.0.1:0"\n'
+        '[[listen]]\naddress = "127.0.0.1:0"\nproxy_protocol = "off"\n'
+        '[[listen]]\naddress = "127.0.0.1:0"\nproxy_protocol = "v2"\n'
+    )
+    server = serve("wsgi_cases:app", "-c", str(config), binds=())
+    headers = (V1, b"", v2(1, 0x11, V4_PAYLOAD))
+    for index, address in enumerate(server.addresses):
+        for own, header in enumerate(headers):
+            with Client(address) as client:
+                client.send(header + REQUEST)
+                if own != index:
+                    assert b" 200 OK" not in client.read_until_close()
+                else:
+                    seen = json.loads(client.read_response().body)["REMOTE_ADDR"]
+                    assert seen == ("203.0.113.9" if header else "127.0.0.1")
 
 
 def test_octets_that_stop_inside_the_header_are_closed_in_3_seconds(server):

@@ -25,7 +25,7 @@ static int tear_down(void **)
 static void every_key_is_read_and_written_again(void **)
 {
     static const char lines[] = "address=127.0.0.1:8443\ntls=true\ncertfile=/a,/b\nkeyfile=/c,/d\nocsp_file=/e,/f\n"
-                                "http_protocols=h1,h2";
+                                "http_protocols=h1,h2\nproxy_protocol=v2";
     struct listen_table table;
 
     assert_int_equal(listen_table_parse(lines, arena, &table, wrong), 0);
@@ -35,6 +35,7 @@ static void every_key_is_read_and_written_again(void **)
     assert_string_equal(table.keyfile.items[1], "/d");
     assert_string_equal(table.ocsp_file.items[0], "/e");
     assert_string_equal(table.http_protocols.items[0], "h1");
+    assert_int_equal(table.proxy_protocol, LISTEN_PROXY_V2);
     assert_string_equal(listen_table_format(&table, arena), lines);
 }
 
@@ -45,6 +46,7 @@ static void an_address_is_all_that_a_table_needs(void **)
     assert_int_equal(listen_table_parse("address=unix:/run/a.sock", arena, &table, wrong), 0);
     assert_int_equal(table.tls, LISTEN_TLS_BY_CERTIFICATE);
     assert_int_equal(table.certfile.count, 0);
+    assert_int_equal(table.proxy_protocol, LISTEN_PROXY_OF_ALL);
     assert_string_equal(listen_table_format(&table, arena), "address=unix:/run/a.sock");
 }
 
@@ -56,7 +58,8 @@ static void what_is_wrong_is_said(void **)
         {"address=:x", "address = \":x\": expected a port from 0 to 65535"},
         {"address=:1\ntls=maybe", "tls = \"maybe\": expected true or false"},
         {"address=:1\nkey=/a", "unknown key \"key\": expected \"address\", \"tls\", \"certfile\", \"keyfile\", "
-                               "\"ocsp_file\" or \"http_protocols\""},
+                               "\"ocsp_file\", \"http_protocols\" or \"proxy_protocol\""},
+        {"address=:1\nproxy_protocol=v3", "proxy_protocol = \"v3\": expected \"off\", \"v1\", \"v2\" or \"auto\""},
     };
     struct listen_table table = {.tls = LISTEN_TLS_OFF};
 

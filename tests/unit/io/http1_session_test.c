@@ -939,6 +939,33 @@ static void an_application_that_floods_a_client_that_does_not_read_is_cut_off(vo
     scene_close(&scene);
 }
 
+static void one_slot(struct scene *scene)
+{
+    scene->core.setup.shape.slots = 1;
+}
+
+static void a_client_that_has_ended_its_half_is_served_what_still_waits_for_a_slot(void **state)
+{
+    (void)state;
+    struct scene scene;
+    open_with_app(&scene, one_slot);
+    int busy = scene_connect(&scene), fd = scene_connect(&scene);
+    scene_say(&scene, busy, GET("/"));
+    struct message request = scene_begin(&scene, 0);
+    scripted_client_sends(scene.core.ring, fd, BYTES_LITERAL(GET("/")));
+    scripted_client_ends(scene.core.ring, fd);
+    scene_turns(&scene, 8);
+    assert_false(scene_is_closed(&scene, fd));
+    scene_respond(&scene, 0, &request, 200, "first", MESSAGE_WAS_DONE);
+    scene_turns(&scene, 8);
+    request = scene_begin(&scene, 0);
+    scene_respond(&scene, 0, &request, 200, "second", MESSAGE_WAS_DONE);
+    scene_turns(&scene, 8);
+    assert_non_null(strstr(scene_heard(&scene, fd), "second"));
+    assert_true(scene_is_closed(&scene, fd));
+    scene_close(&scene);
+}
+
 static void little_response_buffering(struct scene *scene)
 {
     scene->core.settings.response_buffer_max = 1'000;
@@ -1078,6 +1105,7 @@ int main(void)
         cmocka_unit_test(an_application_that_floods_a_client_that_does_not_read_is_cut_off),
         cmocka_unit_test(one_that_floods_it_with_single_octets_is_cut_off_before_they_take_more_than_its_arena),
         cmocka_unit_test(replies_before_their_turn_are_bounded),
+        cmocka_unit_test(a_client_that_has_ended_its_half_is_served_what_still_waits_for_a_slot),
         cmocka_unit_test(a_complete_response_survives_its_application),
         cmocka_unit_test(a_session_may_close_its_connection_while_nothing_is_armed),
     };

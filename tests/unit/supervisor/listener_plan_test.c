@@ -47,7 +47,7 @@ static void without_a_certificate_all_is_cleartext(void **state)
 {
     struct fixture *fixture = *state;
     add(fixture, &fixture->settings.bind, ":1");
-    add(fixture, &fixture->settings.listen, "address=:2\ntls=false");
+    add(fixture, &fixture->settings.listen, "address=:2\ntls=false\nproxy_protocol=v1");
     assert_int_equal(make(fixture), 0);
     assert_int_equal(fixture->plan.context_count, 0);
     assert_int_equal(fixture->plan.addresses.count, 2);
@@ -55,6 +55,8 @@ static void without_a_certificate_all_is_cleartext(void **state)
     assert_int_equal(fixture->plan.tls_contexts[0], -1);
     assert_int_equal(fixture->plan.tls_contexts[1], -1);
     assert_int_equal(fixture->plan.tls_context_of_all, -1);
+    assert_int_equal(fixture->plan.proxies[0], LISTEN_PROXY_OF_ALL);
+    assert_int_equal(fixture->plan.proxies[1], LISTEN_PROXY_V1);
 }
 
 static void tables_share_the_certificate_of_all_or_have_their_own(void **state)
