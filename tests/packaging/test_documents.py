@@ -8,6 +8,7 @@ A block that cannot be run says so above itself, in a comment that the reader of
 All others run as one shell script, in a directory that looks like the top of the tree.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ FENCE = re.compile(r"(?:<!-- (not run|serves): (.*?) -->\n)?^```(\w*)\n(.*?)^```
 COMMANDS = ("sh", "bash", "console")
 # What is no command and no setting: code and drawings to be read, and other programs' files.
 TO_BE_READ = ("", "python", "nginx", "ini", "text")
-DAEMON = ROOT / "build" / "release" / "uroboros"
+DAEMON = Path(os.environ.get("UROBOROS", ROOT / "build" / "release" / "uroboros")).resolve()
 
 
 @dataclass
