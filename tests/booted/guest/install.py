@@ -5,13 +5,27 @@ import re
 import stat
 from pathlib import Path
 
-from machine import CERTIFICATE, CONFIG, KEY, SHARED, UNIT, WORKERS, run, set_in_config, show, write_application
+from machine import (
+    CERTIFICATE,
+    CONFIG,
+    CREDENTIAL,
+    CREDENTIALS,
+    KEY,
+    SHARED,
+    UNIT,
+    WORKERS,
+    drop_in,
+    run,
+    set_in_config,
+    show,
+    write_application,
+)
 
 LISTENER = f"""
 [[listen]]
 address = "127.0.0.1:8443"
 certfile = "{CERTIFICATE}"
-keyfile = "{KEY}"
+keyfile = "{CREDENTIAL}"
 """
 OWN_FILES_BYTES_MAX = 2 << 20
 
@@ -48,8 +62,8 @@ def test_the_owner_edits_the_settings():
     run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
         "-keyout", KEY, "-out", CERTIFICATE)  # fmt: skip
-    run("chgrp", "uroboros", KEY)
-    os.chmod(KEY, 0o640)
+    os.chmod(KEY, 0o600)
+    drop_in("credentials", CREDENTIALS)
     set_in_config("wsgi_app", '"site_app:application"')
     set_in_config("chdir", '"/srv/site"')
     set_in_config("bind", '["127.0.0.1:8000"]')
@@ -57,4 +71,3 @@ def test_the_owner_edits_the_settings():
     set_in_config("graceful_timeout", "10")
     with CONFIG.open("a") as file:
         file.write(LISTENER)
-    run("uroboros", "--config", CONFIG, "--check-config")

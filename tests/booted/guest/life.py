@@ -79,7 +79,8 @@ def test_a_socket_starts_the_service():
     run("systemctl", "enable", "--now", SOCKET)
     assert show("ActiveState") == "inactive"
     assert get().startswith("second from ")
-    assert show("ActiveState") == "active"
+    # The first application process serves before the last one is ready, and only then the service is.
+    wait_until(lambda: show("ActiveState") == "active", "readiness")
 
 
 def test_a_restart_behind_the_socket_refuses_no_connection():

@@ -10,10 +10,13 @@ from pathlib import Path
 SHARED = Path("/booted")
 CONFIG = Path("/etc/uroboros/uroboros.toml")
 SITE = Path("/srv/site")
+# Only root reads the key; the service gets it as a credential.
 CERTIFICATE, KEY = Path("/etc/uroboros/site.pem"), Path("/etc/uroboros/site.key")
+CREDENTIALS = "[Service]\nLoadCredential=site.key:/etc/uroboros/site.key\n"
+CREDENTIAL = "/run/credentials/uroboros.service/site.key"
 UNIT = "uroboros.service"
 HTTP, HTTPS = ("127.0.0.1", 8000), ("127.0.0.1", 8443)
-IMPORT_SECONDS = 1.0
+IMPORT_SECONDS = 0.5
 WORKERS = 2
 # A guest of one slow CPU.
 PATIENCE_SECONDS = 20.0
@@ -125,7 +128,7 @@ def journal_end() -> str | None:
 
 
 def said_by_daemon(entries: list[dict]) -> list[dict]:
-    return [entry for entry in entries if entry.get("_COMM", "").startswith("uroboros")]
+    return [entry for entry in entries if entry.get("SYSLOG_IDENTIFIER") == "uroboros"]
 
 
 def curl(*arguments: str) -> str:

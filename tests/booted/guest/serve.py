@@ -25,14 +25,16 @@ from machine import (
 
 EXPOSURE_MAX, EXPOSURE_WITH_SOCKET_MAX = 1.4, 1.1
 # syslog(3)
-ERROR, WARNING, INFO = "3", "4", "6"
+ERROR, INFO = "3", "6"
 TIME_STAMP = re.compile(r"^\W*\d{4}-\d\d-\d\d[ T]\d\d:\d\d|^\W*\w{3} +\d+ \d\d:\d\d:\d\d")
 
 
 def test_a_mistake_in_the_settings_is_one_message_with_line_and_key():
     line = set_in_config("workers", '"many"')
     run("systemctl", "start", UNIT, check=False)
-    assert show("ActiveState") != "active"
+    # Longer than systemd would wait before it tries again: trying cannot help, and would say it again.
+    time.sleep(1)
+    assert show("ActiveState") == "failed"
     said = [entry["MESSAGE"] for entry in said_by_daemon(journal())]
     set_in_config("workers", str(WORKERS))
     run("systemctl", "reset-failed", UNIT)
@@ -78,9 +80,9 @@ def test_tls_is_offloaded_to_the_kernel():
 def test_a_fault_of_the_application_is_an_error_in_the_journal():
     cursor = journal_end()
     run("curl", "-sS", "http://127.0.0.1:8000/fault")
-    wait_until(lambda: any("a fault of the application" in str(entry["MESSAGE"]) for entry in journal(cursor)),
+    wait_until(lambda: any("ValueError: a fault" in str(entry["MESSAGE"]) for entry in journal(cursor)),
                "the traceback in the journal")  # fmt: skip
-    entries = [entry for entry in journal(cursor) if "a fault of the application" in str(entry["MESSAGE"])]
+    entries = [entry for entry in journal(cursor) if "GET /fault" in str(entry["MESSAGE"])]
     assert [entry["PRIORITY"] for entry in entries] == [ERROR], entries
 
 
@@ -101,15 +103,13 @@ def test_the_service_is_exposed_as_little_as_promised():
 
 
 def test_what_does_not_turn_is_restarted():
-    drop_in("watchdog", "[Service]\nWatchdogSec=2\nTimeoutAbortSec=2\n")
+    drop_in("watchdog", "[Service]\nWatchdogSec=4\nTimeoutAbortSec=2\n")
     run("systemctl", "restart", UNIT)
-    before = show("MainPID")
-    time.sleep(3)
-    assert show("MainPID") == before, "a healthy service was restarted"
+    before, turned = show("MainPID"), show("WatchdogTimestampMonotonic")
+    wait_until(lambda: show("WatchdogTimestampMonotonic") != turned, "WATCHDOG=1 of a healthy service")
     cursor = journal_end()
     run("kill", "-STOP", before)
     wait_until(lambda: show("MainPID") not in ("0", before) and show("ActiveState") == "active", "another process")
     assert any("Watchdog timeout" in entry["MESSAGE"] for entry in journal(cursor))
     assert get()
     drop_in("watchdog", None)
-    run("systemctl", "restart", UNIT)
