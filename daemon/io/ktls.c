@@ -89,27 +89,35 @@ ssize_t ktls_receive_record(const struct ktls_kernel *kernel, int fd, uint8_t *m
     return received;
 }
 
+/* What a struct cmsghdr and its octet of data are, in a form that may stand inside another struct. */
+struct record_control {
+    size_t length;
+    int level;
+    int kind;
+    _Alignas(size_t) uint8_t record_type;
+};
+static_assert(offsetof(struct record_control, level) == offsetof(struct cmsghdr, cmsg_level) &&
+                  offsetof(struct record_control, kind) == offsetof(struct cmsghdr, cmsg_type) &&
+                  offsetof(struct record_control, record_type) == CMSG_LEN(0),
+              "the kernel reads it as a cmsghdr");
+
 /* A record that is always the same: a send under way reads it long after the call that began it. */
 struct fixed_record {
     struct msghdr message;
     struct iovec part;
-    struct cmsghdr control;
-    uint8_t type[CMSG_SPACE(sizeof(uint8_t)) - sizeof(struct cmsghdr)];
+    struct record_control control;
     uint8_t data[8];
 };
-static_assert(offsetof(struct fixed_record, type) == offsetof(struct fixed_record, control) + CMSG_LEN(0),
-              "the type stands where CMSG_DATA() finds it");
 
-#define FIXED_RECORD(name, record_type, ...)                                                                         \
-    static struct fixed_record name = {                                                                              \
-        .message = {.msg_iov = &name.part,                                                                           \
-                    .msg_iovlen = 1,                                                                                 \
-                    .msg_control = &name.control,                                                                    \
-                    .msg_controllen = CMSG_LEN(sizeof(uint8_t))},                                                    \
-        .part = {name.data, sizeof((uint8_t[]){__VA_ARGS__})},                                                       \
-        .control = {.cmsg_len = CMSG_LEN(sizeof(uint8_t)), .cmsg_level = SOL_TLS, .cmsg_type = TLS_SET_RECORD_TYPE}, \
-        .type = {record_type},                                                                                       \
-        .data = {__VA_ARGS__},                                                                                       \
+#define FIXED_RECORD(name, record_type, ...)                                               \
+    static struct fixed_record name = {                                                    \
+        .message = {.msg_iov = &name.part,                                                 \
+                    .msg_iovlen = 1,                                                       \
+                    .msg_control = &name.control,                                          \
+                    .msg_controllen = CMSG_LEN(sizeof(uint8_t))},                          \
+        .part = {name.data, sizeof((uint8_t[]){__VA_ARGS__})},                             \
+        .control = {CMSG_LEN(sizeof(uint8_t)), SOL_TLS, TLS_SET_RECORD_TYPE, record_type}, \
+        .data = {__VA_ARGS__},                                                             \
     }
 
 const struct msghdr *ktls_close_notify(void)
@@ -171,6 +179,7 @@ static int probe_cipher(struct ktls_kernel *kernel, enum ktls_cipher cipher)
     if (r < 0)
         return r;
     OWNED_FD client = ends[0], server = ends[1];
+    (void)client; /* it is only to be there */
     const struct ktls_keys keys = blank_keys(cipher);
     r = ktls_attach(kernel, server);
     if (r == 0)
