@@ -63,7 +63,7 @@ static void a_field_that_does_not_fit_writes_nothing(void **state)
 static void lengths_that_add_up_past_the_address_space_do_not_fit(void **state)
 {
     (void)state;
-    uint8_t block[64];
+    uint8_t block[64] = {};
     size_t used = 8;
     assert_false(
         field_block_append(block, sizeof block, &used, bytes_of(block, SIZE_MAX), bytes_of(block, SIZE_MAX - 40)));
