@@ -71,8 +71,9 @@ void connection_offload(struct connections *connections, struct connection *conn
 /* The kernel takes over at the end of a record: the rest of one that has begun is fetched, and not an octet more. */
 static bool fetch_rest(struct connections *connections, struct connection *connection, uint32_t missing)
 {
-    uint8_t memory[TLS_RECORD_BYTES_MAX + 512];
-    ssize_t got = recv(connection->fd, memory, missing < sizeof memory ? missing : sizeof memory, MSG_DONTWAIT);
+    uint8_t memory[TLS_RECORD_BYTES_MAX + 512], type;
+    ssize_t got = ktls_receive_record(kernel_of(connections), connection->fd, memory,
+                                      missing < sizeof memory ? missing : sizeof memory, &type);
     if (got > 0) {
         tls_channel_offer(connection->tls, bytes_of(memory, (size_t)got));
         if (tls_channel_settle_input(connection->tls) == 0)
@@ -80,7 +81,7 @@ static bool fetch_rest(struct connections *connections, struct connection *conne
         connection_begin_close(connections, connection, CLOSE_OVERLOAD);
     } else if (got == 0) {
         connection_on_end(connections, connection);
-    } else if (errno == EAGAIN || errno == EINTR) {
+    } else if (connection_is_transient((int)got)) {
         connection_arm_poll(connections, connection);
     } else {
         connection_begin_close(connections, connection, CLOSE_CLIENT_RESET);
