@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of one run; 2, quick 0.8")
     parser.add_argument("--rounds", type=int, help="5, quick 3")
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--mib", type=int, help="of one transfer; 1024, quick 128")
+    parser.add_argument("--mib", type=int, help="of one transfer; 1024, quick 512, and 128 over HTTP/2")
     parser.add_argument("--idle", type=int, default=10_000, help="idle connections")
     add_cpu_options(parser)
     parser.add_argument("--no-instructions", action="store_true", help="leave out the instruction counts, as a run of chosen probes does")
@@ -63,7 +63,8 @@ def rig_of(options: argparse.Namespace) -> Rig:
         seconds=options.seconds or (0.8 if options.quick else 2),
         rounds=options.rounds or (3 if options.quick else 5),
         connections=options.connections,
-        mib=options.mib or (128 if options.quick else 1024),
+        mib=options.mib or (512 if options.quick else 1024),
+        http2_mib=options.mib or (128 if options.quick else 1024),
         idle=options.idle,
     )
 

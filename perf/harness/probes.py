@@ -29,6 +29,7 @@ class Rig:
     rounds: int
     connections: int
     mib: int
+    http2_mib: int
     idle: int
 
     def server(self, name: str, target: str, **more) -> Server:
@@ -95,7 +96,7 @@ def _transfer(target: str, direction: str) -> Callable[[Rig, str], Figures]:
 def _http2_transfer(target: str, direction: str, streams: int) -> Probe:
     def measure(rig: Rig, name: str) -> Figures:
         with rig.server(name, target) as server:
-            return run_http2_transfer(server, direction, rig.mib, streams, rig.generator_cpus)
+            return run_http2_transfer(server, direction, rig.http2_mib, streams, rig.generator_cpus)
 
     kind = target.split(":")[0].removeprefix("plain_")
     peers = scenarios.WSGI_H2 if kind == "wsgi" else scenarios.ASGI_H2
