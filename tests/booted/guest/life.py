@@ -6,14 +6,18 @@ import time
 
 from load import ask_http1, load
 from machine import (
+    INFO,
     UNIT,
     WORKERS,
     children,
     drop_in,
     get,
     is_served,
+    journal,
+    journal_end,
     main_pid,
     run,
+    said_by_daemon,
     show,
     wait_until,
     write_application,
@@ -24,7 +28,7 @@ SOCKET_DROP_IN = "/usr/share/uroboros/socket-activation.conf"
 
 
 def test_a_reload_under_load_changes_the_application_and_fails_no_request():
-    before = main_pid()
+    before, cursor = main_pid(), journal_end()
     with load() as clients:
         wait_until(lambda: clients.answered > 50, "requests before the reload")
         write_application("second")
@@ -35,6 +39,9 @@ def test_a_reload_under_load_changes_the_application_and_fails_no_request():
     assert main_pid() == before
     assert not clients.reconnected, "a reload closes no connection"
     wait_until(lambda: len(children("app")) == WORKERS, "as many processes as before")
+    # A filter that takes the clock from the I/O process made every certificate look old.
+    said = [entry["MESSAGE"] for entry in said_by_daemon(journal(cursor)) if entry["PRIORITY"] < INFO]
+    assert not said, said
     return clients.verdict()
 
 
@@ -76,7 +83,7 @@ def test_a_socket_starts_the_service():
     run("systemctl", "stop", UNIT)
     run("install", "-D", "-m", "644", SOCKET_DROP_IN, "-t", f"/etc/systemd/system/{UNIT}.d")
     run("systemctl", "daemon-reload")
-    run("systemctl", "enable", "--now", SOCKET)
+    run("systemctl", "start", SOCKET)
     assert show("ActiveState") == "inactive"
     assert get().startswith("second from ")
     # The first application process serves before the last one is ready, and only then the service is.
@@ -93,7 +100,7 @@ def test_a_restart_behind_the_socket_refuses_no_connection():
 
 
 def test_without_the_socket_the_service_binds_for_itself():
-    run("systemctl", "disable", "--now", SOCKET, UNIT)
+    run("systemctl", "stop", SOCKET, UNIT)
     drop_in("socket-activation", None)
     run("systemctl", "enable", "--now", UNIT)
     assert get()

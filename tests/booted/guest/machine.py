@@ -18,6 +18,8 @@ UNIT = "uroboros.service"
 HTTP, HTTPS = ("127.0.0.1", 8000), ("127.0.0.1", 8443)
 IMPORT_SECONDS = 0.5
 WORKERS = 2
+# syslog(3), as the journal writes them.
+ERROR, INFO = "3", "6"
 # A guest of one slow CPU.
 PATIENCE_SECONDS = 20.0
 

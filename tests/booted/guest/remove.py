@@ -1,5 +1,6 @@
 """Removal stops the service and keeps the owner's files; after a purge nothing is left but the user."""
 
+import shutil
 import socket
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def test_removal_keeps_the_owners_settings():
 def test_a_purge_leaves_nothing():
     CERTIFICATE.unlink()
     KEY.unlink()
+    shutil.rmtree(f"/etc/systemd/system/{UNIT}.d")
     run("apt-get", "purge", "-y", "uroboros")
     assert not traces(), traces()
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from machine import (
     CERTIFICATE,
     CONFIG,
+    ERROR,
     IMPORT_SECONDS,
+    INFO,
     UNIT,
     WORKERS,
     children,
@@ -24,8 +26,6 @@ from machine import (
 )
 
 EXPOSURE_MAX, EXPOSURE_WITH_SOCKET_MAX = 1.4, 1.1
-# syslog(3)
-ERROR, INFO = "3", "6"
 TIME_STAMP = re.compile(r"^\W*\d{4}-\d\d-\d\d[ T]\d\d:\d\d|^\W*\w{3} +\d+ \d\d:\d\d:\d\d")
 
 

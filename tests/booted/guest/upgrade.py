@@ -29,6 +29,7 @@ def program(pid: int) -> tuple[int, int]:
 def test_an_upgrade_under_load_fails_no_request():
     if UNABLE in Path("/usr/bin/uroboros").read_bytes():
         install_newer(120)
+        wait_until(is_served, "service after the upgrade")
         print("SKIPPED upgrade under load: this build restarts where it should execute the new program")
         return "without load"
     before, old = main_pid(), program(main_pid())
