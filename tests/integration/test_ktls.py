@@ -14,7 +14,7 @@ import pytest
 
 from harness.client import Parallel, build_request
 from harness.http2 import connect_http2
-from harness.programs import curl
+from harness.programs import curl, need, output_of
 from harness.server import PATIENCE, Server
 from harness.tls import TlsClient
 
@@ -45,7 +45,7 @@ def kernel_has_tls() -> bool:
 def needs_kernel_tls():
     if kernel_has_tls():
         return
-    if "UROBOROS_KTLS" in os.environ:
+    if "UROBOROS_TEST_KTLS" in os.environ:
         pytest.fail("this kernel was to have TLS")
     pytest.skip("this kernel has no TLS (no module `tls`)")
 
@@ -358,6 +358,14 @@ def test_many_streams_of_one_connection(serve_mode, tls, mode):
         for n, stream in enumerate(streams, 1):
             assert client.finish(stream).body == BODY[: 1000 * n][::-1]
     expected(mode, before)
+
+
+def test_h2load(serve_mode, tls, mode):
+    server = serve_mode("ktls_asgi:app")
+    before = counters()
+    said = output_of(need("h2load"), "-n", 200, "-c", 4, "-m", 10, f"https://localhost:{server.address[1]}/")
+    assert "200 succeeded, 0 failed, 0 errored, 0 timeout" in said
+    expected(mode, before, connections=4)
 
 
 def test_switched_off_it_is_user_space_that_serves(serve, tls):
