@@ -43,7 +43,7 @@ p { margin: 4px 0; } .muted { color: var(--muted); font-size: 13px; } .bad { col
 svg text { font-family: system-ui, sans-serif !important; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
 th { color: var(--muted); font-weight: 500; } th, td { text-align: right; padding: 3px 0 3px 8px; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; } tr + tr td { border-top: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; overflow-wrap: anywhere; } tr + tr td { border-top: 1px solid var(--line); }
 tr.ours td { font-weight: 600; } summary { cursor: pointer; color: var(--muted); font-size: 13px; padding: 4px 0; }
 """
 
@@ -155,7 +155,8 @@ def trend(name: str, points: list[tuple[str, float]], before: float | None) -> s
         axes.axhspan(before * 0.95, before * 1.05, color=MUTED, alpha=0.18, linewidth=0)
     axes.plot(range(len(values)), values, color=OURS, linewidth=1.5, marker="o", markersize=3.5)
     axes.set_xticks(
-        sorted({0, len(points) - 1}), [points[index][0][5:16].replace("T", " ") for index in sorted({0, len(points) - 1})]
+        sorted({0, len(points) - 1}),
+        [points[index][0][5:16].replace("T", " ") for index in sorted({0, len(points) - 1})],
     )
     for label, side in zip(axes.get_xticklabels(), ("left", "right")):
         label.set_horizontalalignment(side)
@@ -172,7 +173,9 @@ def trend(name: str, points: list[tuple[str, float]], before: float | None) -> s
 def table(heads: list[str], rows: list[tuple[str, list[str]]]) -> str:
     """Rows are a class and cells, which are HTML already."""
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    body = "".join(f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for kind, cells in rows)
+    body = "".join(
+        f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for kind, cells in rows
+    )
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
@@ -187,7 +190,7 @@ def change_cell(change: dict | None, has_failed: bool) -> str:
 
 
 CHANGE_COLUMNS = (("CPU", ("cpu_us",)), ("rate", ("rate",)), ("p99", ("p99_us",)))
-OTHER_COLUMN = ("memory, start", ("pss_kib", "bytes_each", "start_ms", "flood_ratio"))
+OTHER_COLUMN = ("other", ("pss_kib", "bytes_each", "start_ms", "flood_ratio"))
 
 
 def changes_table(record: dict) -> str:
@@ -242,7 +245,9 @@ def goal_lines(probe: dict) -> str:
         reached = ours["rate"] / theirs["rate"]
         kind = "good" if reached >= wanted else "warn" if by_cpu >= wanted else "bad"
         cpu_text = f", by CPU {by_cpu:.2f}" if by_cpu else ""
-        lines.append(f'<span class="{kind}">{reached:.2f}</span> of {escape(short_name(peer))}{cpu_text}, wanted {wanted:g}')
+        lines.append(
+            f'<span class="{kind}">{reached:.2f}</span> of {escape(short_name(peer))}{cpu_text}, wanted {wanted:g}'
+        )
     return f'<p class="muted">{"<br>".join(lines)}</p>' if lines else ""
 
 
@@ -335,8 +340,10 @@ def facts(record: dict) -> str:
     machine, baseline, settings = record["machine"], record["baseline"], record["settings"]
     lines = [
         f"{record['when'][:16].replace('T', ' ')} UTC, commit {record['commit']}, a {record['mode']} run of "
-        f"{record['seconds'] // 60} min {record['seconds'] % 60} s: {settings['rounds']} rounds of {settings['seconds']:g} s",
-        f"{machine['cpu']}, {machine['cpus']} CPUs, Linux {machine['kernel']}, load {record['load_average']:.1f} at the end",
+        f"{record['seconds'] // 60} min {record['seconds'] % 60} s: {settings['rounds']} rounds of "
+        f"{settings['seconds']:g} s",
+        f"{machine['cpu']}, {machine['cpus']} CPUs, Linux {machine['kernel']}, "
+        f"load {record['load_average']:.1f} at the end",
     ]
     if baseline:
         lines.append(
@@ -348,9 +355,9 @@ def facts(record: dict) -> str:
 
 def page(record: dict, history: list[dict]) -> str:
     legend = (
-        '<p class="muted">Change against the baseline; + is worse. CPU per request, rate and p99 are ratios to the bare '
-        "io_uring responder of the same round. <b>~</b> went away when measured again; <b>?</b> worse, in a run that "
-        "proves nothing.</p>"
+        '<p class="muted">Change against the baseline; + is worse. CPU per request, rate and p99 are ratios to the '
+        "bare io_uring responder of the same round; the last column is memory, an idle connection, a start or a flood. "
+        "<b>~</b> went away when measured again; <b>?</b> worse, in a run that proves nothing.</p>"
     )
     parts = [
         f"<h1>Uroboros: has it become slower?</h1>{facts(record)}{banner(record)}",

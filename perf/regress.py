@@ -45,7 +45,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mib", type=int, help="of one transfer; 1024, quick 512, and 128 over HTTP/2")
     parser.add_argument("--idle", type=int, default=10_000, help="idle connections")
     add_cpu_options(parser)
-    parser.add_argument("--no-instructions", action="store_true", help="leave out the instruction counts, as a run of chosen probes does")
+    parser.add_argument(
+        "--no-instructions",
+        action="store_true",
+        help="leave out the instruction counts, as a run of chosen probes does",
+    )
     parser.add_argument("--accept", action="store_true", help="this run becomes the baseline")
     parser.add_argument("--own-baseline", action="store_true", help="baselines and history in build/perf/regress")
     options = parser.parse_args()
@@ -169,9 +173,7 @@ def failures(record: dict) -> list[str]:
 def history_entry(record: dict) -> dict:
     """What later reports draw of this run."""
     keep = ("unit", "ours", "servers", "ratios", "disturbed", "generator_bound")
-    probes = {
-        name: {key: probe[key] for key in keep if key in probe} for name, probe in record["probes"].items()
-    }
+    probes = {name: {key: probe[key] for key in keep if key in probe} for name, probe in record["probes"].items()}
     return {
         **{key: record[key] for key in ("when", "commit", "mode", "machine", "failures")},
         "probes": probes,
@@ -232,7 +234,9 @@ def main() -> int:
         "machine": machine(),
         "settings": {key: sorted(v) if isinstance(v, set) else v for key, v in vars(rig).items()},
         "baseline": {key: baseline[key] for key in ("when", "commit", "mode", "machine")} if baseline else None,
-        "probes": {p.name: run_probe(p, rig, known.get(p.name), not (options.quick or options.no_peers)) for p in chosen},
+        "probes": {
+            p.name: run_probe(p, rig, known.get(p.name), not (options.quick or options.no_peers)) for p in chosen
+        },
         "instructions": count_instructions(cases_of(options)),
         "load_average": os.getloadavg()[0],
     }

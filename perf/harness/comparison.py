@@ -115,7 +115,7 @@ def _rate_proves_nothing(*summaries: dict) -> bool:
 
 
 def compare(name: str, summary: dict, baseline: dict | None) -> list[Change]:
-    """One probe's summary against the baseline's. CPU per request always counts; a rate only where it can be believed."""
+    """One probe's summary against the baseline's. CPU always counts, a rate where it can be believed."""
     changes = []
     for figure in FIGURES:
         now = compared_value(summary, figure)
