@@ -1,11 +1,19 @@
 /* The extension module _uroboros: one function, main(), which is an app process from its first breath to its exit. */
 #include "pybridge/app_process.h"
 
+#ifdef UROBOROS_COVERAGE
+/* gcov writes its files at exit, which _exit() leaves out. */
+void __gcov_dump(void);
+#else
+static void __gcov_dump(void) {}
+#endif
+
 static PyObject *run_main(PyObject *module, [[maybe_unused]] PyObject *none)
 {
     int status = app_process_main(module);
     /* Not through the interpreter's own end: a thread stuck in the application would make that hang. */
     fflush(NULL);
+    __gcov_dump();
     _exit(status);
 }
 
