@@ -1,5 +1,6 @@
 """The DEB: what lintian says, what is in it, and that its files serve from wherever they are unpacked."""
 
+import os
 import subprocess
 import tomllib
 
@@ -54,6 +55,17 @@ def test_a_mistake_in_the_settings_file_is_one_message_with_line_and_key(unpacke
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
     assert f"{path}, line 3" in result.stderr and "workers" in result.stderr
+
+
+def test_the_journal_is_told_that_the_mistake_is_critical(unpacked, tmp_path):
+    """systemd names the journal's stream by device and inode; here it is a file."""
+    with open(tmp_path / "journal", "w+") as journal:
+        status = os.fstat(journal.fileno())
+        env = environment() | {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        subprocess.run([unpacked / "usr/bin/uroboros", "--workers=many"], env=env, stderr=journal)
+        journal.seek(0)
+        lines = journal.read().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("<2>uroboros: "), lines
 
 
 def test_the_unpacked_daemon_serves_wsgi_and_asgi_and_embedded(unpacked):
