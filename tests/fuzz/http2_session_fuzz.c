@@ -200,6 +200,8 @@ static void adjust(struct scene *scene)
     session_run_adjust(scene);
     scene->core.settings.http2_max_concurrent_streams = 4;
     scene->core.settings.http2_max_requests_per_connection = 40;
+    scene->core.settings.http2_initial_window_size = 512;
+    scene->core.settings.http2_window_max = 300'000;
     scene->core.settings.http2_ping_interval_ms = 20'000;
 }
 
@@ -223,6 +225,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run.run = (struct session_run){.scene = &run.scene.io, .at = data, .end = data + size, .connect = connect_http2};
     session_run_quiet();
     http2_scene_open(&run.scene, adjust);
+    run.scene.sessions.warm.most = size % 2; /* idle sessions are packed */
     session_run_begin(&run.run);
     for (uint32_t i = 0; i < RUN_COMMANDS_MAX && run.run.at < run.run.end; i++)
         command(&run);

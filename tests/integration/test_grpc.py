@@ -1,11 +1,13 @@
 """gRPC through Python applications: unary and server-streaming calls, their statuses in trailers."""
 
+import json
 import sys
 
 import pytest
 
 from harness import protocols
 from harness.http2 import connect_http2
+from harness.programs import go_program, output_of, run
 from harness.server import APPS
 
 sys.path.insert(0, str(APPS))
@@ -91,3 +93,37 @@ def test_calls_share_a_connection(server):
             response = client.finish(stream)
             expected = [f"hello caller {number} {i}" for i in range(grpc_messages.GREETINGS)]
             assert (messages_of(response.body), response.trailers[0]) == (expected, ("grpc-status", "0"))
+
+
+# --- a client that other people wrote --------------------------------------------------------------------------------
+
+PROTO = """syntax = "proto3";
+package test;
+message Name { string text = 1; }
+service Greeter {
+  rpc Greet(Name) returns (Name);
+  rpc GreetOften(Name) returns (stream Name);
+  rpc Fail(Name) returns (Name);
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def grpcurl():
+    return go_program("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3")
+
+
+@pytest.mark.timeout(320)
+def test_grpcurl_calls_in_clear_and_over_tls(serve, grpcurl, tls, tmp_path):
+    (tmp_path / "greeter.proto").write_text(PROTO)
+    name = ("-import-path", tmp_path, "-proto", "greeter.proto", "-d", '{"text": "world"}')
+    for options, way in ((protocols.HTTP2.options, ["-plaintext"]), (tls.ecdsa.options, ["-insecure"])):
+        server = serve("grpc_asgi:application", *options)
+        address = "%s:%d" % server.address
+        shown = output_of(grpcurl, *way, *name, address, "test.Greeter/Greet")
+        assert json.loads(shown) == {"text": "hello world"}
+        often = output_of(grpcurl, *way, *name, address, "test.Greeter/GreetOften")
+        assert often.count("hello world") == grpc_messages.GREETINGS
+        failed = run(grpcurl, *way, *name, address, "test.Greeter/Fail")
+        assert failed.returncode == 64 + grpc_messages.FAILED_PRECONDITION
+        assert "FailedPrecondition" in failed.stderr and "100% no, world" in failed.stderr

@@ -8,12 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.programs import need, run
-from harness.server import ROOT
+from harness.programs import go_program, run
 
 VERSION = "v2.2.1+incompatible"
 CASES = 146
-BIN = ROOT / "build" / "go"
 
 # What a cleartext listener answers otherwise, and why.
 CLEARTEXT_EXCEPTIONS = {
@@ -25,16 +23,7 @@ CLEARTEXT_EXCEPTIONS = {
 
 @pytest.fixture(scope="session")
 def h2spec() -> Path:
-    """Built once, by the machine's Go, from the module that the Go proxy has."""
-    program = BIN / "h2spec"
-    if not program.exists():
-        go = need("go")
-        done = run(
-            go, "install", f"github.com/summerwind/h2spec/cmd/h2spec@{VERSION}", env={"GOBIN": str(BIN)}, timeout=240
-        )
-        if done.returncode != 0:
-            pytest.skip(f"h2spec cannot be installed: {done.stderr.strip()[-200:]}")
-    return program
+    return go_program("h2spec", f"github.com/summerwind/h2spec/cmd/h2spec@{VERSION}")
 
 
 def outcomes(h2spec: Path, report: Path, server, *options: str) -> tuple[int, set[tuple[str, str]]]:

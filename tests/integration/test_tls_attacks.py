@@ -1,16 +1,19 @@
 """TLS against those who mean harm, or know no better, with honest traffic beside them. Rows TLS-06, -07, -09 to -13."""
 
 import contextlib
+import os
 import random
 import select
 import socket
 import ssl
+import subprocess
 import threading
 import time
 
 import pytest
 
 from harness.client import Client, Parallel, build_request
+from harness.programs import need
 from harness.server import PATIENCE, Server
 from harness.tls import TlsClient, TlsFiles
 
@@ -276,6 +279,37 @@ def test_tiny_records_end_the_connection_in_the_end(server, tls):
             for _ in range(20_000):
                 client.send_more(b"x")
             client.sock.recv(1)
+    honest(server, tls)
+
+
+def new_keys(server: Server, letter: bytes, most: int) -> int:
+    """How often openssl's client has said KeyUpdate before the connection ended; `most`: it did not end."""
+    command = [need("openssl"), "s_client", "-connect", "%s:%d" % server.address, "-tls1_3"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    said, count = b"", 0
+    with subprocess.Popen(command, **pipes) as client:
+        try:
+            while count < most:
+                client.stdin.write(letter + b"\n")
+                client.stdin.flush()
+                while said.count(b"KEYUPDATE") <= count:
+                    piece = os.read(client.stdout.fileno(), 65536)
+                    if not piece:
+                        return count
+                    said += piece
+                count += 1
+        except BrokenPipeError:
+            return count
+        finally:
+            client.kill()
+    return count
+
+
+@pytest.mark.parametrize("letter", [b"k", b"K"], ids=["said", "asked_back"])
+def test_tls_11_a_flood_of_new_keys_ends_the_connection(server, tls, letter):
+    """Ten are free, and one more for each MiB. The client may say some more before it hears of it."""
+    assert new_keys(server, letter, 10) == 10
+    assert 10 <= new_keys(server, letter, 2_000) < 2_000
     honest(server, tls)
 
 

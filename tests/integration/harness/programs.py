@@ -38,6 +38,16 @@ def run(*arguments: object, timeout: float = 30, env: dict[str, str] | None = No
     )
 
 
+def go_program(name: str, module: str) -> Path:
+    """Built once, by the machine's Go, from the module that the Go proxy has."""
+    program = ROOT / "build" / "go" / name
+    if not program.exists():
+        done = run(need("go"), "install", module, env={"GOBIN": str(program.parent)}, timeout=240)
+        if done.returncode != 0:
+            pytest.skip(f"{name} cannot be installed: {done.stderr.strip()[-200:]}")
+    return program
+
+
 def output_of(*arguments: object, **options) -> str:
     done = run(*arguments, **options)
     assert done.returncode == 0, f"{arguments[0]}: status {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
