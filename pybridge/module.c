@@ -5,7 +5,9 @@
 /* gcov writes its files at exit, which _exit() leaves out. */
 void __gcov_dump(void);
 #else
-static void __gcov_dump(void) {}
+static void __gcov_dump(void)
+{
+}
 #endif
 
 static PyObject *run_main(PyObject *module, [[maybe_unused]] PyObject *none)
