@@ -15,9 +15,6 @@ enum listen_tls {
     LISTEN_TLS_ON
 };
 
-/* Of the setting proxy_protocol, or as that says. */
-enum listen_proxy { LISTEN_PROXY_OF_ALL, LISTEN_PROXY_OFF, LISTEN_PROXY_V1, LISTEN_PROXY_V2, LISTEN_PROXY_AUTO };
-
 enum { LISTEN_TABLE_WRONG_BYTES = 256 };
 
 struct listen_table {

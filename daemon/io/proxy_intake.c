@@ -1,6 +1,5 @@
 #include "daemon/io/proxy_intake.h"
 
-#include "config/listen_table.h"
 #include "proto/proxy_header.h"
 
 #include <assert.h>

@@ -1,5 +1,7 @@
 #include "daemon/supervisor/listener_plan.h"
 
+#include "config/listen_table.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -9,7 +9,6 @@
 #ifndef DAEMON_SUPERVISOR_LISTENER_PLAN_H
 #define DAEMON_SUPERVISOR_LISTENER_PLAN_H
 
-#include "config/listen_table.h"
 #include "daemon/supervisor/certificate_set.h"
 #include "daemon/supervisor/listeners.h"
 

@@ -13,7 +13,6 @@
 #define DAEMON_SUPERVISOR_LISTENERS_H
 
 #include "config/bind_address.h"
-#include "config/listen_table.h"
 #include "config/schema.h"
 #include "daemon/base/sandbox.h"
 #include "daemon/exchange/control.h"

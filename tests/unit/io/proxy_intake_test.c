@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "config/listen_table.h"
 #include "daemon/io/proxy_intake.h"
 #include "tests/unit/io/io_scene.h"
 
