@@ -295,10 +295,29 @@ def test_tickets_are_given_before_the_switch(serve_mode, tls, version):
             session = client.sock.session
 
 
+def test_early_data_and_what_comes_behind_them(serve_mode, tls, mode, tmp_path):
+    server = serve_mode("ktls_wsgi:app", "--tls-early-data")
+    session, early = tmp_path / "session", tmp_path / "early"
+    early.write_bytes(GET)
+    with s_client(server, "-servername", "test.example", "-sess_out", session) as process:
+        say(process, LAST)
+        read_to(process, b"nothing came")
+        process.wait()
+    before = counters()
+    with s_client(server, "-servername", "test.example", "-sess_in", session, "-early_data", early) as process:
+        said = read_to(process, b"Early data was accepted")
+        while said.count(b"nothing came") < 1:
+            said += read_to(process, b"nothing came")
+        say(process, LAST)
+        read_to(process, b"nothing came")
+        process.wait()
+    expected(mode, before)
+
+
 # --- new keys --------------------------------------------------------------------------------------------------------
 
 
-def s_client(server: Server, *options: str) -> subprocess.Popen:
+def s_client(server: Server, *options: object) -> subprocess.Popen:
     host, port = server.address
     return subprocess.Popen(
         ["openssl", "s_client", "-connect", f"{host}:{port}", "-tls1_3", *options],
