@@ -9,7 +9,7 @@ from harness.handshakes import run_flood, run_handshakes
 from harness.http2_load import run_fan_out, run_http2_load, run_http2_transfer
 from harness.load import request_bytes, run_load
 from harness.servers import Server
-from harness.transfer import idle_bytes_each, run_transfer
+from harness.transfer import http2_connection, idle_bytes_each, run_transfer
 
 IDLE_ROUNDS = 3  # memory does not scatter as time does
 SLOW_PEERS_ROUNDS = 2  # of 1 GiB over HTTP/2, where some need a minute
@@ -133,6 +133,13 @@ def _idle(rig: Rig, name: str) -> Figures:
         return {"bytes_each": idle_bytes_each(server, rig.idle)}
 
 
+def _idle_http2(rig: Rig, name: str) -> Figures:
+    """A fifth of the connections: each of the client's ends costs as much as the server's."""
+    with rig.server(name, "plain_wsgi:app") as server:
+        run_http2_load(server, rig.generator_cpus, 1, 10, 10)
+        return {"bytes_each": idle_bytes_each(server, rig.idle // 5, http2_connection)}
+
+
 def _cold_start(rig: Rig, name: str) -> Figures:
     with rig.server(name, "plain_wsgi:app") as server:
         return {"start_ms": server.start_seconds * 1e3}
@@ -173,4 +180,14 @@ PROBES: tuple[Probe, ...] = (
     ),
     Probe("cold-start", "ms", "uroboros", scenarios.WSGI, _cold_start, has_yardstick=False),
     Probe("idle", "octets", "uroboros", (), _idle, has_yardstick=False, is_quick=False, rounds_max=IDLE_ROUNDS),
+    Probe(
+        "h2-idle",
+        "octets",
+        "uroboros-h2",
+        (),
+        _idle_http2,
+        has_yardstick=False,
+        is_quick=False,
+        rounds_max=IDLE_ROUNDS,
+    ),
 )

@@ -4,8 +4,10 @@ import hashlib
 import os
 import resource
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from harness.process_tree import CpuSpan, pss_kib, rss_by_name
@@ -153,7 +155,48 @@ def run_transfer(server: Server, direction: str, mib: int, cpus: set[int], verif
     )
 
 
-def idle_bytes_each(server: Server, count: int) -> float:
+# Preface, SETTINGS, and HEADERS of stream 1: GET https://a/ by HPACK's static table. Then the server's SETTINGS answered.
+HTTP2_REQUEST = (
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    b"\0\0\0\x04\0\0\0\0\0"
+    b"\0\0\x06\x01\x05\0\0\0\x01\x82\x87\x84\x41\x01a"
+    b"\0\0\0\x04\x01\0\0\0\0"
+)
+HELLO = b"Hello, World!"  # what the applications answer
+
+
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=30)
+
+
+def http1_connection(port: int) -> socket.socket:
+    """Has made a request, and waits."""
+    connection = _connect(port)
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    length, rest = _read_head(connection)
+    while len(rest) < length:
+        rest += connection.recv(4096)
+    return connection
+
+
+def http2_connection(port: int) -> socket.socket:
+    """The same over TLS and HTTP/2."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # self-signed, and only measured
+    context.set_alpn_protocols(["h2"])
+    connection = context.wrap_socket(_connect(port))
+    connection.sendall(HTTP2_REQUEST)
+    data = b""
+    while HELLO not in data:
+        part = connection.recv(4096)
+        if not part:
+            raise ConnectionError(f"closed before the answer: {data[:200]!r}")
+        data += part
+    return connection
+
+
+def idle_bytes_each(server: Server, count: int, connect: Callable[[int], socket.socket] = http1_connection) -> float:
     """How many octets of PSS each of `count` connections costs that made a request and now wait."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count + 100:
@@ -163,12 +206,7 @@ def idle_bytes_each(server: Server, count: int) -> float:
     before = pss_kib(server.process.pid)
     try:
         for _ in range(count):
-            connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-            connections.append(connection)
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            length, rest = _read_head(connection)
-            while len(rest) < length:
-                rest += connection.recv(4096)
+            connections.append(connect(server.port))
         time.sleep(IDLE_SETTLE_SECONDS)
         return (pss_kib(server.process.pid) - before) * 1024 / count
     finally:

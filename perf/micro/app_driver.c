@@ -13,6 +13,7 @@
 #include "daemon/exchange/control.h"
 #include "daemon/exchange/doorbell.h"
 #include "daemon/exchange/field_block.h"
+#include "daemon/exchange/file_handover.h"
 #include "proto/http1_request.h"
 
 #include <err.h>
@@ -110,9 +111,12 @@ static void hand_over(struct driver *driver, const struct settings *settings)
     check(settings_serialize(settings, &settings_fd), "settings");
     const int fds[] = {settings_fd, STDERR_FILENO, driver->app_doorbell, driver->outbound.fd};
     check(control_send(driver->control, CONTROL_SETUP, &setup, sizeof setup, fds, 4), "SETUP");
-    const int peer_fds[] = {driver->inbound.fd, driver->pair_memory.fd, driver->ring_doorbell};
-    check(control_send(driver->control, CONTROL_PEER_UP, &peer, sizeof peer, peer_fds, 3), "PEER_UP");
+    int files[2];
+    check(file_handover_pair(files), "files");
+    const int peer_fds[] = {driver->inbound.fd, driver->pair_memory.fd, driver->ring_doorbell, files[1]};
+    check(control_send(driver->control, CONTROL_PEER_UP, &peer, sizeof peer, peer_fds, 4), "PEER_UP");
     close(settings_fd);
+    close(files[1]); /* the other end stays open, and nothing is handed over */
 }
 
 static void wait_for_ready(const struct driver *driver)
