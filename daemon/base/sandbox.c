@@ -244,9 +244,6 @@ static const uint16_t io_calls[] = {
 #ifdef SYS_poll
     SYS_poll,
 #endif
-#ifdef SYS_time /* where the kernel's page of clocks asks the kernel after all: certificates have an end */
-    SYS_time,
-#endif
 };
 
 /* What a thread still calls that computes, sleeps on a futex, and rings an eventfd; and what the C library needs to
