@@ -337,7 +337,8 @@ void connection_arm_receive(struct connections *connections, struct connection *
     if (connection->receive_armed || connection->poll_armed || connection->starved || connection->tls_waits ||
         connection->eof)
         return;
-    if (connection->offload == CONNECTION_OFFLOAD_SWITCHING && !connection_offload_receive(connections, connection))
+    if (connection->offload == CONNECTION_OFFLOAD_SWITCHING && !connection_is_over(connection) &&
+        !connection_offload_receive(connections, connection))
         return;
     connection->receive_armed = true;
     connection->armed_group = connection->group;

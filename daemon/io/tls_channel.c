@@ -657,6 +657,7 @@ void tls_channel_mute(struct tls_channel *channel)
 {
     assert(tls_channel_can_be_muted(channel));
     channel->muted = true;
+    channel->hello.key_update_asked = false; /* BoringSSL has answered what was asked before */
 }
 
 struct tls_tally *tls_channel_tally(struct tls_channel *channel)

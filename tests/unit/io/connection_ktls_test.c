@@ -336,6 +336,32 @@ static void a_record_that_has_begun_is_fetched_to_the_octet(void **state)
     }
 }
 
+/* What is only thrown away is not decrypted, and nobody waits for the rest of it. */
+static void half_a_record_does_not_keep_a_connection_that_is_over(void **state)
+{
+    (void)state;
+    struct stage *stage = open_with(true, false);
+    struct client *client = client_in(stage);
+    client_says(client, "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
+    tls_peer_writes(&client->peer, bytes_of_string(tls_scene_get));
+    struct bytes second = tls_peer_says(&client->peer);
+    scripted_client_sends(stage->scene.core.ring, client->fd, bytes_of(second.data, 9));
+    scene_turns(&stage->scene, 2);
+    stage_respond(stage, "last");
+    scene_turns(&stage->scene, 8);
+    assert_int_equal(fake.done[SEND_KEYS], 1);
+    assert_true(client_socket(client)->shut);
+    scripted_client_sends(stage->scene.core.ring, client->fd, bytes_skip(second, 9));
+    scene_turns(&stage->scene, 4);
+    assert_null(stage->scene.connections.undecrypted_first);
+    assert_int_equal(fake.done[RECEIVE_KEYS], 0);
+    scene_wait(&stage->scene, CONNECTION_LINGER_MS + 100);
+    scene_wait(&stage->scene, 20);
+    assert_true(scene_is_closed(&stage->scene, client->fd));
+    free((void *)(uintptr_t)second.data);
+    finish(client);
+}
+
 static void close_notify_is_the_end(void **state)
 {
     (void)state;
@@ -412,11 +438,35 @@ static void new_keys_are_taken_and_given_in_return(void **state)
     stage_respond(stage, "another");
     scene_turns(&stage->scene, 6);
     assert_int_equal(fake.done[SEND_KEYS], 2);
+    static const uint8_t zero[8];
+    assert_int_equal(fake.send_keys.info.cipher_type, TLS_CIPHER_AES_GCM_128);
+    assert_memory_equal(fake.send_keys.rec_seq, zero, sizeof zero);
     assert_memory_not_equal(&first.key, &fake.send_keys.key, sizeof first.key);
     const struct scripted_socket *socket = client_socket(client);
     const uint8_t *update = memmem(socket->output, socket->output_bytes, "\30\0\0\1\0HTTP/1.1", 13);
     assert_non_null(update); /* before what is sent with the new keys */
     assert_int_equal(stage_metric(stage, METRIC_KTLS_REKEYS), 2);
+    finish(client);
+}
+
+/* BoringSSL has answered it, and what the kernel gets are the keys after that. */
+static void new_keys_that_were_asked_for_before_the_switch_are_not_given_twice(void **state)
+{
+    (void)state;
+    struct stage *stage = open_with(true, true);
+    struct client *client = client_in(stage);
+    assert_int_equal(SSL_key_update(client->peer.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+    client_says(client, tls_scene_get);
+    stage_respond(stage, "the body");
+    scene_turns(&stage->scene, 6);
+    assert_int_equal(fake.done[SEND_KEYS], 1);
+    assert_true(sent_by_kernel(client, "the body"));
+    kernel_receives(client, tls_scene_get);
+    stage_respond(stage, "another");
+    scene_turns(&stage->scene, 6);
+    assert_true(sent_by_kernel(client, "another"));
+    assert_int_equal(fake.done[SEND_KEYS], 1);
+    assert_int_equal(stage_metric(stage, METRIC_KTLS_REKEYS), 0);
     finish(client);
 }
 
@@ -476,12 +526,14 @@ int main(void)
         cmocka_unit_test(the_kernel_decrypts_when_nothing_is_left_to_decrypt),
         cmocka_unit_test(a_kernel_that_does_not_decrypt_leaves_that_in_user_space),
         cmocka_unit_test(a_record_that_has_begun_is_fetched_to_the_octet),
+        cmocka_unit_test(half_a_record_does_not_keep_a_connection_that_is_over),
         cmocka_unit_test(close_notify_is_the_end),
         cmocka_unit_test(a_warning_is_not_the_end),
         cmocka_unit_test(a_fatal_alert_ends_the_connection),
         cmocka_unit_test(a_forged_record_ends_the_connection),
         cmocka_unit_test(new_keys_that_a_kernel_cannot_take_end_the_connection_with_a_reason),
         cmocka_unit_test(new_keys_are_taken_and_given_in_return),
+        cmocka_unit_test(new_keys_that_were_asked_for_before_the_switch_are_not_given_twice),
         cmocka_unit_test(keys_that_change_too_often_are_a_flood),
         cmocka_unit_test(a_handshake_message_that_is_none_of_a_clients_ends_the_connection),
         cmocka_unit_test(a_key_that_has_sealed_enough_is_changed_or_the_connection_ends),
