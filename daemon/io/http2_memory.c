@@ -53,13 +53,11 @@ static void pack(struct http2_session *session)
 {
     struct hpack_table *decoder = &session->protocol.decoder.table, *encoder = &session->protocol.encoder.table;
     const size_t offset = encoder_offset(session), bytes = offset + hpack_table_packed_bytes(encoder);
-    uint8_t *packed = bytes > 0 ? malloc(bytes) : NULL;
-    if (bytes > 0 && packed == NULL)
+    uint8_t *packed = malloc(bytes > 0 ? bytes : 1);
+    if (packed == NULL)
         return; /* then it stays as it is */
-    if (bytes > 0) {
-        hpack_table_pack(decoder, packed);
-        hpack_table_pack(encoder, packed + offset);
-    }
+    hpack_table_pack(decoder, packed);
+    hpack_table_pack(encoder, packed + offset);
     slab_give_back(&session->all->tables, session->rest.tables);
     session->rest.tables = packed;
     session->rest.state = HTTP2_PACKED;

@@ -24,7 +24,7 @@ struct http2_session;
 /* Of a session. */
 struct http2_rest {
     enum http2_memory_state state;
-    void *tables;                          /* of the slab, or packed; NULL: packed, and empty */
+    void *tables;                          /* of the slab, or packed */
     struct http2_session *next, *previous; /* WARM */
 };
 

@@ -75,6 +75,9 @@ static void a_packed_session_has_forgotten_nothing(void **state)
     assert_int_equal(http2_scene_status(&scene, fd, 3), 200);
     assert_int_equal(state_of(&scene, fd), HTTP2_WARM);
     assert_int_equal(state_of(&scene, other), HTTP2_PACKED);
+    ask(&scene, other, 1, bytes_of(first_get, sizeof first_get)); /* its tables were empty */
+    answer(&scene);
+    assert_int_equal(http2_scene_status(&scene, other, 1), 200);
     ask(&scene, fd, 5, bytes_of(beyond_table, sizeof beyond_table));
     assert_int_equal(http2_scene_error(&scene, fd, 0), HTTP2_COMPRESSION_ERROR);
     http2_scene_close(&scene);
