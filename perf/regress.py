@@ -159,7 +159,7 @@ def failures(record: dict) -> list[str]:
         changes = {change["key"]: change["change"] for change in probe["changes"]}
         for key in probe["failed"]:
             if key == "failed":
-                lines.append(f"{name}: {probe['errors'].get(probe['ours'], 'no figures')}")
+                lines.append(f"{name}: {'; '.join(probe['errors'].values()) or 'no figures'}")
             else:
                 label = FIGURE_OF[key].label
                 lines.append(f"{name}: {label} is {changes[key]:.1%} worse, {probe['attempts']} times in a row")
@@ -242,7 +242,12 @@ def main() -> int:
     }
     record["seconds"] = round(time.monotonic() - begin)
     record["failures"] = failures(record)
-    is_baseline = options.accept or (options.own_baseline and baseline is None and not options.probes)
+    is_wanted = options.accept or (options.own_baseline and baseline is None and not options.probes)
+    # What a baseline lacks would never be compared again.
+    is_whole = not any("failed" in probe["failed"] for probe in record["probes"].values())
+    is_baseline = is_wanted and is_whole
+    if is_wanted and not is_whole:
+        print("not accepted: a probe of ours gave no figures")
     page = save(record, directory, baseline_path, is_baseline)
     print_end(record, page, baseline_path if is_baseline else None)
     return 1 if record["failures"] else 0

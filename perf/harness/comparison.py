@@ -131,8 +131,9 @@ def compare(name: str, summary: dict, baseline: dict | None) -> list[Change]:
 
 
 def losses(name: str, summary: dict, baseline: dict | None) -> set[str]:
-    """The figures that got worse; a server of ours that gave no figures has lost all of them."""
-    if summary["ours"] not in summary["servers"]:
+    """The figures that got worse; a run without ours, or without its yardstick, has lost them all."""
+    has_lost_yardstick = bool(baseline and baseline.get("ratios")) and not summary.get("ratios")
+    if summary["ours"] not in summary["servers"] or has_lost_yardstick:
         return {"failed"}
     return {change.key for change in compare(name, summary, baseline) if change.verdict is Verdict.LOSS}
 

@@ -97,6 +97,11 @@ def test_ours_without_figures_is_lost_even_without_a_baseline():
     assert losses("probe", broken, None) == {"failed"}
 
 
+def test_a_run_without_its_yardstick_does_not_pass():
+    alone = summary_of({"responder": [], "uroboros": [run()]}, "uroboros")
+    assert losses("probe", alone, summary()) == {"failed"}
+
+
 def settled(*attempts):
     """The attempts in their order; asking for more than there are is an error of its own."""
     first, *rest = attempts
