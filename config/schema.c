@@ -255,9 +255,9 @@ static const struct setting table[] = {
          "client concerned gets a 504. 0: never."},
     {DURATION(graceful_timeout), .flags = "--graceful-timeout", .group = WORKERS, .initial = "30", FOR(ALL),
      .help = "Seconds that running requests get to finish at stop and at reload."},
-    {BOOL(preload_app), .flags = "--preload", .group = WORKERS, .initial = "false", FOR(SUPERVISOR | APP), RESTART,
-     LATER("each application process imports the application itself"),
-     .help = "Import the application once in a template process and fork the app processes from it."},
+    {BOOL(preload_app), .flags = "--preload", .group = WORKERS, .initial = "false", FOR(SUPERVISOR | APP),
+     .help = "Import the application once, in a template process, and fork the app processes from it. They share its "
+             "memory and start at once; threads that the application starts while it is imported are not in them."},
     {WORD(asgi_loop), .flags = "--asgi-loop", .group = WORKERS, .initial = "auto", FOR(APP),
      .help = "Event loop of ASGI applications. `auto` is uvloop where it can be imported, else asyncio."},
     {WORD(asgi_lifespan), .flags = "--asgi-lifespan", .group = WORKERS, .initial = "auto", FOR(APP),

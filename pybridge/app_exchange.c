@@ -159,6 +159,13 @@ void app_exchange_destroy(struct app_exchange *exchange)
     free(exchange);
 }
 
+void app_exchange_put_log(struct app_exchange *exchange, int fd)
+{
+    dup3(exchange->log_fd, fd, O_CLOEXEC);
+    close(exchange->log_fd);
+    exchange->log_fd = fd;
+}
+
 void app_exchange_set_hooks(struct app_exchange *exchange, const struct app_exchange_hooks *hooks)
 {
     exchange->hooks = *hooks;

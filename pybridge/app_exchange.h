@@ -79,6 +79,9 @@ void app_exchange_destroy(struct app_exchange *exchange);
 void app_exchange_set_hooks(struct app_exchange *exchange, const struct app_exchange_hooks *hooks);
 const struct control_setup *app_exchange_setup(const struct app_exchange *exchange);
 
+/* The error log stands at the descriptor `fd` from now on, and a reopened one takes that place. */
+void app_exchange_put_log(struct app_exchange *exchange, int fd);
+
 /* Tells the supervisor that the application is loaded: from now on requests come. `flags`: enum control_ready_flag. */
 [[nodiscard]] int app_exchange_ready(struct app_exchange *exchange, uint32_t places, uint32_t flags);
 

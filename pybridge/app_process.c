@@ -4,7 +4,9 @@
 #include "daemon/base/log.h"
 #include "daemon/base/owned.h"
 #include "daemon/base/process_title.h"
+#include "daemon/base/sandbox.h"
 #include "pybridge/app_log.h"
+#include "pybridge/app_template.h"
 #include "pybridge/workers/worker_class.h"
 
 #include <errno.h>
@@ -48,29 +50,64 @@ static uint64_t choose_requests_max(const struct settings *settings)
     return (uint64_t)settings->max_requests + random;
 }
 
+static int join_supervisor(struct app_process *process, int *ret_settings_fd, int *ret_log_fd)
+{
+    /* The supervisor had to leave it open for this process; what the application starts has no business with it. */
+    fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
+    int r = app_exchange_create(CONTROL_FD, &process->exchange, ret_settings_fd, ret_log_fd);
+    if (r < 0)
+        log_critical("an app process cannot take over from the supervisor: %s", strerror(-r));
+    return r;
+}
+
+static bool is_template(const struct app_process *process)
+{
+    return (app_exchange_setup(process->exchange)->flags & CONTROL_TEMPLATE) != 0;
+}
+
+static void take_identity(struct app_process *process, int log_fd)
+{
+    uint32_t index = app_exchange_setup(process->exchange)->index;
+    app_log_init(&process->settings, index, log_fd);
+    if (is_template(process))
+        process_title_set("uroboros: template");
+    else
+        process_title_set("uroboros: app %u", index);
+    process->requests_max = choose_requests_max(&process->settings);
+}
+
 /* What the supervisor has to say about this process. */
 static int receive_setup(struct app_process *process, int *ret_log_fd)
 {
     OWNED_FD settings_fd = -1;
     int log_fd;
-    /* The supervisor had to leave it open for this process; what the application starts has no business with it. */
-    fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
-    int r = app_exchange_create(CONTROL_FD, &process->exchange, &settings_fd, &log_fd);
-    if (r < 0) {
-        log_critical("an app process cannot take over from the supervisor: %s", strerror(-r));
+    int r = join_supervisor(process, &settings_fd, &log_fd);
+    if (r < 0)
         return r;
-    }
     r = settings_deserialize(settings_fd, &process->settings);
     if (r < 0) {
         log_critical("an app process cannot read its settings: %s", strerror(-r));
         return r;
     }
-    uint32_t index = app_exchange_setup(process->exchange)->index;
-    app_log_init(&process->settings, index, log_fd);
-    process_title_set("uroboros: app %u", index);
-    process->requests_max = choose_requests_max(&process->settings);
+    take_identity(process, log_fd);
     *ret_log_fd = log_fd;
     return 0;
+}
+
+/* The same for a copy of a template: the settings are those that the template has read, and the error log stays where
+ * the interpreter knows it. A parent-death signal is not inherited. */
+static int receive_copys_setup(struct app_process *process, int log_fd)
+{
+    OWNED_FD settings_fd = -1;
+    int new_log_fd;
+    app_exchange_destroy(process->exchange);
+    process->exchange = NULL;
+    int r = join_supervisor(process, &settings_fd, &new_log_fd);
+    if (r < 0)
+        return r;
+    app_exchange_put_log(process->exchange, log_fd);
+    take_identity(process, log_fd);
+    return sandbox_follow_parent((pid_t)app_exchange_setup(process->exchange)->supervisor_pid, SIGTERM);
 }
 
 /* ---- the Python part ---- */
@@ -244,15 +281,32 @@ static void run_leaving_hooks(const struct app_process *process)
         app_log_exception(process, NULL, "the hook worker_exit failed");
 }
 
+/* A copy of a template has its application already. */
 static int load_and_serve(struct app_process *process)
 {
     if (make_hooks(process) < 0 || run_hook(process, "post_fork", process->settings.post_fork) < 0)
         return boot_failed(process, "the hooks of the settings file failed");
-    if (load_application(process) < 0)
+    if (process->application == NULL && load_application(process) < 0)
         return report_load_error(process);
     int status = serve(process);
     run_leaving_hooks(process);
     return status;
+}
+
+/* Comes back in the template, and in each of its copies. */
+static int load_and_be_copied(struct app_process *process, int log_fd)
+{
+    if (load_application(process) < 0)
+        return report_load_error(process);
+    PyObject *done = call_python("uroboros.boot", "freeze", PyTuple_New(0));
+    Py_XDECREF(done);
+    if (done == NULL)
+        return boot_failed(process, "the template cannot be frozen");
+    if (app_template_run(log_fd) == APP_TEMPLATE_OVER)
+        return APP_EXIT_CLEAN;
+    if (receive_copys_setup(process, log_fd) < 0)
+        _exit(APP_EXIT_BOOT_FAILED);
+    return load_and_serve(process);
 }
 
 /* Standard error has to be flushed whatever went wrong before. */
@@ -275,6 +329,8 @@ int app_process_main(PyObject *module)
     int status = APP_EXIT_BOOT_FAILED;
     if (prepare_interpreter(&process.settings, log_fd) < 0)
         boot_failed(&process, "the interpreter cannot be prepared");
+    else if (is_template(&process))
+        status = load_and_be_copied(&process, log_fd);
     else
         status = load_and_serve(&process);
     finish_interpreter(&process);

@@ -23,6 +23,7 @@
  *     LOG        error log fd [, io: access log fd], after a reopen
  *     DRAIN      io: stop accepting, finish, exit; app: nothing new will come, finish what was begun, exit
  *     STOP       exit now
+ *     FORK       app, a template (setup.flags): make a copy; fds: its control socket [, its stdout, its stderr]
  *   child to supervisor
  *     HELLO      io: fd: its inbound arena
  *     READY      struct control_ready
@@ -30,6 +31,7 @@
  *     TLS_REFUSED io: struct control_tls_refusal: it cannot be used, and why; the one before it serves on
  *     STUCK      io: struct control_peer of an app that passed `timeout`
  *     RECYCLE    app: it has served max_requests; it serves on until DRAIN, which follows once another is ready
+ *     FORKED     app, a template: struct control_forked, the answer to FORK
  *     FAILED     text for the operator, one message; the exit status says the rest
  *
  * Owns:    nothing; descriptors received become the receiver's.
@@ -73,10 +75,16 @@ enum control_kind {
     CONTROL_TLS_READY,
     CONTROL_TLS_TAKEN,
     CONTROL_TLS_REFUSED,
+    CONTROL_FORK,
+    CONTROL_FORKED,
     CONTROL_KINDS
 };
 
-enum control_setup_flag { CONTROL_HAS_ACCESS_LOG = 1, CONTROL_LIVE_COUNTERS = 2 };
+enum control_setup_flag {
+    CONTROL_HAS_ACCESS_LOG = 1,
+    CONTROL_LIVE_COUNTERS = 2,
+    CONTROL_TEMPLATE = 4, /* app: it is there to be copied (preload_app) */
+};
 
 struct control_setup {
     struct exchange_shape shape;
@@ -150,6 +158,10 @@ enum control_ready_flag {
 struct control_ready {
     uint32_t places;
     uint32_t flags;
+};
+
+struct control_forked {
+    int32_t pid; /* or a negative errno */
 };
 
 struct control_message {

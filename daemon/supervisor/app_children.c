@@ -74,6 +74,30 @@ uint32_t app_children_alive(const struct supervisor *supervisor)
     return count;
 }
 
+static struct app_child *find_template(const struct supervisor *supervisor, enum app_state state)
+{
+    uint32_t index = 0;
+    for (struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
+        if (app->is_template && is_wanted(supervisor, app, state))
+            return app;
+    return NULL;
+}
+
+struct app_child *app_children_template(const struct supervisor *supervisor)
+{
+    return find_template(supervisor, APP_TEMPLATE);
+}
+
+static bool preloads(const struct supervisor *supervisor)
+{
+    return supervisor_launch_settings(supervisor)->preload_app;
+}
+
+bool app_child_is_copied(const struct supervisor *supervisor, const struct app_child *app)
+{
+    return preloads(supervisor) && !app->is_template;
+}
+
 /* Leaving ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t grace_ms(const struct supervisor *supervisor)
@@ -106,7 +130,13 @@ static void retire(struct app_child *app)
 
 static void abandon(struct app_child *app)
 {
+    bool may_end_by_itself = app->state == APP_TEMPLATE;
     app->state = APP_ABANDONED;
+    if (may_end_by_itself) {
+        child_send(&app->child, CONTROL_STOP, NULL, 0, NULL, 0);
+        arm_deadline(app, LOST_CHANNEL_MS);
+        return;
+    }
     child_kill(&app->child, SIGKILL);
 }
 
@@ -145,6 +175,11 @@ static void on_ready(struct app_child *app, const struct control_message *messag
     app->places = ready->places;
     app->flags = ready->flags;
     app->heartbeat_at_ms = event_loop_now_ms();
+    if (app->is_template) {
+        app->state = APP_TEMPLATE;
+        log_debug("the template (pid %d) is ready", (int)app->child.pid);
+        return;
+    }
     if (app->epoch == supervisor->apps.epoch)
         supervisor->apps.proven = true;
     log_debug("app %u (pid %d) is ready", app->index, (int)app->child.pid);
@@ -222,15 +257,17 @@ static void on_control(struct event_watch *watch)
 static void report_end(const struct app_child *app, pid_t pid, int status)
 {
     char end[CHILD_TEXT_BYTES];
+    char name[32] = "template";
     bool asked = app->state >= APP_DRAINING || app->supervisor->state >= SUPERVISOR_STOPPING;
     bool memory = !asked && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 
     child_describe_end(status, end);
+    if (!app->is_template)
+        snprintf(name, sizeof name, "app %u", app->index);
     if (asked)
-        LOG_AT(LOG_LEVEL_INFO, "app %u (pid %d) %s", app->index, (int)pid, end);
+        LOG_AT(LOG_LEVEL_INFO, "%s (pid %d) %s", name, (int)pid, end);
     else
-        LOG_AT(LOG_LEVEL_ERROR, "app %u (pid %d) %s%s", app->index, (int)pid, end,
-               memory ? ", perhaps for want of memory" : "");
+        LOG_AT(LOG_LEVEL_ERROR, "%s (pid %d) %s%s", name, (int)pid, end, memory ? ", perhaps for want of memory" : "");
 }
 
 static void slow_down(struct supervisor *supervisor)
@@ -261,7 +298,7 @@ static void judge_death(struct supervisor *supervisor, const struct app_child *a
 
     if (!wanted || supervisor->state >= SUPERVISOR_STOPPING)
         return;
-    if (supervisor->state == SUPERVISOR_STARTING && app->state == APP_STARTING) {
+    if (supervisor->state == SUPERVISOR_STARTING && app->state <= APP_TEMPLATE) {
         log_critical("%s, the server stops", start_failure_status(supervisor, status) == SUPERVISOR_EXIT_APP_LOAD
                                                  ? "the application could not be loaded"
                                                  : "an application process could not start");
@@ -312,6 +349,12 @@ static int64_t free_index(struct supervisor *supervisor)
     return -EAGAIN;
 }
 
+static bool lacks_template(const struct supervisor *supervisor)
+{
+    return preloads(supervisor) && find_template(supervisor, APP_STARTING) == NULL &&
+           app_children_template(supervisor) == NULL;
+}
+
 static struct app_child *create(struct supervisor *supervisor, uint32_t index)
 {
     struct app_child *app = calloc(1, sizeof *app);
@@ -321,6 +364,7 @@ static struct app_child *create(struct supervisor *supervisor, uint32_t index)
     app->index = index;
     app->generation = ++supervisor->apps.generations[index];
     app->epoch = supervisor->apps.epoch;
+    app->is_template = lacks_template(supervisor);
     app->child.exit = (struct event_watch){.fd = -1, .on_event = on_end, .owner = app};
     app->child.control = (struct event_watch){.fd = -1, .on_event = on_control, .owner = app};
     app->deadline = (struct event_alarm){.on_alarm = kill_at_deadline, .owner = app};
@@ -354,6 +398,10 @@ static bool start_one(struct supervisor *supervisor)
         return false;
     }
     supervisor->apps.children[index] = app;
+    if (app->is_template) {
+        log_info("template started (pid %d)", (int)app->child.pid);
+        return true;
+    }
     pairing_app_up(supervisor, app);
     log_info("app %u started (pid %d)", app->index, (int)app->child.pid);
     return true;
@@ -368,7 +416,11 @@ static uint32_t may_start(const struct supervisor *supervisor)
     uint32_t starting = count_wanted(supervisor, APP_STARTING);
     uint32_t staff = starting + count_ready(supervisor);
 
-    if (staff >= apps->wanted || event_loop_now_ms() < apps->spawn_at_ms)
+    if (event_loop_now_ms() < apps->spawn_at_ms)
+        return 0;
+    if (lacks_template(supervisor))
+        return 1;
+    if (staff >= apps->wanted || find_template(supervisor, APP_STARTING) != NULL)
         return 0;
     if (!apps->proven)
         return starting == 0 ? 1 : 0;
@@ -484,8 +536,33 @@ static void check_heartbeat(struct app_child *app, uint64_t now_ms)
     }
 }
 
+static bool is_known(const struct supervisor *supervisor, pid_t pid)
+{
+    uint32_t index = 0;
+    for (const struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
+        if (app->child.pid == pid)
+            return true;
+    for (uint32_t ring = 0; ring < supervisor->shape.rings; ring++)
+        if (supervisor->io.rings[ring].child.pid == pid)
+            return true;
+    return supervisor->reader.pid == pid;
+}
+
+/* What applications left behind becomes ours where we are a subreaper, or the first process of a container. One that
+ * we know is buried by its own watch, and hides the others until then. */
+static void bury_strangers(const struct supervisor *supervisor)
+{
+    siginfo_t info = {};
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
+           !is_known(supervisor, info.si_pid)) {
+        waitpid(info.si_pid, NULL, 0);
+        info = (siginfo_t){};
+    }
+}
+
 void app_children_check(struct supervisor *supervisor, uint64_t now_ms)
 {
+    bury_strangers(supervisor);
     uint32_t index = 0;
     for (struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
         if (app_child_serves(app) && (app->flags & CONTROL_APP_EVENT_LOOP) != 0)

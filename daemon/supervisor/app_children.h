@@ -5,6 +5,7 @@
  *       |           |           +-------------------------^
  *       +-----------+------> ABANDONED ------------------------------^
  *
+ *   TEMPLATE   with preload_app one of each generation; it is copied and serves nothing
  *   WAITING    ready, but the rest of its generation is not: nobody sends it requests yet (reload)
  *   RECYCLING  serves until another has taken its place
  *   DRAINING   finishes what it has begun, by a deadline
@@ -25,7 +26,7 @@
 
 struct supervisor;
 
-enum app_state { APP_STARTING, APP_WAITING, APP_SERVING, APP_RECYCLING, APP_DRAINING, APP_ABANDONED };
+enum app_state { APP_STARTING, APP_TEMPLATE, APP_WAITING, APP_SERVING, APP_RECYCLING, APP_DRAINING, APP_ABANDONED };
 
 /* One of the pipes that are an application's stdout and stderr. */
 struct app_output {
@@ -42,6 +43,7 @@ struct app_child {
     uint32_t epoch;      /* of the settings it was started with */
     uint32_t places;     /* from its READY, as are the flags */
     uint32_t flags;      /* enum control_ready_flag */
+    bool is_template;
     bool timed_out;
     struct arena outbound;
     int doorbell;
@@ -70,6 +72,11 @@ static inline bool app_child_serves(const struct app_child *app)
 }
 
 void app_children_init(struct supervisor *supervisor);
+
+/* Of the wanted epoch, ready to be copied; NULL: there is none (now). */
+struct app_child *app_children_template(const struct supervisor *supervisor);
+/* Whether the process is to be a copy of it. */
+bool app_child_is_copied(const struct supervisor *supervisor, const struct app_child *app);
 
 /* Starts those that are missing, retires those that are too many. */
 void app_children_settle(struct supervisor *supervisor);

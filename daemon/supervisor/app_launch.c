@@ -5,9 +5,11 @@
 #include "daemon/supervisor/supervisor_state.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 
 enum { OUTPUT_PIECE_BYTES = 16'384, LAST_OUTPUT_BYTES_MAX = 1 << 20 };
 
@@ -119,8 +121,26 @@ static int choose_program(const struct supervisor *supervisor, struct program *p
     return 0;
 }
 
+/* A copy becomes our child when the process between has ended; for that we have to be a subreaper. */
+static int copy(struct supervisor *supervisor, struct app_child *app, const int output[2], char *why)
+{
+    struct app_child *original = app_children_template(supervisor);
+    if (original == NULL) {
+        snprintf(why, CHILD_TEXT_BYTES, "the template is gone");
+        return -ESRCH;
+    }
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        return -errno;
+    int r = child_copy(&app->child, &supervisor->loop, &original->child, output, why);
+    if (r < 0)
+        child_kill(&original->child, SIGKILL); /* another takes its place */
+    return r;
+}
+
 static int spawn(struct supervisor *supervisor, struct app_child *app, const int output[2], char *why)
 {
+    if (app_child_is_copied(supervisor, app))
+        return copy(supervisor, app, output, why);
     const struct settings *settings = supervisor_launch_settings(supervisor);
     const struct string_list *const changes[] = {&settings->file_environ, &settings->raw_env};
     struct program program = {};
@@ -162,6 +182,7 @@ static void send_setup(struct supervisor *supervisor, struct app_child *app)
         .shape = supervisor->shape,
         .index = app->index,
         .generation = app->generation,
+        .flags = app->is_template ? CONTROL_TEMPLATE : 0,
         .cpu = -1,
         .supervisor_pid = (uint32_t)getpid(),
     };

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -252,19 +253,27 @@ static void disown(struct child *child, struct event_loop *loop)
     child->pid = 0;
 }
 
+static int open_control(int ret_ends[2])
+{
+    int r = control_pair(ret_ends);
+    if (r < 0)
+        return r;
+    /* Room for the greetings of a whole generation at once; what the system does not grant is not missed. */
+    const int bytes = CHILD_SEND_BUFFER_BYTES;
+    setsockopt(ret_ends[0], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    return 0;
+}
+
 static int spawn(struct child *child, struct event_loop *loop, const struct child_launch *launch,
                  char why[CHILD_TEXT_BYTES])
 {
     int ends[2];
     pid_t pid = 0;
-    int r = control_pair(ends);
+    int r = open_control(ends);
     if (r < 0)
         return r;
     OWNED_FD ours = ends[0];
     OWNED_FD theirs = ends[1];
-    /* Room for the greetings of a whole generation at once; what the system does not grant is not missed. */
-    const int bytes = CHILD_SEND_BUFFER_BYTES;
-    setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
 
     const struct birth birth = {.launch = launch, .supervisor = getpid(), .control = theirs};
     r = fork_and_exec(&birth, &pid, why);
@@ -287,6 +296,69 @@ int child_spawn(struct child *child, struct event_loop *loop, const struct child
     int r = spawn(child, loop, launch, why);
     if (r < 0 && why[0] == '\0')
         snprintf(why, CHILD_TEXT_BYTES, "cannot start a process: %s", strerror(-r));
+    return r;
+}
+
+/* Whoever answers runs an application, and may say anything: only a child of ours can be the copy. */
+static int check_copy(const struct child *original, pid_t pid)
+{
+    siginfo_t info = {};
+    if (pid < 0)
+        return pid;
+    if (pid == original->pid || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+        return -EPROTO;
+    return 0;
+}
+
+static int await_copy(const struct child *original, pid_t *ret_pid)
+{
+    struct pollfd socket = {.fd = original->control.fd, .events = POLLIN};
+    struct control_message message;
+    if (poll(&socket, 1, CHILD_COPY_MS) <= 0)
+        return -ETIMEDOUT;
+    int r = control_receive(original->control.fd, &message);
+    if (r <= 0)
+        return r < 0 ? r : -EPIPE;
+    const struct control_forked *forked =
+        message.kind == CONTROL_FORKED ? control_payload(&message, sizeof *forked) : NULL;
+    r = forked != NULL ? check_copy(original, forked->pid) : -EPROTO;
+    if (r == 0)
+        *ret_pid = forked->pid;
+    control_close_fds(&message);
+    return r;
+}
+
+static int copy(struct child *child, struct event_loop *loop, const struct child *original, const int output[2])
+{
+    int ends[2];
+    pid_t pid = 0;
+    int r = open_control(ends);
+    if (r < 0)
+        return r;
+    OWNED_FD ours = ends[0];
+    OWNED_FD theirs = ends[1];
+    const int fds[] = {theirs, output[0], output[1]};
+    r = control_send(original->control.fd, CONTROL_FORK, NULL, 0, fds, output[0] >= 0 ? 3 : 1);
+    if (r == 0)
+        r = await_copy(original, &pid);
+    if (r < 0)
+        return r;
+    r = adopt(child, loop, pid, ours);
+    if (r < 0) {
+        disown(child, loop);
+        return r;
+    }
+    (void)fd_take(&ours);
+    return 0;
+}
+
+int child_copy(struct child *child, struct event_loop *loop, const struct child *original, const int output[2],
+               char why[CHILD_TEXT_BYTES])
+{
+    assert(child->pid == 0);
+    int r = copy(child, loop, original, output);
+    if (r < 0)
+        snprintf(why, CHILD_TEXT_BYTES, "the template (pid %d) cannot be copied: %s", (int)original->pid, strerror(-r));
     return r;
 }
 

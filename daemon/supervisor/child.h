@@ -41,6 +41,12 @@ struct child {
 [[nodiscard]] int child_spawn(struct child *child, struct event_loop *loop, const struct child_launch *launch,
                               char why[CHILD_TEXT_BYTES]);
 
+/* The same by a copy of `original`, a child that answers FORK (control.h), and of which it is ours by way of a process
+ * between: the caller is a subreaper. Waits for the answer, CHILD_COPY_MS at most. */
+enum { CHILD_COPY_MS = 10'000 };
+[[nodiscard]] int child_copy(struct child *child, struct event_loop *loop, const struct child *original,
+                             const int output[2], char why[CHILD_TEXT_BYTES]);
+
 /* One control message. A child that does not take it, though it lives, is of no use: it is killed. */
 void child_send(struct child *child, enum control_kind kind, const void *payload, size_t bytes, const int *fds,
                 size_t fd_count);

@@ -49,7 +49,8 @@ static uint32_t outbound_large(const struct settings *settings)
 
 static uint32_t apps(const struct settings *settings)
 {
-    int64_t count = 2 * settings->workers + SPARE_APPS;
+    const int64_t templates = settings->preload_app ? 2 : 0;
+    int64_t count = 2 * settings->workers + SPARE_APPS + templates;
     return count < LAYOUT_APPS_MAX ? (uint32_t)count : LAYOUT_APPS_MAX;
 }
 

@@ -87,12 +87,6 @@ def test_check_config_loads_the_application():
     assert run_to_end("import_error:app", *HERE, "--check-config").returncode != 0
 
 
-def test_preload_serves_from_forked_processes(serve):
-    server = serve("wsgi_cases:app", "--preload", "-w", "2")
-    assert server.get("/hello").body == b"hello\n"
-    assert len(server.app_processes()) >= 2
-
-
 def test_max_requests_replaces_the_process_and_fails_no_request(serve):
     server = serve("wsgi_cases:app", "--max-requests", "20")
     pids = set()
