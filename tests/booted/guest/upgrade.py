@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from unittest import SkipTest
 
 from load import load
 from machine import CONFIG, SHARED, is_served, main_pid, run, set_in_config, show, wait_until
@@ -11,14 +12,16 @@ KEEP = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-
 NEWER_LINE = "# This line came with the newer package."
 IS_FULL = (SHARED / "full").exists()
 REQUESTS = 20_000 if IS_FULL else 2_000
-
-
 # What a program says that cannot do it yet.
 UNABLE = b"exchanging the program while it runs is not available"
 
 
 def install_newer(seconds: float) -> str:
     return run("apt-get", "install", "-y", *KEEP, SHARED / "uroboros-newer.deb", seconds=seconds)
+
+
+def installed_version() -> str:
+    return run("dpkg-query", "-W", "-f", "${Version}", "uroboros")
 
 
 def program(pid: int) -> tuple[int, int]:
@@ -28,10 +31,7 @@ def program(pid: int) -> tuple[int, int]:
 
 def test_an_upgrade_under_load_fails_no_request():
     if UNABLE in Path("/usr/bin/uroboros").read_bytes():
-        install_newer(120)
-        wait_until(is_served, "service after the upgrade")
-        print("SKIPPED upgrade under load: this build restarts where it should execute the new program")
-        return "without load"
+        raise SkipTest("this build restarts where it should execute the new program")
     before, old = main_pid(), program(main_pid())
     with load() as clients:
         wait_until(lambda: clients.answered > REQUESTS // 4, "requests before the upgrade", 120)
@@ -44,7 +44,9 @@ def test_an_upgrade_under_load_fails_no_request():
 
 
 def test_an_upgrade_keeps_the_owners_settings():
-    assert run("dpkg-query", "-W", "-f", "${Version}", "uroboros").endswith("+newer")
+    if not installed_version().endswith("+newer"):
+        install_newer(150)
+    assert installed_version().endswith("+newer")
     text = CONFIG.read_text()
     assert 'wsgi_app = "site_app:application"' in text and NEWER_LINE not in text
     assert NEWER_LINE in Path(f"{CONFIG}.dpkg-dist").read_text()
