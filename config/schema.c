@@ -301,10 +301,10 @@ static const struct setting table[] = {
      .help =
          "Path under which an I/O process shows the metrics of all of them, as OpenMetrics text. Whoever can reach a "
          "listener can read it. Off by default."},
-    {BOOL(sendfile), .group = IO_PROCESS, .initial = "true", FOR(IO | APP),
-     LATER("files are read and sent by the application"),
-     .help = "Hand the file behind a wsgi.file_wrapper to the I/O process instead of reading it in Python. In Gunicorn "
-             "`sendfile = True` in a file turns it off; here it means what it says."},
+    {BOOL(sendfile), .group = IO_PROCESS, .initial = "true", FOR(APP),
+     .help = "Hand files that the application sends (wsgi.file_wrapper) to the I/O process, which reads and sends them "
+             "as fast as the client takes them, instead of reading them in Python. In Gunicorn `sendfile = True` in a "
+             "file turns it off; here it means what it says."},
 
     {DURATION(keepalive), .flags = "--keep-alive", .group = TIMEOUTS, .initial = "75", FOR(IO),
      .help = "Seconds that a connection may stay open between requests. 0: every response closes."},

@@ -1,5 +1,6 @@
 #include "pybridge/app_exchange_state.h"
 
+#include "daemon/base/owned.h"
 #include "daemon/exchange/doorbell.h"
 
 #include <assert.h>
@@ -42,7 +43,7 @@ static int allocate(struct app_exchange *exchange)
     if (exchange->rings == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < shape->rings; i++) {
-        exchange->rings[i].doorbell = -1;
+        exchange->rings[i].doorbell = exchange->rings[i].files = -1;
         exchange->rings[i].open = calloc(shape->slots, sizeof *exchange->rings[i].open);
         if (exchange->rings[i].open == NULL)
             return -ENOMEM;
@@ -145,8 +146,8 @@ void app_exchange_destroy(struct app_exchange *exchange)
         struct ring_link *link = &exchange->rings[i];
         if (link->memory != NULL)
             memory_release(link->memory);
-        if (link->doorbell >= 0)
-            close(link->doorbell);
+        fd_drop(&link->doorbell);
+        fd_drop(&link->files);
         free(link->open);
     }
     free_lists(exchange);
@@ -302,12 +303,17 @@ bool app_exchange_push(struct app_exchange *exchange, uint32_t ring, const struc
     return true;
 }
 
+bool app_exchange_has_room(struct app_exchange *exchange, uint32_t ring)
+{
+    release_held(exchange);
+    return spsc_writer_room(&exchange->rings[ring].replies) > 0;
+}
+
 bool app_exchange_push_or_hold(struct app_exchange *exchange, uint32_t ring, const struct message *message)
 {
     if ((message->flags & MESSAGE_END) == 0)
         return app_exchange_push(exchange, ring, message);
-    release_held(exchange);
-    if (spsc_writer_room(&exchange->rings[ring].replies) == 0)
+    if (!app_exchange_has_room(exchange, ring))
         return false;
     exchange->held = *message;
     exchange->held_ring = ring;
@@ -588,9 +594,9 @@ static void ring_down(struct app_exchange *exchange, uint32_t ring)
         if (exchange->blocks.lent_to[block] == ring)
             block_pool_give_back(&exchange->blocks, block, NULL);
     memory_release(link->memory);
-    close(link->doorbell);
+    fd_drop(&link->doorbell);
+    fd_drop(&link->files);
     link->memory = NULL;
-    link->doorbell = -1;
     link->unflushed = false;
     retry_deferred(exchange);
     if (exchange->hooks.on_room != NULL)
@@ -608,7 +614,8 @@ static struct ring_memory *memory_adopt(const struct app_exchange *exchange, str
     int inbound_fd = message->fds[0];
     int pair_fd = message->fds[1];
     message->fds[0] = message->fds[2];
-    message->fd_count = 1;
+    message->fds[1] = message->fds[3];
+    message->fd_count = 2;
     int inbound = arena_adopt(&memory->inbound, inbound_fd, false, inbound_bytes, UINT32_MAX);
     int pair = arena_adopt(&memory->pair_memory, pair_fd, true, pair_bytes, UINT32_MAX);
     if (inbound < 0 || pair < 0) {
@@ -624,7 +631,7 @@ static struct ring_memory *memory_adopt(const struct app_exchange *exchange, str
 
 static void ring_up(struct app_exchange *exchange, const struct control_peer *peer, struct control_message *message)
 {
-    if (peer->index >= exchange->setup.shape.rings || message->fd_count != 3)
+    if (peer->index >= exchange->setup.shape.rings || message->fd_count != 4)
         return;
     ring_down(exchange, peer->index);
     struct ring_memory *memory = memory_adopt(exchange, message);
@@ -634,6 +641,7 @@ static void ring_up(struct app_exchange *exchange, const struct control_peer *pe
     link->memory = memory;
     link->generation = peer->generation;
     link->doorbell = message->fds[0];
+    link->files = message->fds[1];
     message->fd_count = 0;
     const struct exchange_shape *shape = &exchange->setup.shape;
     const uint32_t app = exchange->setup.index;

@@ -189,6 +189,23 @@ enum { APP_RESPONSE_WINDOW = 524'288 };
 [[nodiscard]] int app_response_body(struct app_exchange *exchange, struct app_request *request, struct bytes body,
                                     bool end, size_t *ret_taken);
 
+/* A part of a regular file. */
+struct app_file {
+    int fd; /* the caller's */
+    uint64_t offset;
+    uint64_t length; /* not 0 */
+};
+
+/*
+ * The body goes on with a part of a file, which the I/O process reads and sends as fast as the client takes it; the
+ * descriptor is duplicated, and the octets count as sent. With `head` the response begins with it; NULL: it has begun.
+ * What is said behind it follows it. -EAGAIN, -EPIPE as app_response_body(); any other error: the file cannot be
+ * handed over, nothing was sent, and the application's side has to read it.
+ */
+[[nodiscard]] int app_response_file(struct app_exchange *exchange, struct app_request *request,
+                                    struct app_response *head, uint16_t status, int64_t content_length,
+                                    const struct app_file *file, bool end);
+
 /* Whether this client can be sent trailers at all; where not, the I/O process leaves them out. */
 static inline bool app_request_takes_trailers(const struct app_request *request)
 {

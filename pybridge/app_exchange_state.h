@@ -29,6 +29,7 @@ struct ring_link {
     struct spsc_reader requests;
     struct spsc_writer replies;
     int doorbell;
+    int files; /* for file_handover_send() */
     bool unflushed;
     struct open_request **open; /* by slot */
 };
@@ -110,6 +111,9 @@ struct message app_exchange_message(const struct open_request *request, enum mes
 
 /* false: the queue is full. */
 [[nodiscard]] bool app_exchange_push(struct app_exchange *exchange, uint32_t ring, const struct message *message);
+
+/* Whether a push would succeed now. */
+[[nodiscard]] bool app_exchange_has_room(struct app_exchange *exchange, uint32_t ring);
 
 /* As push, but a message with END waits for the DONE that nearly always follows at once. */
 [[nodiscard]] bool app_exchange_push_or_hold(struct app_exchange *exchange, uint32_t ring,

@@ -1,6 +1,8 @@
 #include "daemon/exchange/field_block.h"
+#include "daemon/exchange/file_handover.h"
 #include "pybridge/app_exchange_state.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -234,6 +236,50 @@ int app_response_body(struct app_exchange *exchange, struct app_request *request
         return -EAGAIN;
     }
     *ret_taken = taken;
+    return 0;
+}
+
+/* The descriptor first, so that whoever takes the message finds it; and only where the message has room. */
+static int hand_over(struct app_exchange *exchange, const struct open_request *open, const struct app_file *file)
+{
+    const struct file_handover handover = {
+        .slot = open->public.slot,
+        .generation = open->public.generation,
+        .offset = file->offset,
+        .length = file->length,
+    };
+    if (!app_exchange_has_room(exchange, open->public.ring))
+        return -EAGAIN;
+    int r = file_handover_send(exchange->rings[open->public.ring].files, &handover, file->fd);
+    return r == -EAGAIN ? -ENOBUFS : r; /* nobody says when there is room on this channel: read it instead */
+}
+
+int app_response_file(struct app_exchange *exchange, struct app_request *request, struct app_response *head,
+                      uint16_t status, int64_t content_length, const struct app_file *file, bool end)
+{
+    struct open_request *open = open_request_of(request);
+    if (open->orphan || request->fate == APP_REQUEST_CANCELLED)
+        return -EPIPE;
+    int r = hand_over(exchange, open, file);
+    if (r < 0)
+        return r;
+    struct message message = app_exchange_message(open, head != NULL ? MESSAGE_RESPONSE : MESSAGE_BODY);
+    message.flags = end ? MESSAGE_FILE | MESSAGE_END : MESSAGE_FILE;
+    if (head != NULL) {
+        message.status = status;
+        message.content_length = content_length;
+        message.head_block = head->block;
+        message.head_offset = block_pool_offset(&exchange->blocks, head->block);
+        message.head_length = (uint32_t)head->head_length;
+    }
+    bool pushed = app_exchange_push_or_hold(exchange, request->ring, &message);
+    assert(pushed); /* its place was seen free */
+    if (head != NULL) {
+        block_went_out(exchange, open, head->block);
+        open->public.head_sent = true;
+        *head = (struct app_response){};
+    }
+    open->public.end_sent = end;
     return 0;
 }
 

@@ -8,8 +8,9 @@
  *     SETUP      struct control_setup; fds: settings memfd, error log [, app: its doorbell eventfd, outbound arena]
  *                [, io: metrics page, access log (or nothing: see setup.flags), load board]
  *     LISTENER   io: struct control_listener; fd: the listening socket
- *     PEER_UP    struct control_peer; io gets fds: outbound arena, pair page, app's doorbell, ring's doorbell for it
- *                app gets fds: inbound arena, pair page, ring's doorbell for it
+ *     PEER_UP    struct control_peer; io gets fds: outbound arena, pair page, app's doorbell, ring's doorbell for it,
+ *                its end of the channel for files (file_handover.h)
+ *                app gets fds: inbound arena, pair page, ring's doorbell for it, the other end
  *     PEER_GONE  struct control_peer; to io, flags: enum control_gone_flag
  *     PEER_DRAIN io: struct control_peer of an app that takes nothing new; what it has begun goes on
  *     TLS_PAIR   io: struct control_tls_pair; fds: certificate chain, private key [, password file] [, OCSP response]

@@ -15,6 +15,9 @@
  *                CONSUMED  the application has read octets of the request's body (0: it wants to read, send 100)
  *                DONE      the application is done with the slot; after this neither side names this generation again
  *
+ * A RESPONSE or BODY with FILE has no piece: the body goes on with octets of a file, whose descriptor went ahead on a
+ * channel of its own (file_handover.h). What is said behind it waits until they are sent.
+ *
  * A flag END closes the direction of its message; DONE as a flag on RESPONSE or BODY saves a message of its own, so a
  * small complete exchange is one message each way.
  *
@@ -30,7 +33,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EXCHANGE_VERSION = 4 };
+enum { EXCHANGE_VERSION = 5 };
 
 enum message_kind {
     MESSAGE_NONE,
@@ -52,6 +55,7 @@ enum message_flag {
                               I/O to app with END: the request body was cut short, reading it raises */
     MESSAGE_TRAILERS = 8,  /* app to I/O, BODY with END: the piece is the field block of the trailers, not body */
     MESSAGE_BUFFERED = 16, /* I/O to app: the whole body follows at once; the client is not waited for */
+    MESSAGE_FILE = 32,     /* app to I/O, RESPONSE or BODY: octets of a file take the place of the piece */
 };
 
 enum { MESSAGE_BLOCKS_MAX = 12, MESSAGE_NO_BLOCK = 0xffffffff };

@@ -159,6 +159,7 @@ void dispatch_requeue(struct dispatch *dispatch, struct http_exchange *exchange)
 void dispatch_let_go(struct dispatch *dispatch, struct http_exchange *exchange, bool cancelled)
 {
     exchange->owner = NULL;
+    file_source_drop(dispatch->core, exchange->file);
     if (exchange->spooled.bytes > 0) {
         http_exchange_body_forget(dispatch->core, exchange);
         dispatch_body(dispatch, exchange);

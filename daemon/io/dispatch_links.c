@@ -22,10 +22,12 @@ static int link_open(struct dispatch *dispatch, struct app_link *link, const str
         .pid = peer->pid,
         .app_doorbell = message->fds[2],
         .own_doorbell = message->fds[3],
+        .files = message->fds[4],
     };
     message->fds[0] = fresh.app_doorbell;
     message->fds[1] = fresh.own_doorbell;
-    message->fd_count = 2;
+    message->fds[2] = fresh.files;
+    message->fd_count = 3;
     int r = app_memory_create(shape, arena_fd, &fresh.memory);
     if (r < 0) {
         close(pair_fd);
@@ -57,7 +59,7 @@ static void listen_to_doorbell(struct dispatch *dispatch, uint32_t app)
 
 int dispatch_app_up(struct dispatch *dispatch, const struct control_peer *peer, struct control_message *message)
 {
-    if (peer->index >= dispatch->core->setup.shape.apps || message->fd_count != 4)
+    if (peer->index >= dispatch->core->setup.shape.apps || message->fd_count != 5)
         return -EINVAL;
     struct app_link *link = &dispatch->apps[peer->index];
     if (link->up)
@@ -102,6 +104,7 @@ void dispatch_links_close(struct app_link *link)
     arena_deinit(&link->pair_memory);
     close(link->app_doorbell);
     close(link->own_doorbell);
+    close(link->files);
     *link = (struct app_link){.generation = link->generation};
 }
 

@@ -2,6 +2,9 @@
 
 #include "daemon/base/log.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 enum { COMPLAINT_INTERVAL_MS = 10'000 };
 
 static void complain(struct dispatch *dispatch, uint32_t app, const char *what)
@@ -22,8 +25,33 @@ static bool span(const struct app_link *link, uint32_t offset, uint32_t length, 
     return true;
 }
 
+/* The file that goes with a message. Those of an app come in the order of their messages, so each message takes one,
+ * also where it is late and nobody wants it. */
+static int take_file(struct dispatch *dispatch, uint32_t app, const struct message *message,
+                     struct file_source **ret_file)
+{
+    struct file_handover handover;
+    int fd;
+    int r = file_handover_receive(dispatch->apps[app].files, &handover, &fd);
+    if (r < 0)
+        return r;
+    if (handover.slot == message->slot && handover.generation == message->generation)
+        return file_source_open(dispatch->core, &handover, fd, ret_file);
+    close(fd);
+    return -EBADMSG;
+}
+
+/* Too many of them is nobody's fault, and may be otherwise in a moment. */
+static void refuse_file(struct dispatch *dispatch, uint32_t app, struct http_exchange *exchange, int error)
+{
+    const bool is_scarce = error == -EMFILE || error == -ENOMEM;
+    if (!is_scarce)
+        complain(dispatch, app, "a file that cannot be sent");
+    dispatch_slots_fail(exchange, is_scarce ? 503 : 502, is_scarce ? CLOSE_OVERLOAD : CLOSE_APP_FAILED);
+}
+
 static void on_reply(struct dispatch *dispatch, uint32_t app, struct http_exchange *exchange,
-                     const struct message *message)
+                     const struct message *message, struct file_source *file)
 {
     struct app_link *link = &dispatch->apps[app];
     struct reply reply = {
@@ -34,20 +62,19 @@ static void on_reply(struct dispatch *dispatch, uint32_t app, struct http_exchan
         .head_block = message->kind == MESSAGE_BODY ? MESSAGE_NO_BLOCK : message->head_block,
         .body_block = message->body_block,
         .memory = link->memory,
+        .file = file,
     };
     if (!span(link, message->head_offset, message->kind == MESSAGE_BODY ? 0 : message->head_length, &reply.head) ||
         !span(link, message->body_offset, message->body_length, &reply.body)) {
         complain(dispatch, app, "octets outside its arena");
         reply_discard(&reply);
+        file_source_drop(dispatch->core, file);
         dispatch_slots_fail(exchange, 502, CLOSE_APP_FAILED);
         return;
     }
     if (exchange->begun_seen_ms != 0)
         exchange->begun_seen_ms = dispatch->core->now_ms;
-    if (exchange->owner != NULL)
-        exchange->owner->on_reply(exchange, &reply);
-    else
-        reply_discard(&reply);
+    file_source_deliver(dispatch->core, exchange, &reply);
 }
 
 /* Done without an end: the application failed, its process lives. Failing may free the exchange. */
@@ -75,6 +102,35 @@ static bool is_of(const struct dispatch *dispatch, uint32_t app, const struct me
            exchange->generation == message->generation;
 }
 
+static void give_back(struct app_memory *memory, const struct message *message)
+{
+    app_memory_give_back(memory, message->body_block);
+    if (message->kind != MESSAGE_BODY && message->head_block != message->body_block)
+        app_memory_give_back(memory, message->head_block);
+}
+
+/* A part of a response. `exchange` is NULL where the message is late, and nobody's. */
+static void on_part(struct dispatch *dispatch, uint32_t app, struct http_exchange *exchange,
+                    const struct message *message)
+{
+    const bool has_file = (message->flags & MESSAGE_FILE) != 0 && message->kind != MESSAGE_INTERIM;
+    struct file_source *file = NULL;
+    int r = has_file ? take_file(dispatch, app, message, &file) : 0;
+    if (exchange == NULL || r < 0) {
+        file_source_drop(dispatch->core, file);
+        give_back(dispatch->apps[app].memory, message);
+    }
+    if (exchange == NULL)
+        return;
+    if (r < 0)
+        refuse_file(dispatch, app, exchange, r);
+    else
+        on_reply(dispatch, app, exchange, message, file);
+    /* A reply that broke a request off ends it here, when its app has not even begun it. */
+    if ((message->flags & MESSAGE_WAS_DONE) != 0 && is_of(dispatch, app, message))
+        on_done(dispatch, exchange);
+}
+
 static void on_message(struct dispatch *dispatch, uint32_t app, const struct message *message)
 {
     if (message->slot >= dispatch->core->setup.shape.slots) {
@@ -89,16 +145,7 @@ static void on_message(struct dispatch *dispatch, uint32_t app, const struct mes
     case MESSAGE_RESPONSE:
     case MESSAGE_INTERIM:
     case MESSAGE_BODY:
-        if (!ours) {
-            app_memory_give_back(dispatch->apps[app].memory, message->body_block);
-            if (message->kind != MESSAGE_BODY && message->head_block != message->body_block)
-                app_memory_give_back(dispatch->apps[app].memory, message->head_block);
-            return;
-        }
-        on_reply(dispatch, app, exchange, message);
-        /* A reply that broke a request off ends it here, when its app has not even begun it. */
-        if ((message->flags & MESSAGE_WAS_DONE) != 0 && is_of(dispatch, app, message))
-            on_done(dispatch, exchange);
+        on_part(dispatch, app, ours ? exchange : NULL, message);
         return;
     case MESSAGE_CONSUMED:
         if (ours)

@@ -162,6 +162,8 @@ static int put_octets(struct http1_session *session, struct reply *reply, struct
     /* Beyond that a block goes back only when the client has taken it, for that is what stops the application. */
     if (body.length <= OUTPUT_COPY_MAX && session->out.queue.bytes <= COPIED_AHEAD_MAX)
         return output_queue_copy(&session->out.queue, body);
+    if (reply->scratch != NULL)
+        return output_queue_adopt(&session->out.queue, reply->scratch, body);
     uint32_t block = reply->body_block;
     reply->body_block = MESSAGE_NO_BLOCK; /* goes back when it is sent */
     if (reply->head_block == block)
@@ -252,6 +254,8 @@ static int end_with_trailers(struct http1_session *session, struct http_exchange
 static bool beyond_all_bounds(const struct http1_session *session, const struct reply *reply)
 {
     const struct settings *settings = &session->all->core->settings;
+    if (reply->memory == NULL)
+        return false; /* a file is read only as far as its client takes it */
     return output_queue_cost(&session->out.queue) >
            reply->memory->outbound.bytes + (uint64_t)settings->response_buffer_max;
 }
@@ -287,6 +291,13 @@ void http1_output_detach_if_slow(struct http1_session *session)
     if (session->connection->is_slow && io_core_response_buffering(core))
         output_queue_detach(&session->out.queue, (uint32_t)core->settings.response_buffer_max,
                             (uint64_t)core->settings.response_buffer_total);
+}
+
+void http1_output_go_on(struct http1_session *session)
+{
+    http1_output_detach_if_slow(session);
+    if (session->first != NULL && session->first->file != NULL)
+        file_source_advance(session->all->core, session->first);
 }
 
 /* One reply of the first exchange goes out. */
@@ -358,6 +369,14 @@ void http1_output_fail(struct http_exchange *exchange, uint16_t status, enum clo
         exchange->local_status = status;
     else
         break_off(exchange);
+}
+
+uint64_t http1_output_queued(const struct http_exchange *exchange)
+{
+    const struct http1_session *session = exchange->session;
+    if (exchange != session->first || !exchange->head_sent || exchange->local_status != 0 || exchange->response_ended)
+        return UINT64_MAX;
+    return session->out.queue.bytes;
 }
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
@@ -463,6 +482,8 @@ void http1_output_advance(struct http1_session *session)
             answer_locally(session, exchange);
         if (!exchange->response_ended) {
             http1_input_submit(session, exchange);
+            if (exchange->local_status == 0 && exchange->file != NULL)
+                file_source_advance(session->all->core, exchange);
             if (exchange->local_status == 0)
                 return;
             continue;

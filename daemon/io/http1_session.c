@@ -168,7 +168,7 @@ static void on_sent(struct connection *connection, uint32_t bytes)
     if (session->out.queue.bytes == 0)
         settle(session);
     else
-        http1_output_detach_if_slow(session);
+        http1_output_go_on(session);
 }
 
 static void on_deadline(struct connection *connection)
@@ -251,7 +251,10 @@ void http1_sessions_init(struct http1_sessions *sessions, struct io_core *core, 
                 .on_freed = on_freed,
                 .context = sessions,
             },
-        .owner = {.on_reply = on_reply, .on_credit = on_credit, .on_failure = on_failure},
+        .owner = {.on_reply = on_reply,
+                  .on_credit = on_credit,
+                  .on_failure = on_failure,
+                  .queued = http1_output_queued},
     };
 }
 

@@ -201,6 +201,8 @@ static int put_octets(struct http2_member *member, struct reply *reply, struct b
         note_waiting(member);
     if (body.length <= OUTPUT_COPY_MAX && member->body.bytes <= OUTPUT_COPY_MAX)
         return output_queue_copy(&member->body, body);
+    if (reply->scratch != NULL)
+        return output_queue_adopt(&member->body, reply->scratch, body);
     uint32_t block = reply->body_block;
     reply->body_block = MESSAGE_NO_BLOCK; /* goes back when it is sent */
     if (reply->head_block == block)
@@ -300,6 +302,8 @@ static bool beyond_all_bounds(const struct http2_session *session, const struct 
                               const struct reply *reply)
 {
     const struct settings *settings = &session->all->core->settings;
+    if (reply->memory == NULL)
+        return false; /* a file is read only as far as its client takes it */
     return output_queue_cost(&member->body) > reply->memory->outbound.bytes + (uint64_t)settings->response_buffer_max;
 }
 
@@ -335,6 +339,19 @@ static void give_up(struct http2_session *session, struct http2_member *member, 
         http2_session_reset(session, member, HTTP2_INTERNAL_ERROR);
 }
 
+static void read_file_on(const struct http2_member *member)
+{
+    struct http_exchange *exchange = member->exchange;
+    if (exchange != NULL && exchange->file != NULL)
+        file_source_advance(member->session->all->core, exchange);
+}
+
+static uint64_t queued(const struct http_exchange *exchange)
+{
+    const struct http2_member *member = exchange->session;
+    return member->head_sent && !member->end_due ? member->body.bytes : UINT64_MAX;
+}
+
 static void on_reply(struct http_exchange *exchange, struct reply *reply)
 {
     struct http2_member *member = exchange->session;
@@ -346,6 +363,7 @@ static void on_reply(struct http_exchange *exchange, struct reply *reply)
         give_up(session, member, r == -ECANCELED ? 500 : 502);
     } else {
         detach_if_stuck(session, member);
+        read_file_on(member);
         complete(session, member);
     }
     http2_session_settle(session);
@@ -394,6 +412,7 @@ const struct http_exchange_owner http2_exchange_owner = {
     .on_reply = on_reply,
     .on_credit = on_credit,
     .on_failure = on_failure,
+    .queued = queued,
 };
 
 /* ---- answers of our own ----------------------------------------------------------------------------------------- */
@@ -469,6 +488,7 @@ static bool send_next(struct http2_session *session)
     }
     http2_schedule_sent(&session->schedule, turn, length);
     http2_replies_schedule(member);
+    read_file_on(member);
     complete(session, member);
     return true;
 }

@@ -188,6 +188,8 @@ uint32_t http_exchange_body_consumed(struct io_core *core, struct http_exchange 
 
 void reply_discard(struct reply *reply)
 {
+    if (reply->memory == NULL)
+        return; /* a part of a file is its source's */
     app_memory_give_back(reply->memory, reply->head_block);
     if (reply->body_block != reply->head_block)
         app_memory_give_back(reply->memory, reply->body_block);
@@ -241,6 +243,7 @@ void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
         app_memory_drop(reply->memory);
         slab_give_back(&core->replies, reply);
     }
+    file_source_drop(core, exchange->file);
     buffer_pool_drop(&core->buffers, &exchange->tail_loan);
     buffer_pool_drop(&core->buffers, &exchange->head_loan);
     buffer_pool_drop(&core->buffers, &exchange->tls_loan);

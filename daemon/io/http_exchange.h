@@ -38,14 +38,16 @@ struct body_piece {
 /* What an app process said, checked as far as offsets go. The octets are in its arena and may change under us. */
 struct reply {
     uint8_t kind;  /* MESSAGE_RESPONSE, MESSAGE_INTERIM or MESSAGE_BODY */
-    uint8_t flags; /* MESSAGE_END, MESSAGE_FAILED */
+    uint8_t flags; /* MESSAGE_END, MESSAGE_FAILED, MESSAGE_TRAILERS */
     uint16_t status;
     int64_t content_length;
     struct bytes head;
     struct bytes body;
     uint32_t head_block;
     uint32_t body_block;
-    struct app_memory *memory;
+    struct app_memory *memory;      /* of the octets; ... */
+    struct output_scratch *scratch; /* ... or this: a part of a file, held for the call */
+    struct file_source *file;       /* the body goes on with it; NULL: with `body` */
     struct reply *next;
 };
 
@@ -66,6 +68,8 @@ struct http_exchange_owner {
     void (*on_credit)(struct http_exchange *exchange, uint32_t octets);
     /* No response will come; `status` is what a client should be told if it was told nothing yet. */
     void (*on_failure)(struct http_exchange *exchange, uint16_t status, enum close_reason reason);
+    /* Octets of the response that the client has not taken yet; UINT64_MAX: more is of no use now. */
+    uint64_t (*queued)(const struct http_exchange *exchange);
 };
 
 struct http_exchange {
@@ -114,6 +118,7 @@ struct http_exchange {
     uint8_t close_reason;                 /* enum close_reason, for the log when it ends the connection */
     struct reply *replies, *replies_last; /* came before their turn */
     uint32_t reply_count;                 /* how many ever did */
+    struct file_source *file;             /* the part of it that is being sent; NULL: none is */
     bool reply_due;                       /* it is this exchange's turn */
     bool head_sent;
     bool response_ended;

@@ -13,6 +13,7 @@
 #include "daemon/io/access_log.h"
 #include "daemon/io/buffer_pool.h"
 #include "daemon/io/date_cache.h"
+#include "daemon/io/file_source.h"
 #include "daemon/io/io_scratch.h"
 #include "daemon/io/ktls.h"
 #include "daemon/io/metrics.h"
@@ -36,6 +37,7 @@ struct io_core {
     struct tls_descriptions *tls; /* NULL: no address speaks TLS */
     struct ktls_kernel ktls;      /* what of TLS the kernel does */
     struct spool spool;           /* parts of request bodies; not open: there is no file for them */
+    struct file_sources files;    /* parts of responses */
     struct metrics *metrics;
     struct arena metrics_memory;   /* a page for each I/O process; `metrics` is our own */
     struct access_log *access_log; /* NULL: off */

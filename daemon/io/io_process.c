@@ -569,6 +569,9 @@ static void on_event(struct io_process *io, const struct ring_event *event)
     case RING_LOG_WRITE:
         on_log_written(io, event);
         return;
+    case RING_FILE_READ:
+        file_sources_on_read(&io->core, event);
+        return;
     case RING_SIGNATURE:
         if (!event->more)
             listen_to_signers(io);
@@ -708,11 +711,11 @@ static int serve(struct io_process *io)
     finish_access_log(io);
     tls_descriptions_deinit(&io->tls_descriptions); /* what it keeps is not in use */
     if ((io->core.setup.flags & CONTROL_LIVE_COUNTERS) != 0)
-        log_info("live: connections=%u exchanges=%u slots=%u buffers=%u staging=%u spool=%u timers=%zu",
+        log_info("live: connections=%u exchanges=%u slots=%u buffers=%u staging=%u spool=%u files=%u timers=%zu",
                  io->connections.live, io->core.exchanges.live,
                  io->core.setup.shape.slots - io->dispatch.free_slot_count,
                  buffer_pool_live(&io->core.buffers) - block_pool_lent(&io->core.buffers.staging),
-                 block_pool_lent(&io->core.buffers.staging), io->core.spool.live,
+                 block_pool_lent(&io->core.buffers.staging), io->core.spool.live, io->core.files.live,
                  timer_wheel_count(&io->core.wheel) + timer_wheel_count(&io->core.exchange_wheel));
     return EXIT_SUCCESS;
 }
@@ -731,6 +734,7 @@ static void tear_down(struct io_process *io)
     dispatch_deinit(&io->dispatch);
     tls_descriptions_deinit(&io->tls_descriptions);
     buffer_pool_deinit(&core->buffers);
+    file_sources_deinit(core);
     output_pools_deinit(&core->outputs);
     io_scratch_deinit(&core->scratch);
     slab_deinit(&core->exchanges);

@@ -82,6 +82,8 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(RECV_BUFFERS_LENT, GAUGE, "recv_buffers_lent", "", "Receive buffers held by requests")                           \
     X(STAGING_LIVE, GAUGE, "staging_live", "", "Blocks of the inbound arena's staging part in use")                    \
     X(SPOOL_BLOCKS, GAUGE, "request_spool_blocks", "", "Blocks of 64 KiB in use in the file of held bodies")           \
+    X(FILES, COUNTER, "files", "", "Files that application processes handed over to be sent")                          \
+    X(FILES_LIVE, GAUGE, "files_live", "", "Files that are being sent")                                                \
     X(TIMERS_LIVE, GAUGE, "timers_live", "", "Timers armed")                                                           \
     X(DISPATCH_QUEUED, GAUGE, "dispatch_queued", "", "Requests that wait for any application process to have room")    \
     X(DISPATCH_RECALLED, COUNTER, "dispatch_recalled", "", "Requests taken back from a busy application process")      \

@@ -32,12 +32,13 @@ static struct output_scratch *scratch_create(struct output_pools *pools, uint32_
     return scratch;
 }
 
-static void scratch_drop(struct output_pools *pools, struct output_scratch *scratch)
+void output_scratch_drop(struct output_pools *pools, struct output_scratch *scratch)
 {
     assert(scratch->holders > 0);
     if (--scratch->holders > 0)
         return;
     pools->detached_bytes -= scratch->detached;
+    pools->file_bytes -= scratch->file_bytes;
     if (scratch->capacity == OUTPUT_SCRATCH_BYTES)
         slab_give_back(&pools->scratches, scratch);
     else
@@ -51,7 +52,7 @@ static void let_go(struct output_pools *pools, struct output_piece *piece)
         app_memory_drop(piece->memory);
     }
     if (piece->scratch != NULL)
-        scratch_drop(pools, piece->scratch);
+        output_scratch_drop(pools, piece->scratch);
     piece->memory = NULL;
     piece->scratch = NULL;
 }
@@ -80,7 +81,7 @@ void output_queue_deinit(struct output_queue *queue)
     while (queue->first != NULL)
         pop(queue);
     if (queue->filling != NULL)
-        scratch_drop(queue->pools, queue->filling);
+        output_scratch_drop(queue->pools, queue->filling);
     *queue = (struct output_queue){};
 }
 
@@ -113,7 +114,7 @@ uint8_t *output_queue_reserve(struct output_queue *queue, uint32_t bytes, uint32
         if (fresh == NULL)
             return NULL;
         if (scratch != NULL)
-            scratch_drop(queue->pools, scratch);
+            output_scratch_drop(queue->pools, scratch);
         queue->filling = scratch = fresh;
     }
     *ret_capacity = scratch->capacity - scratch->used;
@@ -172,6 +173,29 @@ int output_queue_lend(struct output_queue *queue, struct app_memory *memory, uin
     app_memory_hold(memory);
     piece->memory = memory;
     piece->block = block;
+    piece->data = data.data;
+    piece->length = (uint32_t)data.length;
+    queue->bytes += data.length;
+    return 0;
+}
+
+struct output_scratch *output_scratch_create_file(struct output_pools *pools, uint32_t bytes)
+{
+    struct output_scratch *scratch = scratch_create(pools, bytes);
+    if (scratch == NULL)
+        return NULL;
+    scratch->file_bytes = scratch->capacity;
+    pools->file_bytes += scratch->capacity;
+    return scratch;
+}
+
+int output_queue_adopt(struct output_queue *queue, struct output_scratch *scratch, struct bytes data)
+{
+    struct output_piece *piece = append(queue);
+    if (piece == NULL)
+        return -ENOMEM;
+    scratch->holders++;
+    piece->scratch = scratch;
     piece->data = data.data;
     piece->length = (uint32_t)data.length;
     queue->bytes += data.length;

@@ -2,8 +2,9 @@
  * Output queue: what one connection has yet to send, in order, by reference where it can be.
  *
  * A piece is either octets in an app process's arena (the block is given back when they are sent) or octets in a
- * scratch buffer of our own: heads, chunk framing, small bodies, and what was taken off an application's hands because
- * its client is slow. Neighbouring octets of one scratch buffer are one piece, so many small responses are one send.
+ * scratch buffer of our own: heads, chunk framing, small bodies, parts of files, and what was taken off an
+ * application's hands because its client is slow. Neighbouring octets of one scratch buffer are one piece, so many
+ * small responses are one send.
  *
  * Owns:    its pieces and scratch buffers; holds the app memory that they point to.
  * Threads: the loop. One send at a time is in flight; what it covers stays untouched until output_queue_sent().
@@ -29,6 +30,7 @@ struct output_pools {
     struct slab pieces;
     struct slab scratches;
     uint64_t detached_bytes; /* octets copied off applications' hands, all connections together */
+    uint64_t file_bytes;     /* in buffers for parts of files */
 };
 
 struct output_scratch {
@@ -36,6 +38,7 @@ struct output_scratch {
     uint32_t capacity;
     uint32_t holders; /* pieces, and the queue while it is the one being filled */
     uint32_t detached;
+    uint32_t file_bytes; /* what of the pools' it counts */
     uint8_t data[];
 };
 
@@ -82,6 +85,13 @@ void output_queue_commit(struct output_queue *queue, uint32_t bytes);
 /* By reference: holds `memory`, gives `block` back when sent (MESSAGE_NO_BLOCK: it is another piece's). -ENOMEM. */
 [[nodiscard]] int output_queue_lend(struct output_queue *queue, struct app_memory *memory, uint32_t block,
                                     struct bytes data);
+
+/* By reference: holds `scratch`, of which `data` is a part. -ENOMEM. */
+[[nodiscard]] int output_queue_adopt(struct output_queue *queue, struct output_scratch *scratch, struct bytes data);
+
+/* A buffer for a part of a file, held once; NULL without memory. */
+struct output_scratch *output_scratch_create_file(struct output_pools *pools, uint32_t bytes);
+void output_scratch_drop(struct output_pools *pools, struct output_scratch *scratch);
 
 /* The first `bytes` of `from`, which has so many and nothing in flight, leave it for the end of `to`. -ENOMEM: a part
  * may have moved. Both queues have the same pools. */

@@ -27,8 +27,8 @@ struct ring {
 /* All that the I/O process ever asks of the kernel through the ring: a ring is a hole in a seccomp filter, so the list
  * is short and closed before the first client is accepted. */
 static const uint8_t ALLOWED_OPERATIONS[] = {
-    IORING_OP_ACCEPT,   IORING_OP_RECV,         IORING_OP_SEND,  IORING_OP_SENDMSG,
-    IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE, IORING_OP_WRITE,
+    IORING_OP_ACCEPT,       IORING_OP_RECV,  IORING_OP_SEND,  IORING_OP_SENDMSG, IORING_OP_POLL_ADD,
+    IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE, IORING_OP_WRITE, IORING_OP_READ,
 };
 
 static const uint8_t ALLOWED_REGISTRATIONS[] = {
@@ -275,6 +275,13 @@ void ring_write(struct ring *ring, int fd, const void *data, size_t bytes, ring_
     struct io_uring_sqe *entry = next_entry(ring);
     /* Offset -1: the file's own position, so that O_APPEND and pipes both work. */
     io_uring_prep_write(entry, fd, data, (unsigned)bytes, (uint64_t)-1);
+    finish_entry(entry, token);
+}
+
+void ring_read(struct ring *ring, int fd, void *memory, size_t bytes, uint64_t offset, ring_token token)
+{
+    struct io_uring_sqe *entry = next_entry(ring);
+    io_uring_prep_read(entry, fd, memory, (unsigned)bytes, offset);
     finish_entry(entry, token);
 }
 

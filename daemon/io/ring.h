@@ -24,7 +24,8 @@ struct io_uring_buf_ring;
 
 /* What completed. The loop has one handler for each (io_process.c). */
 #define RING_KINDS(X) \
-    X(IGNORED) X(ACCEPT) X(RECEIVE) X(SEND) X(IDLE_POLL) X(CLOSE) X(DOORBELL) X(CONTROL) X(LOG_WRITE) X(SIGNATURE)
+    X(IGNORED)        \
+    X(ACCEPT) X(RECEIVE) X(SEND) X(IDLE_POLL) X(CLOSE) X(DOORBELL) X(CONTROL) X(LOG_WRITE) X(SIGNATURE) X(FILE_READ)
 
 enum ring_kind {
 #define RING_KIND_ENUM(name) RING_##name,
@@ -93,6 +94,8 @@ void ring_cancel(struct ring *ring, ring_token victim);
 void ring_shutdown(struct ring *ring, int fd);
 void ring_close(struct ring *ring, int fd, ring_token token);
 void ring_write(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token);
+/* Of a file; what is in the page cache is there at once, for the rest nobody waits but the event. */
+void ring_read(struct ring *ring, int fd, void *memory, size_t bytes, uint64_t offset, ring_token token);
 
 /*
  * Submits all that was queued, waits until something completes or `timeout_ms` passes (0: does not wait, -1: no

@@ -2,6 +2,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/base/owned.h"
+#include "daemon/exchange/file_handover.h"
 #include "daemon/supervisor/server_shape.h"
 #include "daemon/supervisor/supervisor_state.h"
 
@@ -16,7 +17,7 @@ int pairing_init(struct supervisor *supervisor)
     if (pairs == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++)
-        pairs[i].page = pairs[i].bell = -1;
+        pairs[i].page = pairs[i].bell = pairs[i].files = -1;
     supervisor->pairing.pairs = pairs;
     return 0;
 }
@@ -30,6 +31,7 @@ static void forget(struct pair *pair)
 {
     fd_drop(&pair->page);
     fd_drop(&pair->bell);
+    fd_drop(&pair->files);
     pair->state = PAIR_NONE;
 }
 
@@ -54,13 +56,21 @@ static int make_page(const struct exchange_shape *shape, int *ret_fd)
     return 0;
 }
 
-static int make(const struct exchange_shape *shape, struct pair *pair)
+static int make(const struct exchange_shape *shape, struct pair *pair, int *ret_app_files)
 {
     int r = make_page(shape, &pair->page);
     if (r < 0)
         return r;
     pair->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return pair->bell < 0 ? -errno : 0;
+    if (pair->bell < 0)
+        return -errno;
+    int files[2];
+    r = file_handover_pair(files);
+    if (r < 0)
+        return r;
+    pair->files = files[0];
+    *ret_app_files = files[1];
+    return 0;
 }
 
 static void tell_app(struct supervisor *supervisor, struct io_child *io, struct app_child *app)
@@ -70,15 +80,16 @@ static void tell_app(struct supervisor *supervisor, struct io_child *io, struct 
 
     if (pair->state != PAIR_NONE)
         return;
-    int r = make(&supervisor->shape, pair);
+    OWNED_FD app_files = -1;
+    int r = make(&supervisor->shape, pair, &app_files);
     if (r < 0) {
         log_error("app %u cannot meet io %u: %s; it is replaced", app->index, io->index, strerror(-r));
         forget(pair);
         child_kill(&app->child, SIGKILL);
         return;
     }
-    const int fds[] = {io->inbound, pair->page, pair->bell};
-    child_send(&app->child, CONTROL_PEER_UP, &peer, sizeof peer, fds, 3);
+    const int fds[] = {io->inbound, pair->page, pair->bell, app_files};
+    child_send(&app->child, CONTROL_PEER_UP, &peer, sizeof peer, fds, 4);
     pair->state = PAIR_APP_KNOWS;
 }
 
@@ -96,8 +107,8 @@ static void tell_io(struct supervisor *supervisor, struct io_child *io, struct a
 
     if (pair->state != PAIR_APP_KNOWS)
         return;
-    const int fds[] = {app->outbound.fd, pair->page, app->doorbell, pair->bell};
-    child_send(&io->child, CONTROL_PEER_UP, &peer, sizeof peer, fds, 4);
+    const int fds[] = {app->outbound.fd, pair->page, app->doorbell, pair->bell, pair->files};
+    child_send(&io->child, CONTROL_PEER_UP, &peer, sizeof peer, fds, 5);
     forget(pair);
     pair->state = PAIR_COMPLETE;
 }

@@ -8,7 +8,7 @@
  * The application process is told first: when the I/O process hears of it, every message it writes finds a reader.
  * Each pairing has a page and a doorbell of its own, so nothing of a dead process reaches its successor.
  *
- * Owns:    the page and the doorbell of a pair until both sides have them.
+ * Owns:    the page, the doorbell and the channel for files of a pair until both sides have them.
  * Threads: the supervisor's only one.
  */
 #ifndef DAEMON_SUPERVISOR_PAIRING_H
@@ -26,6 +26,7 @@ struct pair {
     enum pair_state state;
     int page; /* until COMPLETE */
     int bell;
+    int files; /* the I/O process's end */
 };
 
 struct pairing {

@@ -6,8 +6,11 @@
 #include "pybridge/wsgi/wsgi_input.h"
 #include "pybridge/wsgi/wsgi_response.h"
 
+#include <sys/stat.h>
+#include <sys/uio.h>
+
 /* Pieces of a list that together are no longer than this leave as one. */
-enum { JOINED_BYTES_MAX = 65'536 };
+enum { JOINED_BYTES_MAX = 65'536, FILE_AT_ONCE_BYTES = 16'384 };
 
 struct wsgi_thread {
     struct wsgi_adapter *adapter;
@@ -24,6 +27,11 @@ static int make_parts(struct wsgi_adapter *adapter)
     adapter->input_type = wsgi_input_make_type(process->module);
     adapter->close_name = PyUnicode_InternFromString("close");
     if (adapter->response_type == NULL || adapter->input_type == NULL || adapter->close_name == NULL)
+        return -1;
+    adapter->source_name = PyUnicode_InternFromString("source");
+    if (adapter->source_name == NULL)
+        return -1;
+    if (process->settings.sendfile && (adapter->file_wrapper = wsgi_environ_file_wrapper()) == NULL)
         return -1;
     adapter->empty_input = wsgi_input_create(adapter->input_type, process->exchange, NULL);
     return adapter->empty_input != NULL ? 0 : -1;
@@ -51,6 +59,8 @@ void wsgi_adapter_destroy(struct wsgi_adapter *adapter)
         return;
     Py_XDECREF(adapter->empty_input);
     Py_XDECREF(adapter->close_name);
+    Py_XDECREF(adapter->file_wrapper);
+    Py_XDECREF(adapter->source_name);
     Py_XDECREF(adapter->input_type);
     Py_XDECREF(adapter->response_type);
     PyMem_Free(adapter);
@@ -233,6 +243,68 @@ static enum wsgi_outcome send_iterable(struct wsgi_response *response, PyObject 
     return outcome;
 }
 
+/* ---- files ---- */
+
+/* Where the octets of a file wrapper are, and how many are to be sent: false where it has to be iterated over. */
+static bool find_file(const struct wsgi_response *response, PyObject *wrapper, struct app_file *ret_file)
+{
+    long long offset;
+    struct app_file file;
+    PyObject *source = PyObject_CallMethodNoArgs(wrapper, response->adapter->source_name);
+    bool found = source != NULL && source != Py_None && PyArg_ParseTuple(source, "iL", &file.fd, &offset);
+    Py_XDECREF(source);
+    PyErr_Clear(); /* whatever is wrong with the file is the application's to hear when it is read */
+    struct stat facts;
+    if (!found || offset < 0 || fstat(file.fd, &facts) < 0 || !S_ISREG(facts.st_mode) || facts.st_size <= offset)
+        return false;
+    file.offset = (uint64_t)offset;
+    file.length = (uint64_t)(facts.st_size - offset);
+    if (response->content_length >= 0) {
+        if (file.length < (uint64_t)response->content_length)
+            return false; /* too short: what comes of it is shown and said as of any other body */
+        file.length = (uint64_t)response->content_length;
+    }
+    *ret_file = file;
+    return file.length > 0;
+}
+
+/* One that is small and in the page cache leaves in one message with the head. */
+static bool read_at_once(const struct app_file *file, uint8_t *octets)
+{
+    struct iovec part = {octets, (size_t)file->length};
+    return file->length <= FILE_AT_ONCE_BYTES &&
+           preadv2(file->fd, &part, 1, (off_t)file->offset, RWF_NOWAIT) == (ssize_t)file->length;
+}
+
+/* PEP 3333: what a file wrapper holds may be sent by whatever way. *ret_outcome says how that went; false: it has to be
+ * iterated over. */
+static bool send_file(struct wsgi_response *response, PyObject *wrapper, enum wsgi_outcome *ret_outcome)
+{
+    uint8_t octets[FILE_AT_ONCE_BYTES];
+    struct app_file file;
+    if (response->state != WSGI_STARTED || wsgi_response_is_bodiless(response) ||
+        wsgi_response_has_trailers(response) || !find_file(response, wrapper, &file))
+        return false;
+    state_length(response, (Py_ssize_t)file.length);
+    if (!read_at_once(&file, octets))
+        return wsgi_response_send_file(response, &file, ret_outcome);
+    *ret_outcome = wsgi_response_send(response, bytes_of(octets, (size_t)file.length), true);
+    return true;
+}
+
+static bool is_file_wrapper(const struct wsgi_response *response, PyObject *result)
+{
+    return (PyObject *)Py_TYPE(result) == response->adapter->file_wrapper;
+}
+
+static enum wsgi_outcome send_result(struct wsgi_response *response, PyObject *result)
+{
+    enum wsgi_outcome outcome;
+    if (is_file_wrapper(response, result) && send_file(response, result, &outcome))
+        return outcome;
+    return send_iterable(response, result);
+}
+
 static bool is_plain_sequence(PyObject *result)
 {
     return PyList_CheckExact(result) || PyTuple_CheckExact(result);
@@ -310,7 +382,7 @@ static void answer(struct wsgi_response *response, PyObject *result)
         settle(response, send_sequence(response, result));
         return;
     }
-    settle(response, send_iterable(response, result));
+    settle(response, send_result(response, result));
     /* What close() does may take long; the client must not wait for it. */
     app_exchange_flush(response->adapter->process->exchange);
     close_result(response->adapter, response->request, result);

@@ -15,8 +15,10 @@ struct wsgi_adapter {
     struct app_process *process;
     PyTypeObject *response_type;
     PyTypeObject *input_type;
-    PyObject *empty_input; /* of every request without a body */
-    PyObject *close_name;  /* "close" */
+    PyObject *empty_input;  /* of every request without a body */
+    PyObject *close_name;   /* "close" */
+    PyObject *file_wrapper; /* the class of wsgi.file_wrapper; NULL: files are read here (`sendfile`) */
+    PyObject *source_name;  /* "source" */
     bool multithread;
 };
 

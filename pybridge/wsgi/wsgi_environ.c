@@ -75,6 +75,11 @@ static PyObject *import_attribute(const char *module_name, const char *name)
     return attribute;
 }
 
+PyObject *wsgi_environ_file_wrapper(void)
+{
+    return import_attribute("uroboros.file_wrapper", "FileWrapper");
+}
+
 static PyObject *error_log(void)
 {
     PyObject *stream = import_attribute("uroboros.stdio", "error_log");
@@ -114,7 +119,7 @@ static int set_constants(struct wsgi_environ *env, bool multithread)
         put(template, keys[WSGI_KEY_WSGI_INPUT_TERMINATED], PyBool_FromLong(1)) < 0 ||
         put(template, keys[WSGI_KEY_WSGI_ERRORS], error_log()) < 0)
         return -1;
-    if (put(template, keys[WSGI_KEY_WSGI_FILE_WRAPPER], import_attribute("uroboros.file_wrapper", "FileWrapper")) < 0 ||
+    if (put(template, keys[WSGI_KEY_WSGI_FILE_WRAPPER], wsgi_environ_file_wrapper()) < 0 ||
         put(template, keys[WSGI_KEY_SERVER_SOFTWARE], PyUnicode_FromString("uroboros/" UROBOROS_VERSION)) < 0)
         return -1;
     const enum wsgi_word protocol = env->kind == WSGI_ENVIRON_HTTP_2 ? WSGI_WORD_HTTP_2 : WSGI_WORD_HTTP_1_1;

@@ -106,6 +106,9 @@ struct wsgi_environ {
                                     enum wsgi_environ_kind kind, bool multithread, PyObject *input);
 void wsgi_environ_deinit(struct wsgi_environ *env);
 
+/* The class that wsgi.file_wrapper is; NULL with a Python error. */
+PyObject *wsgi_environ_file_wrapper(void);
+
 /* What wsgi.early_hints and uroboros.send_trailers are from now on. */
 [[nodiscard]] int wsgi_environ_set_callables(struct wsgi_environ *env, PyObject *early_hints, PyObject *send_trailers);
 

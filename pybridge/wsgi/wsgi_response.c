@@ -328,6 +328,27 @@ enum wsgi_outcome wsgi_response_send(struct wsgi_response *response, struct byte
     return outcome;
 }
 
+bool wsgi_response_send_file(struct wsgi_response *response, const struct app_file *file,
+                             enum wsgi_outcome *ret_outcome)
+{
+    int r;
+    while ((r = app_response_file(exchange_of(response), response->request, &response->head, response->status,
+                                  response->content_length, file, true)) == -EAGAIN) {
+        if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
+            r = -EPIPE;
+        if (r == -EPIPE)
+            break;
+    }
+    if (r < 0 && r != -EPIPE)
+        return false;
+    if (r == 0) {
+        response->body_sent = file->length;
+        response->state = WSGI_ENDED;
+    }
+    *ret_outcome = r == 0 ? WSGI_OK : WSGI_GONE;
+    return true;
+}
+
 void wsgi_response_fail(struct wsgi_response *response)
 {
     drop_head(response);

@@ -55,6 +55,13 @@ void wsgi_response_begin(struct wsgi_response *response, struct app_request *req
 /* Octets of the body; the head goes with the first. Nothing is sent for no octets unless they are the last. */
 [[nodiscard]] enum wsgi_outcome wsgi_response_send(struct wsgi_response *response, struct bytes body, bool is_last);
 
+struct app_file;
+
+/* The whole body, of which the stated length is that of `file`, and with it the head. false: it cannot be handed over
+ * and nothing was sent. */
+bool wsgi_response_send_file(struct wsgi_response *response, const struct app_file *file,
+                             enum wsgi_outcome *ret_outcome);
+
 /* Whether trailers are due behind the body; its length is left open then. */
 static inline bool wsgi_response_has_trailers(const struct wsgi_response *response)
 {

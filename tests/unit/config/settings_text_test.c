@@ -86,7 +86,8 @@ static void help_shows_what_has_effect_and_nothing_else(void **)
     settings_print_help(output, 80);
     fclose(output);
     assert_non_null(strstr(text, "\n  -w, --workers N "));
-    assert_null(strstr(text, "--no-sendfile"));
+    assert_non_null(strstr(text, "--no-sendfile"));
+    assert_null(strstr(text, "--logger-class"));
     assert_non_null(strstr(text, "\n  --proxy-protocol[=WORD] "));
     assert_non_null(strstr(text, "\n  --head-timeout SECONDS "));
     assert_non_null(strstr(text, "--certfile LIST"));

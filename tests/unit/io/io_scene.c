@@ -139,6 +139,7 @@ void scene_open(struct scene *scene, void (*adjust)(struct scene *scene))
 
 static void app_deinit(struct scene_app *app)
 {
+    close(app->files);
     arena_deinit(&app->outbound);
     arena_deinit(&app->pair_memory);
     *app = (struct scene_app){};
@@ -152,6 +153,7 @@ void scene_abandon(struct scene *scene)
     connections_deinit(&scene->connections);
     dispatch_deinit(&scene->dispatch);
     buffer_pool_deinit(&core->buffers);
+    file_sources_deinit(core);
     output_pools_deinit(&core->outputs);
     io_scratch_deinit(&core->scratch);
     slab_deinit(&core->exchanges);
@@ -202,6 +204,8 @@ void scene_close(struct scene *scene)
     assert(core->outputs.pieces.live == 0);
     assert(core->outputs.scratches.live == 0);
     assert(core->outputs.detached_bytes == 0);
+    assert(core->outputs.file_bytes == 0);
+    assert(core->files.live == 0);
     assert(buffer_pool_live(&core->buffers) == 0);
     assert(scripted_buffers_free(core->ring, LOAN_RECEIVE) == core->setup.shape.recv_buffers);
     assert(scripted_buffers_free(core->ring, LOAN_UPLOAD) == core->setup.shape.upload_buffers);
@@ -218,6 +222,10 @@ static void on_event(struct scene *scene, const struct ring_event *event)
     enum ring_kind kind = ring_token_kind(event->token);
     if (kind == RING_DOORBELL) {
         dispatch_on_doorbell(&scene->dispatch, event);
+        return;
+    }
+    if (kind == RING_FILE_READ) {
+        file_sources_on_read(&scene->core, event);
         return;
     }
     struct connection *connection = connection_find(&scene->connections, event->token);
@@ -321,12 +329,16 @@ void scene_app_up(struct scene *scene, uint32_t index, uint32_t places, uint32_t
     const uint32_t epoch = layout_epoch(scene->core.setup.generation, app->generation);
     layout_request_reader(shape, &scene->core.inbound, &app->outbound, SCENE_RING_INDEX, index, epoch, &app->requests);
     layout_reply_writer(shape, &scene->core.inbound, &app->outbound, SCENE_RING_INDEX, index, epoch, &app->replies);
+    int files[2];
+    r = file_handover_pair(files);
+    assert(r == 0);
+    app->files = files[1];
     const struct control_peer peer = {
         .index = index, .generation = app->generation, .places = places, .flags = flags, .pid = 1'000 + (int)index};
     struct control_message message = {
-        .fd_count = 4,
+        .fd_count = 5,
         .fds = {dup(arena_fd(&app->outbound)), dup(arena_fd(&app->pair_memory)), eventfd(0, EFD_NONBLOCK),
-                eventfd(0, EFD_NONBLOCK)},
+                eventfd(0, EFD_NONBLOCK), files[0]},
     };
     r = dispatch_app_up(&scene->dispatch, &peer, &message);
     assert(r == 0);
@@ -450,7 +462,8 @@ static void on_failure(struct http_exchange *exchange, uint16_t status, enum clo
     owner->status = status;
 }
 
-static const struct http_exchange_owner OWNER = {on_reply, on_credit, on_failure};
+static const struct http_exchange_owner OWNER = {
+    .on_reply = on_reply, .on_credit = on_credit, .on_failure = on_failure};
 
 struct http_exchange *scene_exchange(struct scene *scene, struct scene_owner *owner)
 {

@@ -25,6 +25,7 @@ struct scene_app {
     struct pair_page *pair;
     struct spsc_reader requests;
     struct spsc_writer replies;
+    int files; /* its end of the channel for files */
     uint32_t blocks_returned;
     uint32_t last_block; /* returned last */
 };

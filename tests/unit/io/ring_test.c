@@ -281,7 +281,7 @@ static void other_operations_are_refused_by_the_kernel(void **state)
 {
     struct scene *scene = *state;
     struct io_uring *uring = (struct io_uring *)(void *)scene->ring;
-    static const uint8_t refused[] = {IORING_OP_OPENAT, IORING_OP_CONNECT,  IORING_OP_UNLINKAT, IORING_OP_READ,
+    static const uint8_t refused[] = {IORING_OP_OPENAT, IORING_OP_CONNECT,  IORING_OP_UNLINKAT, IORING_OP_READV,
                                       IORING_OP_SPLICE, IORING_OP_MSG_RING, IORING_OP_SOCKET,   IORING_OP_URING_CMD};
     for (size_t i = 0; i < sizeof refused; i++) {
         struct io_uring_sqe *entry = io_uring_get_sqe(uring);

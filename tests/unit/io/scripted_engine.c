@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
-enum { GROUPS_MAX = 5, BUFFERS_MAX = 256, EVENTS_MAX = 64 };
+enum { GROUPS_MAX = 5, BUFFERS_MAX = 256, EVENTS_MAX = 64, READS_MAX = 64 };
 
 struct scripted_buffer {
     uint8_t *memory;
@@ -21,12 +22,24 @@ struct io_uring_buf_ring {
     uint32_t head, tail;
 };
 
+struct scripted_read {
+    int fd;
+    void *memory;
+    size_t bytes;
+    uint64_t offset;
+    ring_token token;
+};
+
 struct ring {
     struct io_uring_buf_ring *groups[GROUPS_MAX];
     struct scripted_socket sockets[SCRIPTED_SOCKETS_MAX];
     struct ring_event events[EVENTS_MAX];
     uint32_t socket_count;
     uint32_t event_count;
+    struct scripted_read reads[READS_MAX];
+    uint32_t read_count;
+    size_t read_max;
+    bool reads_wait;
     uint32_t polls;
     uint32_t accepts;
     uint64_t overflows;
@@ -357,12 +370,46 @@ static void poll_and_close(struct scripted_socket *socket, struct completions *d
         socket->closed = true;
 }
 
+/* The file is a real one. */
+void ring_read(struct ring *ring, int fd, void *memory, size_t bytes, uint64_t offset, ring_token token)
+{
+    assert(ring->read_count < READS_MAX);
+    ring->reads[ring->read_count++] = (struct scripted_read){fd, memory, bytes, offset, token};
+}
+
+void scripted_read_max(struct ring *ring, size_t bytes)
+{
+    ring->read_max = bytes;
+}
+
+void scripted_hold_reads(struct ring *ring, bool hold)
+{
+    ring->reads_wait = hold;
+}
+
+uint32_t scripted_reads_held(const struct ring *ring)
+{
+    return ring->read_count;
+}
+
+static void take_reads(struct ring *ring, struct completions *done)
+{
+    while (!ring->reads_wait && ring->read_count > 0 && done->count < done->capacity) {
+        const struct scripted_read *read = &ring->reads[--ring->read_count];
+        size_t bytes = ring->read_max > 0 && ring->read_max < read->bytes ? ring->read_max : read->bytes;
+        ssize_t got = pread(read->fd, read->memory, bytes, (off_t)read->offset);
+        done->events[done->count++] =
+            (struct ring_event){.token = read->token, .result = got < 0 ? -errno : (int32_t)got, .buffer = -1};
+    }
+}
+
 int ring_wait(struct ring *ring, int64_t timeout_ms, struct ring_event *events, uint32_t capacity)
 {
     (void)timeout_ms;
     struct completions done = {.events = events, .capacity = capacity};
     while (ring->event_count > 0 && done.count < capacity)
         done.events[done.count++] = ring->events[--ring->event_count];
+    take_reads(ring, &done);
     for (uint32_t i = 0; i < ring->socket_count; i++) {
         take_send(&ring->sockets[i], &done);
         take_receive(ring, &ring->sockets[i], &done);

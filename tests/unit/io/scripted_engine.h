@@ -52,6 +52,12 @@ void scripted_client_ends(struct ring *ring, int fd);
 /* An event of no operation that the engine knows. */
 void scripted_event(struct ring *ring, const struct ring_event *event);
 
+/* Reads of files take at most so many octets (0: all that is there), or wait until they are let go. */
+void scripted_read_max(struct ring *ring, size_t bytes);
+void scripted_hold_reads(struct ring *ring, bool hold);
+/* Reads that wait. */
+uint32_t scripted_reads_held(const struct ring *ring);
+
 /* Free buffers of a group, as the kernel would count them. */
 uint32_t scripted_buffers_free(const struct ring *ring, uint16_t group);
 

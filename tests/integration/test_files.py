@@ -1,0 +1,276 @@
+"""Files that applications hand over: whole, in part, while they change, and to clients that do not wait for them."""
+
+import gzip
+import json
+import os
+import random
+import signal
+import socket
+import ssl
+from urllib.parse import urlencode
+
+import h2.errors
+import httpx
+import pytest
+
+from harness.client import Client, Parallel, build_request
+from harness.http2 import StreamReset, connect_http2
+from harness.waiting import eventually
+from test_metrics import read, total
+
+BLOB = random.Random(11).randbytes(3_000_017)
+LONG = BLOB * 7  # more than the kernel takes for a client that does not read
+# At, and on both sides of, what is read in the application and what one read of the I/O process takes.
+SIZES = (1, 16_384, 16_385, 65_536, 65_537, 262_144, 1_000_003, len(BLOB))
+WAYS = ("http/1.1", "http/1.1 tls", "h2", "h2 tls")
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A file of so many octets."""
+
+    def make(size: int = len(BLOB), name: str = "blob") -> str:
+        path = tmp_path / name
+        path.write_bytes(BLOB[:size])
+        return str(path)
+
+    return make
+
+
+@pytest.fixture
+def long_file(tmp_path):
+    path = tmp_path / "long"
+    path.write_bytes(LONG)
+    return str(path)
+
+
+@pytest.fixture(params=WAYS)
+def ask(request, serve_shared, tls):
+    """ask(QUERY, **OPTIONS): one request by each version of HTTP, in clear and by TLS."""
+    version, _, secure = request.param.partition(" ")
+    options = tls.ecdsa.options if secure else ("--http2-cleartext", "prior-knowledge")
+    server = serve_shared("files_wsgi:app", "--threads", "4", "--metrics-path", "/metrics", *options)
+    base = server.url.replace("http:", "https:") if secure else server.url
+    with httpx.Client(http1=version != "h2", http2=version == "h2", verify=ssl.create_default_context(cafile=str(tls.ca)), timeout=60) as client:
+
+        def send(method: str = "GET", headers=None, **query) -> httpx.Response:
+            return client.request(method, f"{base}/?{urlencode(query)}", headers=headers)
+
+        send.client, send.base = client, base
+        yield send
+
+
+@pytest.fixture
+def server(serve_shared):
+    return serve_shared("files_wsgi:app", "--threads", "4", "--metrics-path", "/metrics", "--http2-cleartext", "prior-knowledge")
+
+
+def handed_over(server) -> int:
+    return total(read(server), "files_total")
+
+
+def target(**query) -> str:
+    return "/?" + urlencode(query)
+
+
+def slow_client(server) -> Client:
+    """One for whom little fits on the way."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client = server.connect(60)
+    client.sock.close()
+    sock.settimeout(60)
+    sock.connect(server.address)
+    client.sock = sock
+    return client
+
+
+# --- what is sent ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_it_comes_whole(ask, place, size):
+    response = ask(path=place(size))
+    assert response.status_code == 200
+    assert response.headers["content-length"] == str(size)
+    assert response.content == BLOB[:size]
+
+
+def test_an_empty_file_is_an_empty_body(ask, place):
+    assert ask(path=place(0)).content == b""
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 20_000), (1, 1), (70_000, 65_536), (99_999, 2_000_000)])
+def test_its_position_and_the_stated_length_count(ask, place, offset, length):
+    response = ask(path=place(), offset=offset, length=length)
+    assert response.content == BLOB[offset : offset + length]
+
+
+def test_from_its_position_to_its_end(ask, place):
+    assert ask(path=place(), offset=1_234_567).content == BLOB[1_234_567:]
+
+
+@pytest.mark.parametrize("size", [100, 500_000])
+def test_head_and_not_modified_have_no_body_and_the_connection_goes_on(ask, place, size):
+    path = place(size)
+    assert ask("HEAD", path=path, length=size).headers["content-length"] == str(size)
+    assert ask(path=path, status="304 Not Modified").status_code == 304
+    assert ask(path=path, status="204 No Content").content == b""
+    assert ask(path=path).content == BLOB[:size]
+
+
+@pytest.mark.parametrize("kind", ["raw", "temporary", "memory"])
+def test_other_files_of_python(ask, place, kind):
+    assert ask(path=place(), kind=kind).content == BLOB
+
+
+@pytest.mark.parametrize("kind", ["gzip", "gzip-buffered"])
+def test_what_read_would_give_is_sent_and_not_the_octets_of_the_file(ask, tmp_path, kind):
+    path = tmp_path / "blob.gz"
+    path.write_bytes(gzip.compress(BLOB, 1))
+    assert ask(path=path, kind=kind).content == BLOB
+
+
+def test_a_read_of_the_applications_own_is_asked(ask, place):
+    assert ask(path=place(), kind="subclass").content == BLOB.swapcase()
+
+
+def test_a_pipe_is_read(ask, place):
+    assert ask(path=place(), kind="pipe").content == BLOB[:4096]
+
+
+def test_behind_octets_that_were_written(ask, place):
+    assert ask(path=place(), before="first").content == b"first" + BLOB
+
+
+def test_a_body_that_is_too_short_is_seen_to_be(ask, place):
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        ask(path=place(100_000), length=200_000)
+
+
+def test_it_is_closed_once(ask, place):
+    ask.client.get(f"{ask.base}/events")
+    for size in (100, 1_000_000):
+        assert ask(path=place(size)).status_code == 200
+    found = []
+    eventually(lambda: found.extend(ask.client.get(f"{ask.base}/events").json()) or len(found) >= 2)
+    assert found == ["closed", "closed"]
+
+
+# --- by whom -----------------------------------------------------------------------------------------------------
+
+
+def test_the_io_process_reads_what_is_not_small(serve, place):
+    server = serve("files_wsgi:app", "--metrics-path", "/metrics")
+    # The page of metrics is not made anew for each request.
+    for size in (100, 100_000, 16_384, 100_001):
+        assert server.get(target(path=place(size))).body == BLOB[:size]
+    eventually(lambda: handed_over(server) >= 2)
+    assert handed_over(server) == 2
+
+
+def test_without_sendfile_the_application_reads(serve, place):
+    server = serve("files_wsgi:app", "--no-sendfile", "--metrics-path", "/metrics")
+    assert server.get(target(path=place())).body == BLOB
+    assert handed_over(server) == 0
+
+
+def test_the_application_may_go_before_its_file_is_sent(serve, long_file):
+    server = serve("files_wsgi:app", "--metrics-path", "/metrics")
+    with slow_client(server) as client:
+        client.send(build_request(target(path=long_file)))
+        eventually(lambda: handed_over(server) == 1)
+        eventually(lambda: json.loads(server.get("/events").body) == ["closed"])
+        for pid in server.app_processes():
+            os.kill(pid, signal.SIGKILL)
+            server.wait_for_exit_of(pid)
+        assert client.read_response().body == LONG
+
+
+# --- files that change -------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_becomes_shorter_ends_the_connection(server, long_file):
+    with slow_client(server) as client:
+        client.send(build_request(target(path=long_file)))
+        eventually(lambda: total(read(server), "files_live") == 1)
+        os.truncate(long_file, 1_000_000)
+        body = client.read_until_close().partition(b"\r\n\r\n")[2]
+    assert LONG.startswith(body) and len(body) < len(LONG)
+
+
+def test_a_file_that_becomes_shorter_ends_the_stream(server, place, long_file):
+    with connect_http2(server) as client:
+        stream = client.start(target(path=long_file))
+        client.read_until(lambda: client.body_so_far(stream))
+        os.truncate(long_file, 70_000)
+        with pytest.raises(StreamReset) as caught:
+            client.finish(stream)
+        assert caught.value.code == h2.errors.ErrorCodes.INTERNAL_ERROR
+        assert client.request(target(path=place(50_000, "other"))).body == BLOB[:50_000]
+
+
+def test_a_file_that_grows_is_sent_as_it_was_stated(server, place, long_file):
+    with slow_client(server) as client:
+        client.send(build_request(target(path=long_file)))
+        eventually(lambda: total(read(server), "files_live") == 1)
+        with open(long_file, "ab") as file:
+            file.write(b"x" * 1_000_000)
+        assert client.read_response().body == LONG
+        assert client.request(target(path=place(10, "other"))).body == BLOB[:10]
+
+
+def test_a_file_that_is_deleted_comes_whole(server, long_file):
+    with slow_client(server) as client:
+        client.send(build_request(target(path=long_file)))
+        eventually(lambda: total(read(server), "files_live") == 1)
+        os.unlink(long_file)
+        assert client.read_response().body == LONG
+
+
+# --- many, and clients that go -----------------------------------------------------------------------------------
+
+
+def test_a_hundred_readers_at_once(server, place):
+    path = place()
+
+    def fetch(slow: bool) -> None:
+        with slow_client(server) if slow else server.connect(60) as client:
+            assert client.request(target(path=path)).body == BLOB
+
+    with Parallel() as parallel:
+        for number in range(100):
+            parallel.start(fetch, number % 4 == 0)
+
+
+def test_streams_of_one_connection_have_a_file_each(server, place):
+    paths = [place(size, str(size)) for size in SIZES]
+    with connect_http2(server) as client:
+        streams = [client.start(target(path=path)) for path in paths]
+        assert [client.finish(stream).body for stream in streams] == [BLOB[:size] for size in SIZES]
+
+
+def test_pipelined_requests_have_their_files_in_order(server, place):
+    paths = [place(size, str(size)) for size in SIZES]
+    with server.connect(60) as client:
+        for path in paths:
+            client.send(build_request(target(path=path)))
+        assert [client.read_response().body for _ in paths] == [BLOB[:size] for size in SIZES]
+
+
+def test_http_1_0_gets_it_too(server, place):
+    with server.connect() as client:
+        client.send(f"GET {target(path=place())} HTTP/1.0\r\n\r\n")
+        assert client.read_until_close().partition(b"\r\n\r\n")[2] == BLOB
+
+
+def test_clients_that_go_leave_no_file_open(server, long_file):
+    with slow_client(server) as client:
+        client.send(build_request(target(path=long_file)))
+        eventually(lambda: total(read(server), "files_live") == 1)
+    with connect_http2(server) as client:
+        stream = client.start(target(path=long_file))
+        client.read_until(lambda: client.body_so_far(stream))
+        client.reset(stream)
+        eventually(lambda: total(read(server), "files_live") == 0)
+        assert client.request(target(path=long_file)).body == LONG
