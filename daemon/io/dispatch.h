@@ -39,7 +39,7 @@ struct app_link {
     struct spsc_reader replies;
     int app_doorbell;
     int own_doorbell;
-    int files; /* what it hands over (file_handover.h) */
+    int files;                 /* what it hands over (file_handover.h) */
     struct exchange_list held; /* at this app */
 };
 

@@ -26,7 +26,9 @@
     X(CLIENT, "client")                                           \
     X(CLOSE, "close")                                             \
     X(CONTEXT, "context")                                         \
+    X(FILE_COUNT, "count")                                        \
     X(EXTENSIONS, "extensions")                                   \
+    X(FILE, "file")                                               \
     X(HEADERS, "headers")                                         \
     X(HTTP, "http")                                               \
     X(HTTPS, "https")                                             \
@@ -35,9 +37,11 @@
     X(HTTP_RESPONSE_BODY, "http.response.body")                   \
     X(HTTP_RESPONSE_EARLY_HINT, "http.response.early_hint")       \
     X(HTTP_RESPONSE_INFORMATIONAL, "http.response.informational") \
+    X(HTTP_RESPONSE_PATHSEND, "http.response.pathsend")           \
     X(HTTP_RESPONSE_PRIORITY, "http.response.priority")           \
     X(HTTP_RESPONSE_START, "http.response.start")                 \
     X(HTTP_RESPONSE_TRAILERS, "http.response.trailers")           \
+    X(HTTP_RESPONSE_ZEROCOPYSEND, "http.response.zerocopysend")   \
     X(HTTP_VERSION, "http_version")                               \
     X(LIFESPAN, "lifespan")                                       \
     X(LIFESPAN_SHUTDOWN, "lifespan.shutdown")                     \
@@ -53,6 +57,7 @@
     X(MORE_BODY, "more_body")                                     \
     X(MORE_TRAILERS, "more_trailers")                             \
     X(MUST_CANCEL, "_must_cancel")                                \
+    X(OFFSET, "offset")                                           \
     X(PATH, "path")                                               \
     X(QUERY_STRING, "query_string")                               \
     X(RAW_PATH, "raw_path")                                       \

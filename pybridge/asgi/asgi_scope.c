@@ -64,6 +64,15 @@ static PyObject *priority(unsigned urgency, bool is_incremental)
                          "weight", request_priority_weight(urgency), "depends_on", 0);
 }
 
+/* Where the application is to read files itself (`sendfile`), it is not told that there is another way. */
+static int add_files(struct asgi_scope *scope, PyObject *extensions)
+{
+    if (!scope->core->process->settings.sendfile)
+        return 0;
+    int r = set_new(scope, extensions, ASGI_NAME_HTTP_RESPONSE_PATHSEND, PyDict_New());
+    return r < 0 ? r : set_new(scope, extensions, ASGI_NAME_HTTP_RESPONSE_ZEROCOPYSEND, PyDict_New());
+}
+
 static int make_extensions(struct asgi_scope *scope)
 {
     PyObject *const hint = asgi_text(scope->core, ASGI_NAME_HTTP_RESPONSE_EARLY_HINT);
@@ -74,7 +83,7 @@ static int make_extensions(struct asgi_scope *scope)
         Py_BuildValue("{O{}O{}ON}", hint, trailers, asgi_text(scope->core, ASGI_NAME_HTTP_RESPONSE_PRIORITY),
                       priority(SLOT_URGENCY_DEFAULT, false));
     for (int i = 0; i < ASGI_EXTENSIONS_COUNT; i++)
-        if (scope->extensions[i] == NULL)
+        if (scope->extensions[i] == NULL || add_files(scope, scope->extensions[i]) < 0)
             return -1;
     return 0;
 }

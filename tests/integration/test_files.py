@@ -274,3 +274,131 @@ def test_clients_that_go_leave_no_file_open(server, long_file):
         client.reset(stream)
         eventually(lambda: total(read(server), "files_live") == 0)
         assert client.request(target(path=long_file)).body == LONG
+
+
+# --- ASGI --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asgi(serve_shared):
+    return serve_shared("files_asgi:app", "--metrics-path", "/metrics", "--http2-cleartext", "prior-knowledge")
+
+
+@pytest.fixture(params=["HTTP/1.1", "HTTP/2"])
+def ask_asgi(request, asgi):
+    def send(method: str = "GET", **query):
+        with asgi.connect(60) if request.param == "HTTP/1.1" else connect_http2(asgi) as client:
+            return client.request(target(**query), method)
+
+    return send
+
+
+def errors_of(server) -> list[str]:
+    return server.get("/events").text.splitlines()
+
+
+@pytest.mark.parametrize("way", ["path", "descriptor"])
+@pytest.mark.parametrize("size", [0, *SIZES])
+def test_asgi_sends_it_whole(ask_asgi, place, size, way):
+    response = ask_asgi(path=place(size), way=way)
+    assert (response.status, response.body) == (200, BLOB[:size])
+    assert response.header("content-length") == str(size)
+
+
+def test_asgi_states_the_extensions_where_they_are_of_use(serve, asgi):
+    both = ["http.response.pathsend", "http.response.zerocopysend"]
+    assert errors_of(asgi) == both
+    assert errors_of(serve("files_asgi:app", "--no-sendfile")) == []
+
+
+@pytest.mark.parametrize(("offset", "count"), [(0, 20_000), (1, 1), (70_000, 65_536), (2_999_000, 10**9)])
+def test_asgi_sends_a_part(ask_asgi, place, offset, count):
+    response = ask_asgi(path=place(), way="descriptor", offset=offset, count=count)
+    assert response.body == BLOB[offset : offset + count]
+
+
+def test_asgi_sends_parts_between_other_octets(ask_asgi, place):
+    whole = b"<" + BLOB[:200_000] + b"|" * 100_000 + BLOB[200_000:500_100] + b">"
+    assert ask_asgi(path=place(), way="parts").body == whole
+    assert ask_asgi(path=place(), way="parts", length=len(whole)).body == whole
+
+
+def test_asgi_sends_parts_that_do_not_wait_for_each_other(ask_asgi, place):
+    assert ask_asgi(path=place(), way="at_once").body == BLOB[:2_500_000]
+
+
+@pytest.mark.parametrize("size", [100, 500_000])
+def test_asgi_has_no_body_where_there_is_none(asgi, place, size):
+    path = place(size)
+    with asgi.connect() as client:
+        assert client.request(target(path=path), "HEAD").header("content-length") == str(size)
+        assert client.request(target(path=path, status=304)).status == 304
+        assert client.request(target(path=path)).body == BLOB[:size]
+
+
+def test_asgi_hears_what_is_wrong_with_a_file(ask_asgi, asgi, tmp_path, place):
+    os.mkfifo(tmp_path / "fifo")
+    errors_of(asgi)
+    for path in ("/no/such/file", tmp_path, tmp_path / "fifo", "/dev/zero"):
+        assert ask_asgi(path=path).status == 500
+    ask_asgi(path=place(1000), length=1000)
+    assert [line.partition(":")[0] for line in errors_of(asgi)[:4]] == [
+        "FileNotFoundError",
+        "IsADirectoryError",
+        "ValueError",
+        "ValueError",
+    ]
+
+
+def test_asgi_sends_what_was_stated_of_a_file_that_has_grown(ask_asgi, place):
+    assert ask_asgi(path=place(300_000), length=200_000).body == BLOB[:200_000]
+
+
+# --- frameworks --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["http/1.1", "h2 tls"])
+def visit(request, serve_shared, tls):
+    version, _, secure = request.param.partition(" ")
+
+    def visiting(app: str, *options: str) -> tuple[httpx.Client, str]:
+        server = serve_shared(app, *options, *(tls.ecdsa.options if secure else ()))
+        client = httpx.Client(
+            http1=not secure, http2=bool(secure), verify=ssl.create_default_context(cafile=str(tls.ca)), timeout=60
+        )
+        request.addfinalizer(client.close)
+        return client, server.url.replace("http:", "https:") if secure else server.url
+
+    return visiting
+
+
+def test_django_file_response(visit, place):
+    client, url = visit("files_django:app", "--threads", "2")
+    response = client.get(f"{url}/", params={"path": place()})
+    assert response.content == BLOB
+    assert response.headers["content-length"] == str(len(BLOB))
+    assert 'filename="blob"' in response.headers["content-disposition"]
+    assert client.head(f"{url}/", params={"path": place()}).headers["content-length"] == str(len(BLOB))
+
+
+def test_flask_send_file(visit, place):
+    client, url = visit("files_flask:app", "--threads", "2")
+    path = place()
+    whole = client.get(f"{url}/", params={"path": path})
+    assert whole.content == BLOB
+    ranged = client.get(f"{url}/", params={"path": path}, headers={"Range": "bytes=1000-299999"})
+    assert (ranged.status_code, ranged.content) == (206, BLOB[1000:300_000])
+    known = client.get(f"{url}/", params={"path": path}, headers={"If-None-Match": whole.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
+
+
+def test_starlette_file_response(visit, place):
+    client, url = visit("files_starlette:app")
+    path = place()
+    whole = client.get(f"{url}/", params={"path": path})
+    assert whole.content == BLOB
+    ranged = client.get(f"{url}/", params={"path": path}, headers={"Range": "bytes=1000-299999"})
+    assert (ranged.status_code, ranged.content) == (206, BLOB[1000:300_000])
+    behind = client.get(f"{url}/stamped/", params={"path": path})
+    assert (behind.content, behind.headers["x-stamp"]) == (BLOB, "on")
+    assert client.head(f"{url}/", params={"path": path}).headers["content-length"] == str(len(BLOB))
