@@ -10,7 +10,7 @@
 #include <sys/uio.h>
 
 /* Pieces of a list that together are no longer than this leave as one. */
-enum { JOINED_BYTES_MAX = 65'536, FILE_AT_ONCE_BYTES = 16'384 };
+enum { JOINED_BYTES_MAX = 65'536, FILE_AT_ONCE_BYTES = 65'536 };
 
 struct wsgi_thread {
     struct wsgi_adapter *adapter;
@@ -268,27 +268,37 @@ static bool find_file(const struct wsgi_response *response, PyObject *wrapper, s
     return file.length > 0;
 }
 
-/* One that is small and in the page cache leaves in one message with the head. */
-static bool read_at_once(const struct app_file *file, uint8_t *octets)
+/* One that is small and in the page cache: reading it here is faster than handing it over (docs/files.md). NULL where
+ * that is not so. */
+static PyObject *read_at_once(const struct app_file *file)
 {
-    struct iovec part = {octets, (size_t)file->length};
-    return file->length <= FILE_AT_ONCE_BYTES &&
-           preadv2(file->fd, &part, 1, (off_t)file->offset, RWF_NOWAIT) == (ssize_t)file->length;
+    if (file->length > FILE_AT_ONCE_BYTES)
+        return NULL;
+    PyObject *octets = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)file->length);
+    if (octets == NULL) {
+        PyErr_Clear();
+        return NULL;
+    }
+    struct iovec part = {PyBytes_AS_STRING(octets), (size_t)file->length};
+    if (preadv2(file->fd, &part, 1, (off_t)file->offset, RWF_NOWAIT) != (ssize_t)file->length)
+        Py_CLEAR(octets);
+    return octets;
 }
 
 /* PEP 3333: what a file wrapper holds may be sent by whatever way. *ret_outcome says how that went; false: it has to be
  * iterated over. */
 static bool send_file(struct wsgi_response *response, PyObject *wrapper, enum wsgi_outcome *ret_outcome)
 {
-    uint8_t octets[FILE_AT_ONCE_BYTES];
     struct app_file file;
     if (response->state != WSGI_STARTED || wsgi_response_is_bodiless(response) ||
         wsgi_response_has_trailers(response) || !find_file(response, wrapper, &file))
         return false;
     state_length(response, (Py_ssize_t)file.length);
-    if (!read_at_once(&file, octets))
+    PyObject *octets = read_at_once(&file);
+    if (octets == NULL)
         return wsgi_response_send_file(response, &file, ret_outcome);
-    *ret_outcome = wsgi_response_send(response, bytes_of(octets, (size_t)file.length), true);
+    *ret_outcome = send_bytes(response, octets, true);
+    Py_DECREF(octets);
     return true;
 }
 
