@@ -5,6 +5,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/process_title.h"
 #include "daemon/io/io_process.h"
+#include "daemon/supervisor/handover.h"
 #include "daemon/supervisor/supervisor.h"
 
 #include <stdio.h>
@@ -14,7 +15,7 @@
 
 enum { EXIT_BAD_SETTINGS = 2 };
 
-static int run_supervisor(int argc, char **argv)
+static int run_supervisor(struct handover *handed, int argc, char **argv)
 {
     struct settings settings = {};
     struct settings_outcome outcome = {};
@@ -22,17 +23,29 @@ static int run_supervisor(int argc, char **argv)
 
     switch (settings_load(argc, argv, &settings, &outcome)) {
     case SETTINGS_RUN:
-        status = supervisor_run(&settings, &outcome, argc, argv);
+        status = supervisor_run(&settings, &outcome, handed, argc, argv);
         break;
     case SETTINGS_PRINTED:
+        handover_destroy(handed);
         break;
     case SETTINGS_FAILED:
         fprintf(stderr, "%s%s\n", log_journal_prefix(LOG_LEVEL_CRITICAL, STDERR_FILENO), outcome.message);
+        handover_destroy(handed);
         status = EXIT_BAD_SETTINGS;
         break;
     }
     settings_outcome_deinit(&outcome);
     return status;
+}
+
+/* Before anything else: what a program before this one left open is nothing for the processes that read settings. */
+static int find_handover(struct handover **ret_handed)
+{
+    int r = handover_take(ret_handed);
+    if (r < 0)
+        fprintf(stderr, "%sthe program before this one has left something that this one does not understand: %s\n",
+                log_journal_prefix(LOG_LEVEL_CRITICAL, STDERR_FILENO), strerror(-r));
+    return r;
 }
 
 /* The process title takes the place of the arguments, which a reload reads again. */
@@ -60,10 +73,13 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "@io") == 0)
         return io_process_main();
 
+    struct handover *handed;
+    if (find_handover(&handed) < 0)
+        return EXIT_FAILURE;
     char **arguments = copy_arguments(argc, argv);
     if (arguments == NULL)
         return EXIT_FAILURE;
-    int status = run_supervisor(argc, arguments);
+    int status = run_supervisor(handed, argc, arguments);
     free_arguments(argc, arguments);
     return status;
 }

@@ -23,6 +23,7 @@
  *     SETTINGS   settings memfd, after a reload; those that apply live
  *     LOG        error log fd [, io: access log fd], after a reopen
  *     DRAIN      io: stop accepting, finish, exit; app: nothing new will come, finish what was begun, exit
+ *     LEAVE      io: stop accepting; connections that are idle may ask once more, and end with that answer
  *     STOP       exit now
  *     FORK       app, a template (setup.flags): make a copy; fds: its control socket [, its stdout, its stderr]
  *   child to supervisor
@@ -78,6 +79,7 @@ enum control_kind {
     CONTROL_TLS_REFUSED,
     CONTROL_FORK,
     CONTROL_FORKED,
+    CONTROL_LEAVE,
     CONTROL_KINDS
 };
 

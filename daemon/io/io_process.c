@@ -356,15 +356,23 @@ static int set_up(struct io_process *io, struct control_message *message)
 
 /* ---- control ---------------------------------------------------------------------------------------------------- */
 
-static void drain(struct io_process *io)
+static void leave(struct io_process *io)
 {
     if (io->state >= IO_DRAINING)
         return;
     io->state = IO_DRAINING;
     io->core.draining = true;
     acceptor_stop(&io->acceptor);
-    http1_sessions_drain(&io->http1);
     connections_drain(&io->connections);
+}
+
+/* Also after leave(): then the idle connections end that were still there. */
+static void drain(struct io_process *io)
+{
+    if (io->state > IO_DRAINING)
+        return;
+    leave(io);
+    http1_sessions_drain(&io->http1);
 }
 
 /* Into the places of the old ones: a write that is under way keeps the old file, the next one finds the new. */
@@ -481,6 +489,9 @@ static int handle(struct io_process *io, struct control_message *message)
         return 0;
     case CONTROL_LOG:
         reopen_logs(io, message);
+        return 0;
+    case CONTROL_LEAVE:
+        leave(io);
         return 0;
     case CONTROL_DRAIN:
         drain(io);

@@ -298,7 +298,7 @@ static void judge_death(struct supervisor *supervisor, const struct app_child *a
 
     if (!wanted || supervisor->state >= SUPERVISOR_STOPPING)
         return;
-    if (supervisor->state == SUPERVISOR_STARTING && app->state <= APP_TEMPLATE) {
+    if (supervisor_must_start(supervisor) && app->state <= APP_TEMPLATE) {
         log_critical("%s, the server stops", start_failure_status(supervisor, status) == SUPERVISOR_EXIT_APP_LOAD
                                                  ? "the application could not be loaded"
                                                  : "an application process could not start");
@@ -374,7 +374,7 @@ static struct app_child *create(struct supervisor *supervisor, uint32_t index)
 /* The program itself could not be started: like a death, only that nobody was born. */
 static void judge_stillbirth(struct supervisor *supervisor, const char *why)
 {
-    if (supervisor->state == SUPERVISOR_STARTING) {
+    if (supervisor_must_start(supervisor)) {
         log_critical("cannot start an application process: %s", why);
         supervisor_give_up(supervisor, SUPERVISOR_EXIT_FAILURE);
     } else if (supervisor->state == SUPERVISOR_RELOADING) {
@@ -545,7 +545,8 @@ static bool is_known(const struct supervisor *supervisor, pid_t pid)
     for (uint32_t ring = 0; ring < supervisor->shape.rings; ring++)
         if (supervisor->io.rings[ring].child.pid == pid)
             return true;
-    return supervisor->reader.pid == pid;
+    return supervisor->reader.pid == pid || supervisor->upgrade.checker.pid == pid ||
+           predecessors_include(supervisor, pid);
 }
 
 /* What applications left behind becomes ours where we are a subreaper, or the first process of a container. One that

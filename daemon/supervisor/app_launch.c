@@ -39,17 +39,21 @@ static ssize_t read_piece(struct app_output *output)
     return length;
 }
 
+void app_output_take(struct supervisor *supervisor, struct app_output *output)
+{
+    ssize_t length = read_piece(output);
+    if (length == 0 || (length < 0 && length != -EAGAIN))
+        close_output(supervisor, output);
+}
+
 void app_launch_read_output(struct event_watch *watch)
 {
     struct app_child *app = watch->owner;
-    struct app_output *output = watch == &app->output[0].watch ? &app->output[0] : &app->output[1];
-    ssize_t length = read_piece(output);
-    if (length == 0 || (length < 0 && length != -EAGAIN))
-        close_output(app->supervisor, output);
+    app_output_take(app->supervisor, watch == &app->output[0].watch ? &app->output[0] : &app->output[1]);
 }
 
 /* Bounded: children that the application left behind may write for ever. */
-static void read_last_output(struct supervisor *supervisor, struct app_output *output)
+void app_output_finish(struct supervisor *supervisor, struct app_output *output)
 {
     ssize_t left = LAST_OUTPUT_BYTES_MAX;
     while (output->watch.fd >= 0 && left > 0) {
@@ -226,8 +230,8 @@ int app_launch(struct supervisor *supervisor, struct app_child *app, char why[CH
 
 void app_launch_undo(struct supervisor *supervisor, struct app_child *app)
 {
-    read_last_output(supervisor, &app->output[0]);
-    read_last_output(supervisor, &app->output[1]);
+    app_output_finish(supervisor, &app->output[0]);
+    app_output_finish(supervisor, &app->output[1]);
     fd_drop(&app->doorbell);
     arena_deinit(&app->outbound);
 }

@@ -15,6 +15,11 @@
 /* What its outputs still hold goes to the log, then all of it is closed. The process is buried already. */
 void app_launch_undo(struct supervisor *supervisor, struct app_child *app);
 
+/* One piece of what the application wrote, to the log. */
+void app_output_take(struct supervisor *supervisor, struct app_output *output);
+/* All that is left of it; then it is closed. */
+void app_output_finish(struct supervisor *supervisor, struct app_output *output);
+
 /* The event loop's handler for an output. */
 void app_launch_read_output(struct event_watch *watch);
 

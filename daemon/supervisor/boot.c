@@ -6,6 +6,7 @@
 #include "daemon/base/process_title.h"
 #include "daemon/supervisor/daemonize.h"
 #include "daemon/supervisor/dev_certificate.h"
+#include "daemon/supervisor/handover.h"
 #include "daemon/supervisor/listener_plan.h"
 #include "daemon/supervisor/pid_file.h"
 #include "daemon/supervisor/server_shape.h"
@@ -51,6 +52,7 @@ static int find_directory(struct supervisor *supervisor)
     if (length < 0)
         return fail("cannot read /proc/self/exe: %s; is /proc mounted?", strerror(errno));
     supervisor->directory[length] = '\0';
+    memcpy(supervisor->program, supervisor->directory, (size_t)length + 1);
     char *slash = strrchr(supervisor->directory, '/');
     if (slash != NULL)
         *slash = '\0';
@@ -74,7 +76,7 @@ static int enter_directory(struct supervisor *supervisor)
 
 static int go_to_background(struct supervisor *supervisor)
 {
-    if (!supervisor->settings.daemon || supervisor->settings.check_config)
+    if (!supervisor->settings.daemon || supervisor->settings.check_config || supervisor->handed != NULL)
         return 0;
     int r = daemonize_begin(&supervisor->launcher);
     return r < 0 ? fail("cannot go into the background: %s", strerror(-r)) : 0;
@@ -121,9 +123,20 @@ static int raise_limits([[maybe_unused]] struct supervisor *supervisor)
     return 0;
 }
 
+/* There is a socket for each ring, and connections wait in every one of them. */
+static void keep_rings(struct supervisor *supervisor)
+{
+    int64_t rings = supervisor->handed->rings;
+    if (supervisor->settings.rings != rings)
+        log_warning("the new value of rings needs a restart, %lld stay", (long long)rings);
+    supervisor->settings.rings = rings;
+}
+
 static int choose_shape(struct supervisor *supervisor)
 {
     char why[CHILD_TEXT_BYTES];
+    if (supervisor->handed != NULL)
+        keep_rings(supervisor);
     if (server_shape_compute(&supervisor->settings, &supervisor->shape, why, sizeof why) < 0)
         return fail("%s", why);
     return 0;
@@ -162,7 +175,9 @@ static int open_addresses(struct supervisor *supervisor, const struct listener_p
         .reuse_port = settings->reuse_port,
         .ids = &supervisor->ids,
         .inherited_first = SERVICE_MANAGER_FIRST_FD,
-        .inherited_count = supervisor->manager.listen_count,
+        .inherited_count =
+            supervisor->handed != NULL ? (int)supervisor->handed->activated_count : supervisor->manager.listen_count,
+        .handed = supervisor->handed,
     };
     return listeners_open(&supervisor->listeners, &request, why) < 0 ? fail("%s", why) : 0;
 }
@@ -173,6 +188,8 @@ static int open_listeners(struct supervisor *supervisor)
     struct listener_plan plan;
     const struct settings *settings = &supervisor->settings;
 
+    if (supervisor->handed != NULL)
+        supervisor->certificates.keys.keys = supervisor->handed->tickets;
     if (listener_plan_make(settings, settings->arena, &plan, why) < 0 ||
         certificate_keeper_init(supervisor, &plan, why) < 0)
         return fail("%s", why);

@@ -213,7 +213,7 @@ void certificate_keeper_on_refused(struct io_child *io, struct control_message *
     snprintf(why, sizeof why, "%.*s", (int)sizeof refusal->text - 1, refusal->text);
     if (decided_by(io, refusal->context) != NULL)
         give_candidate_up(supervisor, refusal->context, why);
-    else if (supervisor->state == SUPERVISOR_STARTING) {
+    else if (supervisor_must_start(supervisor)) {
         log_critical("%s", why);
         supervisor_give_up(supervisor, SUPERVISOR_EXIT_FAILURE);
     } else

@@ -362,6 +362,17 @@ int child_copy(struct child *child, struct event_loop *loop, const struct child 
     return r;
 }
 
+int child_adopt(struct child *child, struct event_loop *loop, pid_t pid, int control)
+{
+    assert(child->pid == 0);
+    int r = adopt(child, loop, pid, control);
+    if (r == 0)
+        return 0;
+    disown(child, loop);
+    close(control);
+    return r;
+}
+
 void child_send(struct child *child, enum control_kind kind, const void *payload, size_t bytes, const int *fds,
                 size_t fd_count)
 {

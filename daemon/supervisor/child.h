@@ -47,6 +47,9 @@ enum { CHILD_COPY_MS = 10'000 };
 [[nodiscard]] int child_copy(struct child *child, struct event_loop *loop, const struct child *original,
                              const int output[2], char why[CHILD_TEXT_BYTES]);
 
+/* A process that is a child of ours already. Takes `control`; on failure no process is left. */
+[[nodiscard]] int child_adopt(struct child *child, struct event_loop *loop, pid_t pid, int control);
+
 /* One control message. A child that does not take it, though it lives, is of no use: it is killed. */
 void child_send(struct child *child, enum control_kind kind, const void *payload, size_t bytes, const int *fds,
                 size_t fd_count);

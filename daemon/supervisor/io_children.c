@@ -145,7 +145,7 @@ static void judge_death(struct supervisor *supervisor, struct io_child *io)
 {
     if (supervisor_is_ending(supervisor))
         return;
-    if (supervisor->state == SUPERVISOR_STARTING) {
+    if (supervisor_must_start(supervisor)) {
         log_critical("an I/O process could not start, the server stops");
         supervisor_give_up(supervisor, SUPERVISOR_EXIT_FAILURE);
         return;

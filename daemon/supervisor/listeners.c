@@ -1,6 +1,7 @@
 #include "daemon/supervisor/listeners.h"
 
 #include "daemon/base/owned.h"
+#include "daemon/supervisor/handover.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -357,6 +358,64 @@ static int open_inherited(const struct opening *opening, struct listener *listen
     return 0;
 }
 
+/* Sockets of a program before this one ----------------------------------------------------------------------- */
+
+static void describe_handed(struct listener *listener, const struct socket_address *address)
+{
+    if (address->any.sa_family == AF_UNIX)
+        describe_inherited_unix(listener, address);
+    else
+        describe_tcp(listener, address);
+}
+
+/* They are the very same sockets, so nothing is bound and no connection that waits in one is lost. */
+static bool take_handed(const struct opening *opening, struct listener *listener)
+{
+    struct handover_listener *handed = handover_find_listener(opening->request->handed, opening->text);
+    struct socket_address address;
+
+    if (handed == NULL || refuse_inherited(handed->fds[0], &address) != NULL)
+        return false;
+    listener->fd_count = handed->fd_count;
+    for (uint32_t ring = 0; ring < handed->fd_count; ring++)
+        listener->fds[ring] = handed->fds[ring];
+    handed->fd_count = 0;
+    listener->hello.flags = handed->flags;
+    listener->device = (dev_t)handed->device;
+    listener->inode = (ino_t)handed->inode;
+    snprintf(listener->path, sizeof listener->path, "%s", handed->path);
+    describe_handed(listener, &address);
+    return true;
+}
+
+static void remove_file(const struct listener *listener)
+{
+    struct stat status;
+    if (listener->path[0] == '\0' || lstat(listener->path, &status) < 0)
+        return;
+    if (status.st_dev == listener->device && status.st_ino == listener->inode)
+        unlink(listener->path);
+}
+
+static void close_listener(const struct listener *listener)
+{
+    remove_file(listener);
+    for (uint32_t ring = 0; ring < listener->fd_count; ring++)
+        close(listener->fds[ring]);
+}
+
+/* Addresses that the settings name no longer. */
+static void close_untaken(const struct listeners_request *request)
+{
+    for (uint32_t i = 0; request->handed != NULL && i < request->handed->listener_count; i++) {
+        struct opening opening = {.request = request};
+        struct listener listener = {};
+        memcpy(opening.text, request->handed->listeners[i].key, sizeof opening.text);
+        if (take_handed(&opening, &listener))
+            close_listener(&listener);
+    }
+}
+
 /* All of them ------------------------------------------------------------------------------------------------ */
 
 /* Behind the address: what a client may speak, where that is more than HTTP/1.1. */
@@ -389,7 +448,8 @@ static int open_one(struct listeners *listeners, const struct listeners_request 
     /* Counted first: what a failed attempt has opened is closed with the rest. */
     struct listener *listener = &listeners->items[listeners->count++];
     listener->hello.tls_context = tls_context;
-    int r = open_kind[address->kind](&opening, listener);
+    memcpy(listener->key, opening.text, sizeof listener->key);
+    int r = take_handed(&opening, listener) ? 0 : open_kind[address->kind](&opening, listener);
     if (r == 0)
         add_protocols(request, listener);
     return r;
@@ -441,27 +501,17 @@ int listeners_open(struct listeners *ret_listeners, const struct listeners_reque
     memset(ret_listeners->items, 0, sizeof ret_listeners->items);
     bool activated = request->inherited_count > 0 && !names_inherited(request->bind);
     int r = activated ? open_activated(ret_listeners, request, why) : open_bind_items(ret_listeners, request, why);
+    ret_listeners->activated_count = activated ? (uint32_t)request->inherited_count : 0;
+    close_untaken(request);
     if (r < 0)
         listeners_deinit(ret_listeners);
     return r;
 }
 
-static void remove_file(const struct listener *listener)
-{
-    struct stat status;
-    if (listener->path[0] == '\0' || lstat(listener->path, &status) < 0)
-        return;
-    if (status.st_dev == listener->device && status.st_ino == listener->inode)
-        unlink(listener->path);
-}
-
 void listeners_deinit(struct listeners *listeners)
 {
-    for (size_t i = 0; i < listeners->count; i++) {
-        remove_file(&listeners->items[i]);
-        for (uint32_t ring = 0; ring < listeners->items[i].fd_count; ring++)
-            close(listeners->items[i].fds[ring]);
-    }
+    for (size_t i = 0; i < listeners->count; i++)
+        close_listener(&listeners->items[i]);
     listeners->count = 0;
 }
 

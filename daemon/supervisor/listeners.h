@@ -26,8 +26,11 @@ enum {
     LISTENER_PROTOCOLS_BYTES = 16
 };
 
+struct handover;
+
 struct listener {
     struct control_listener hello;      /* what an I/O process is told of it */
+    char key[BIND_ADDRESS_TEXT_BYTES];  /* the address as it was asked for */
     char text[LISTENER_TEXT_BYTES];     /* "https://127.0.0.1:8443 (h2, http/1.1)", "unix:/run/app.sock" */
     char path[BIND_ADDRESS_PATH_BYTES]; /* of a unix socket's file that is ours to remove; "" without one */
     dev_t device;
@@ -38,6 +41,7 @@ struct listener {
 
 struct listeners {
     size_t count;
+    uint32_t activated_count; /* of socket activation, which replaced `bind` */
     struct listener items[LISTENERS_MAX];
 };
 
@@ -54,6 +58,7 @@ struct listeners_request {
     const struct sandbox_ids *ids; /* to whom the file of a unix socket is given */
     int inherited_first;           /* descriptors of socket activation; they replace `bind` unless it names any */
     int inherited_count;
+    struct handover *handed; /* of a program before this one: its sockets are taken, the rest is closed; NULL: none */
 };
 
 /* All or nothing; `why` has a sentence for the operator on failure. */

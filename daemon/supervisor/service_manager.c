@@ -63,17 +63,39 @@ static void find_listeners(struct service_manager *manager)
         manager->listen_count = (int)count;
 }
 
-void service_manager_init(struct service_manager *ret_manager)
+void service_manager_unexport(void)
 {
     static const char *const variables[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
                                             "LISTEN_PID",    "LISTEN_FDS",    "LISTEN_FDNAMES"};
+    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
+        unsetenv(variables[i]);
+}
+
+void service_manager_export(const struct service_manager *manager)
+{
+    char text[sizeof manager->address.sun_path + 1] = "";
+
+    if (manager->notify >= 0) {
+        size_t length = manager->address_bytes - offsetof(struct sockaddr_un, sun_path);
+        memcpy(text, manager->address.sun_path, length);
+        if (text[0] == '\0')
+            text[0] = '@';
+        setenv("NOTIFY_SOCKET", text, 1);
+    }
+    if (manager->watchdog_ms > 0) {
+        snprintf(text, sizeof text, "%llu", (unsigned long long)manager->watchdog_ms * 2'000);
+        setenv("WATCHDOG_USEC", text, 1);
+    }
+}
+
+void service_manager_init(struct service_manager *ret_manager)
+{
     struct service_manager manager = {.notify = -1};
 
     find_notify_socket(&manager);
     find_watchdog(&manager);
     find_listeners(&manager);
-    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
-        unsetenv(variables[i]);
+    service_manager_unexport();
     *ret_manager = manager;
 }
 

@@ -26,6 +26,11 @@ struct service_manager {
 void service_manager_init(struct service_manager *ret_manager);
 void service_manager_deinit(struct service_manager *manager);
 
+/* Puts the variables back for a program that is executed in place of this one (all but the inherited sockets, which
+ * are adopted another way), or takes them out again when it could not be. */
+void service_manager_export(const struct service_manager *manager);
+void service_manager_unexport(void);
+
 /* `status` is one line of text for `systemctl status`. */
 void service_manager_ready(struct service_manager *manager, const char *status);
 void service_manager_reloading(struct service_manager *manager);

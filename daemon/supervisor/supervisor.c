@@ -4,6 +4,7 @@
 #include "daemon/base/owned.h"
 #include "daemon/supervisor/boot.h"
 #include "daemon/supervisor/daemonize.h"
+#include "daemon/supervisor/handover.h"
 #include "daemon/supervisor/pid_file.h"
 #include "daemon/supervisor/reload.h"
 #include "daemon/supervisor/supervisor_state.h"
@@ -41,9 +42,10 @@ static void say_ready(struct supervisor *supervisor)
 
 static void enter_serving(struct supervisor *supervisor, enum supervisor_state before)
 {
-    if (before == SUPERVISOR_STARTING)
+    if (before == SUPERVISOR_STARTING) {
         say_ready(supervisor);
-    else
+        predecessors_leave(supervisor);
+    } else
         service_manager_ready(&supervisor->manager, "serving");
 }
 
@@ -61,6 +63,7 @@ static void enter_draining(struct supervisor *supervisor, [[maybe_unused]] enum 
     service_manager_stopping(&supervisor->manager, "finishing requests");
     stop_listening(supervisor);
     io_children_drain(supervisor);
+    predecessors_drain(supervisor);
     if (grace_ms > 0)
         event_loop_arm(&supervisor->loop, &supervisor->stop, event_loop_now_ms() + grace_ms);
 }
@@ -72,6 +75,7 @@ static void enter_stopping(struct supervisor *supervisor, [[maybe_unused]] enum 
     stop_listening(supervisor);
     io_children_send(supervisor, CONTROL_STOP, NULL, 0);
     app_children_send(supervisor, CONTROL_STOP, NULL, 0);
+    predecessors_stop(supervisor);
     event_loop_arm(&supervisor->loop, &supervisor->stop, event_loop_now_ms() + STOP_GRACE_MS);
 }
 
@@ -97,6 +101,7 @@ void supervisor_enter(struct supervisor *supervisor, enum supervisor_state state
 static void end_with(struct supervisor *supervisor, enum supervisor_state state)
 {
     reload_stop_reading(supervisor);
+    upgrade_give_up(supervisor);
     if (supervisor->state == SUPERVISOR_RELOADING)
         supervisor_reload_failed(supervisor, "the server stops");
     supervisor_enter(supervisor, state);
@@ -120,13 +125,15 @@ static void on_stop_alarm(struct event_alarm *alarm)
     }
     io_children_kill(supervisor);
     app_children_kill(supervisor);
+    predecessors_kill(supervisor);
 }
 
 /* What should be, against what is ------------------------------------------------------------------------------ */
 
 static void end_when_alone(struct supervisor *supervisor)
 {
-    if (io_children_alive(supervisor) == 0 && app_children_alive(supervisor) == 0)
+    bool alone = io_children_alive(supervisor) == 0 && app_children_alive(supervisor) == 0;
+    if (alone && supervisor->predecessors.first == NULL && !child_lives(&supervisor->upgrade.checker))
         supervisor_enter(supervisor, SUPERVISOR_ENDED);
 }
 
@@ -156,7 +163,10 @@ static void settle_starting(struct supervisor *supervisor)
         settle_check(supervisor);
         return;
     }
-    io_children_settle(supervisor);
+    /* A new I/O process takes connections at once, which wait in vain for applications that cannot be loaded: while
+     * others serve, those come first. */
+    if (supervisor->predecessors.first == NULL || app_children_complete(supervisor))
+        io_children_settle(supervisor);
     if (supervisor->state == SUPERVISOR_STARTING)
         app_children_settle(supervisor);
     bool complete = io_children_complete(supervisor) && app_children_complete(supervisor);
@@ -168,6 +178,7 @@ static void settle_serving(struct supervisor *supervisor)
 {
     io_children_settle(supervisor);
     app_children_settle(supervisor);
+    upgrade_settle(supervisor);
 }
 
 static void settle_reloading(struct supervisor *supervisor)
@@ -202,6 +213,7 @@ static void settle(struct supervisor *supervisor)
     do {
         before = supervisor->state;
         settle_in[before](supervisor);
+        predecessors_settle(supervisor);
     } while (supervisor->state != before && supervisor->state != SUPERVISOR_ENDED);
 }
 
@@ -244,9 +256,9 @@ static void on_reopen(struct supervisor *supervisor)
     log_info("log files opened again");
 }
 
-static void on_upgrade([[maybe_unused]] struct supervisor *supervisor)
+static void on_upgrade(struct supervisor *supervisor)
 {
-    log_warning("SIGUSR2: exchanging the program while it runs is not available yet; SIGHUP exchanges the application");
+    upgrade_begin(supervisor);
 }
 
 static void on_window([[maybe_unused]] struct supervisor *supervisor)
@@ -344,6 +356,8 @@ static int begin(struct supervisor *supervisor)
     io_children_init(supervisor);
     app_children_init(supervisor);
     certificate_keeper_start(supervisor);
+    if (supervisor->handed != NULL)
+        predecessors_adopt(supervisor, supervisor->handed);
     log_info("uroboros %s starts %u I/O and %u application processes", UROBOROS_VERSION, supervisor->shape.rings,
              supervisor->apps.wanted);
     return 0;
@@ -385,6 +399,7 @@ static void end(struct supervisor *supervisor, int exit_code)
     settings_deinit(&supervisor->settings);
     log_set_fd(STDERR_FILENO);
     log_files_deinit(&supervisor->logs);
+    handover_destroy(supervisor->handed);
 }
 
 static void report_warnings(const struct settings_outcome *outcome)
@@ -393,7 +408,8 @@ static void report_warnings(const struct settings_outcome *outcome)
         log_warning("%s", outcome->warnings.items[i]);
 }
 
-int supervisor_run(struct settings *settings, const struct settings_outcome *outcome, int argc, char **argv)
+int supervisor_run(struct settings *settings, const struct settings_outcome *outcome, struct handover *handed, int argc,
+                   char **argv)
 {
     struct supervisor *supervisor = calloc(1, sizeof *supervisor);
     if (supervisor == NULL)
@@ -401,6 +417,7 @@ int supervisor_run(struct settings *settings, const struct settings_outcome *out
     *supervisor = (struct supervisor){
         .argc = argc,
         .argv = argv,
+        .handed = handed,
         .settings = *settings,
         .settings_fd = -1,
         .fresh_fd = -1,

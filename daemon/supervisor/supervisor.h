@@ -9,9 +9,12 @@
 
 #include "config/settings_loader.h"
 
-/* Takes `settings`. The exit status: 0 after a stop that was asked for, 1 when the server could not start, 3 and 4 when
- * the application could not (as Gunicorn's). The command line is read again at a reload. */
-[[nodiscard]] int supervisor_run(struct settings *settings, const struct settings_outcome *outcome, int argc,
-                                 char **argv);
+struct handover;
+
+/* Takes `settings` and `handed`, which is NULL unless this program was executed in place of another. The exit status: 0
+ * after a stop that was asked for, 1 when the server could not start, 3 and 4 when the application could not (as
+ * Gunicorn's). The command line is read again at a reload. */
+[[nodiscard]] int supervisor_run(struct settings *settings, const struct settings_outcome *outcome,
+                                 struct handover *handed, int argc, char **argv);
 
 #endif

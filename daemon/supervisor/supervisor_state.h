@@ -26,8 +26,10 @@
 #include "daemon/supervisor/listeners.h"
 #include "daemon/supervisor/log_files.h"
 #include "daemon/supervisor/pairing.h"
+#include "daemon/supervisor/predecessors.h"
 #include "daemon/supervisor/service_manager.h"
 #include "daemon/supervisor/settings_reader.h"
+#include "daemon/supervisor/upgrade.h"
 
 #include <limits.h>
 
@@ -50,6 +52,7 @@ struct supervisor {
     int exit_code;
     int argc;
     char **argv;
+    char program[PATH_MAX];   /* as it was named at start: after an upgrade another file is there */
     char directory[PATH_MAX]; /* where the program lies, and its pybridge/ beside it */
 
     struct settings settings; /* what is served with */
@@ -79,6 +82,10 @@ struct supervisor {
     struct io_children io;
     struct app_children apps;
     struct pairing pairing;
+
+    struct handover *handed; /* what a program before this one has left; NULL: it was started like any other */
+    struct predecessors predecessors;
+    struct upgrade upgrade;
 };
 
 /* What the next application process is started with. */
@@ -95,6 +102,12 @@ static inline int supervisor_launch_settings_fd(const struct supervisor *supervi
 static inline bool supervisor_is_ending(const struct supervisor *supervisor)
 {
     return supervisor->state >= SUPERVISOR_DRAINING;
+}
+
+/* A start that fails ends the server, unless the processes of a program before this one serve on meanwhile. */
+static inline bool supervisor_must_start(const struct supervisor *supervisor)
+{
+    return supervisor->state == SUPERVISOR_STARTING && supervisor->predecessors.first == NULL;
 }
 
 /* From here on signals wait for the loop: what boot has made is also taken down again. */

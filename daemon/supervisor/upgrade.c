@@ -1,0 +1,237 @@
+#include "daemon/supervisor/upgrade.h"
+
+#include "daemon/base/log.h"
+#include "daemon/base/owned.h"
+#include "daemon/supervisor/handover.h"
+#include "daemon/supervisor/supervisor_state.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+enum { CHECK_MS = 60'000 };
+
+static void fail(struct supervisor *supervisor, const char *why)
+{
+    supervisor->upgrade.state = UPGRADE_IDLE;
+    log_error("upgrade failed, nothing has changed: %s", why);
+    service_manager_ready(&supervisor->manager, "serving; the last upgrade failed");
+}
+
+/* The new program before it is executed ---------------------------------------------------------------------- */
+
+static void on_checked(struct event_watch *watch)
+{
+    struct supervisor *supervisor = watch->owner;
+    struct upgrade *upgrade = &supervisor->upgrade;
+    char end[CHILD_TEXT_BYTES], why[CHILD_TEXT_BYTES + 32];
+
+    event_loop_disarm(&supervisor->loop, &upgrade->deadline);
+    int status = child_bury(&upgrade->checker, &supervisor->loop);
+    if (upgrade->state != UPGRADE_CHECKING)
+        return;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        log_info("the new program is good");
+        upgrade->state = UPGRADE_PROVEN;
+        return;
+    }
+    child_describe_end(status, end);
+    snprintf(why, sizeof why, "its --check-config %s", end);
+    fail(supervisor, why);
+}
+
+/* It has nothing to tell us; the end of its socket is not the end of the process. */
+static void on_silence(struct event_watch *watch)
+{
+    struct supervisor *supervisor = watch->owner;
+    child_end_control(&supervisor->upgrade.checker, &supervisor->loop);
+}
+
+static void on_deadline(struct event_alarm *alarm)
+{
+    struct supervisor *supervisor = alarm->owner;
+    log_warning("the new program has checked the settings for %d s, it is killed", CHECK_MS / 1'000);
+    child_kill(&supervisor->upgrade.checker, SIGKILL);
+}
+
+/* Our own arguments, with --check-config in front of them. */
+static char **check_arguments(const struct supervisor *supervisor)
+{
+    static char check[] = "--check-config";
+    char **arguments = calloc((size_t)supervisor->argc + 2, sizeof *arguments);
+    if (arguments == NULL)
+        return NULL;
+    arguments[0] = supervisor->argv[0];
+    arguments[1] = check;
+    for (int i = 1; i < supervisor->argc; i++)
+        arguments[i + 1] = supervisor->argv[i];
+    return arguments;
+}
+
+static int start_check(struct supervisor *supervisor, char why[CHILD_TEXT_BYTES])
+{
+    struct upgrade *upgrade = &supervisor->upgrade;
+    OWNED_MEMORY char **arguments = check_arguments(supervisor);
+    if (arguments == NULL) {
+        snprintf(why, CHILD_TEXT_BYTES, "no memory");
+        return -ENOMEM;
+    }
+    const struct child_launch launch = {
+        .path = supervisor->program,
+        .argv = arguments,
+        .envp = environ,
+        .directory = supervisor->settings.start_directory,
+        .output = {supervisor->logs.error, supervisor->logs.error},
+    };
+    upgrade->deadline = (struct event_alarm){.on_alarm = on_deadline, .owner = supervisor};
+    upgrade->checker = (struct child){.exit = {.fd = -1, .on_event = on_checked, .owner = supervisor},
+                                      .control = {.fd = -1, .on_event = on_silence, .owner = supervisor}};
+    return child_spawn(&upgrade->checker, &supervisor->loop, &launch, why);
+}
+
+static const char *refuse(const struct supervisor *supervisor)
+{
+    if (child_lives(&supervisor->upgrade.checker) || supervisor->upgrade.state != UPGRADE_IDLE)
+        return "another upgrade is under way";
+    if (supervisor->predecessors.first != NULL)
+        return "processes of the program before this one still finish their requests";
+    if (supervisor->state != SUPERVISOR_SERVING || settings_reader_is_busy(&supervisor->reader))
+        return "the server starts, reloads or stops";
+    return NULL;
+}
+
+void upgrade_begin(struct supervisor *supervisor)
+{
+    char why[CHILD_TEXT_BYTES];
+    const char *refusal = refuse(supervisor);
+    if (refusal != NULL) {
+        log_warning("SIGUSR2 is ignored: %s", refusal);
+        return;
+    }
+    log_info("upgrading to what is %s now", supervisor->program);
+    service_manager_reloading(&supervisor->manager);
+    if (start_check(supervisor, why) < 0) {
+        fail(supervisor, why);
+        return;
+    }
+    supervisor->upgrade.state = UPGRADE_CHECKING;
+    event_loop_arm(&supervisor->loop, &supervisor->upgrade.deadline, event_loop_now_ms() + CHECK_MS);
+}
+
+void upgrade_give_up(struct supervisor *supervisor)
+{
+    supervisor->upgrade.state = UPGRADE_IDLE;
+    event_loop_disarm(&supervisor->loop, &supervisor->upgrade.deadline);
+    child_kill(&supervisor->upgrade.checker, SIGKILL);
+}
+
+/* What is left to it ----------------------------------------------------------------------------------------- */
+
+static void leave_listeners(const struct supervisor *supervisor, struct handover *handover)
+{
+    handover->activated_count = supervisor->listeners.activated_count;
+    for (size_t i = 0; i < supervisor->listeners.count; i++) {
+        const struct listener *listener = &supervisor->listeners.items[i];
+        struct handover_listener *left = &handover->listeners[handover->listener_count++];
+        memcpy(left->key, listener->key, sizeof left->key);
+        memcpy(left->path, listener->path, sizeof left->path);
+        left->flags = listener->hello.flags;
+        left->device = listener->device;
+        left->inode = listener->inode;
+        left->fd_count = listener->fd_count;
+        for (uint32_t ring = 0; ring < listener->fd_count; ring++)
+            left->fds[ring] = listener->fds[ring];
+    }
+}
+
+static void leave_child(struct handover *handover, const struct child *child, struct handover_child description)
+{
+    if (!child_lives(child))
+        return;
+    description.pid = child->pid;
+    description.control = child->control.fd;
+    handover->children[handover->child_count++] = description;
+}
+
+/* Half a line of an application stays here, so it goes to the log as it is. */
+static void finish_lines(struct app_child *app)
+{
+    log_lines_finish(&app->output[0].lines, log_lines_to_log, NULL);
+    log_lines_finish(&app->output[1].lines, log_lines_to_log, NULL);
+}
+
+static void leave_children(struct supervisor *supervisor, struct handover *handover)
+{
+    for (uint32_t ring = 0; ring < supervisor->shape.rings; ring++) {
+        const struct io_child *io = &supervisor->io.rings[ring];
+        leave_child(handover, &io->child,
+                    (struct handover_child){.output = {-1, -1}, .index = ring, .generation = io->generation});
+    }
+    for (uint32_t index = 0; index < supervisor->shape.apps; index++) {
+        struct app_child *app = supervisor->apps.children[index];
+        if (app == NULL)
+            continue;
+        finish_lines(app);
+        leave_child(handover, &app->child,
+                    (struct handover_child){.output = {app->output[0].watch.fd, app->output[1].watch.fd},
+                                            .is_app = 1,
+                                            .index = index,
+                                            .generation = app->generation});
+    }
+}
+
+/* Keys of a file are read from there again. */
+static void leave_keys(const struct supervisor *supervisor, struct handover *handover)
+{
+    if (supervisor->certificates.keys.file.path == NULL)
+        handover->tickets = supervisor->certificates.keys.keys;
+}
+
+/* In the place of this program ------------------------------------------------------------------------------- */
+
+/* Comes back only on failure. The new program finds what this one found: arguments, environment, directory. */
+static int become(struct supervisor *supervisor, const struct handover *handover)
+{
+    int fd = -1;
+    int r = handover_publish(handover, &fd);
+    if (r < 0)
+        return r;
+    handover_set_inherited(handover, true);
+    service_manager_export(&supervisor->manager);
+    r = chdir(supervisor->settings.start_directory);
+    if (r == 0)
+        execve(supervisor->program, supervisor->argv, environ);
+    r = -errno;
+    service_manager_unexport();
+    handover_set_inherited(handover, false);
+    handover_unpublish(fd);
+    if (chdir(supervisor->settings.chdir) < 0)
+        log_error("cannot go back to %s: %s", supervisor->settings.chdir, strerror(errno));
+    return r;
+}
+
+static int hand_over(struct supervisor *supervisor)
+{
+    struct handover *handover = handover_create();
+    if (handover == NULL)
+        return -ENOMEM;
+    handover->rings = supervisor->shape.rings;
+    leave_listeners(supervisor, handover);
+    leave_children(supervisor, handover);
+    leave_keys(supervisor, handover);
+    int r = become(supervisor, handover);
+    handover_destroy(handover);
+    return r;
+}
+
+void upgrade_settle(struct supervisor *supervisor)
+{
+    if (supervisor->upgrade.state != UPGRADE_PROVEN || settings_reader_is_busy(&supervisor->reader) ||
+        !io_children_complete(supervisor) || !app_children_complete(supervisor))
+        return;
+    log_info("executing %s", supervisor->program);
+    int r = hand_over(supervisor);
+    fail(supervisor, strerror(-r));
+}

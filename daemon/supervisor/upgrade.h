@@ -1,0 +1,38 @@
+/*
+ * Upgrade: the program is exchanged under a server that serves on (SIGUSR2). The process keeps its id.
+ *
+ *   IDLE --> CHECKING --> PROVEN --> (another program)
+ *     ^         |            |
+ *     +---------+------------+   the new program refused, or could not be executed: nothing has changed
+ *
+ *   CHECKING   the new program runs beside us with --check-config: it reads the settings and loads the application
+ *   PROVEN     as soon as everybody is up it is executed in our place; children, sockets and ticket keys are left to it
+ *              (handover.h). It starts processes of its own, and ours finish once those are ready (predecessors.h)
+ *
+ * Owns:    the process that checks.
+ * Threads: the supervisor's only one, which waits for nothing here.
+ */
+#ifndef DAEMON_SUPERVISOR_UPGRADE_H
+#define DAEMON_SUPERVISOR_UPGRADE_H
+
+#include "daemon/supervisor/child.h"
+
+struct supervisor;
+
+enum upgrade_state { UPGRADE_IDLE, UPGRADE_CHECKING, UPGRADE_PROVEN };
+
+struct upgrade {
+    enum upgrade_state state;
+    struct child checker;
+    struct event_alarm deadline;
+};
+
+void upgrade_begin(struct supervisor *supervisor);
+
+/* While the server serves: executes what is proven, once it may. */
+void upgrade_settle(struct supervisor *supervisor);
+
+/* The server stops. */
+void upgrade_give_up(struct supervisor *supervisor);
+
+#endif
