@@ -112,12 +112,13 @@ static void lock_in(struct tls_signers *signers)
     pthread_mutex_unlock(&signers->mutex);
 }
 
-/* The loop may be pinned to a CPU; these threads exist to compute beside it. */
+/* The loop may be pinned to a CPU; these threads exist to compute beside it. They go back to the CPUs that the server
+ * was given (taskset, CPUAffinity=): those of the supervisor, which nobody pins. */
 static void leave_cpu_of_loop(void)
 {
-    cpu_set_t all;
-    memset(&all, 0xff, sizeof all);
-    (void)sched_setaffinity(0, sizeof all, &all);
+    cpu_set_t given;
+    if (sched_getaffinity(getppid(), sizeof given, &given) == 0)
+        (void)sched_setaffinity(0, sizeof given, &given);
 }
 
 static void *work(void *argument)
