@@ -33,7 +33,6 @@ enum {
     HTTP2_FRAME_BYTES = 16'384,  /* of DATA that we send, whatever the peer would take: others want their turn */
     HTTP2_TURN_STREAMS = 16,     /* new streams of one connection in one turn of the loop */
     HTTP2_CONNECTION_WINDOW = 262'144,
-    HTTP2_BODY_PIECES_MAX = 1'024, /* of a request body, not yet taken by the application */
 };
 
 struct http2_session;
