@@ -431,6 +431,10 @@ def test_the_service_manager_hears_of_every_change(serve):
     server.send_signal(signal.SIGHUP)
     assert "MONOTONIC_USEC=" in manager.wait_for("RELOADING=1")
     manager.wait_for("READY=1")
+    server.send_signal(signal.SIGUSR2)
+    assert "MONOTONIC_USEC=" in manager.wait_for("RELOADING=1")
+    assert f"MAINPID={server.pid}" in manager.wait_for("READY=1", timeout=30)
+    manager.wait_for("WATCHDOG=1")
     assert server.stop() == 0
     manager.wait_for("STOPPING=1")
     manager.socket.close()

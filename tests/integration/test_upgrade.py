@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pytest
 import harness.server
 from harness.client import Client, connect
 from harness.http2 import Http2Client, connect_http2
-from harness.server import BINARY, PATIENCE, Server
+from harness.server import APPS, BINARY, PATIENCE, Server, clean_environment
 from harness.waiting import eventually
 
 READY = r"\bready: listening at "
@@ -206,6 +207,29 @@ def test_unix_and_inherited_sockets_are_kept(serve, tmp_path):
     assert not os.path.exists(path)
 
 
+def test_sockets_of_socket_activation_are_kept():
+    """LISTEN_PID has to name the daemon itself, so it is executed by a process that knows its own id."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number, address = listener.fileno(), listener.getsockname()
+        script = f"exec 3<&{number} {number}<&-; LISTEN_PID=$$ LISTEN_FDS=1 exec {BINARY} hello_wsgi:app -w 1"
+        process = subprocess.Popen(
+            ["/bin/bash", "-c", script], cwd=APPS, env=clean_environment(), pass_fds=(number,), stderr=subprocess.PIPE
+        )
+    try:
+        for upgrades in range(3):
+            next(line for line in process.stderr if b"ready: listening at " in line)
+            with Client(address) as client:
+                assert client.request("/", headers=[("Connection", "close")]).status == 200
+            if upgrades < 2:
+                if upgrades > 0:
+                    next(line for line in process.stderr if b"old app 0" in line)
+                process.send_signal(signal.SIGUSR2)
+    finally:
+        process.terminate()
+        process.communicate(timeout=10 * PATIENCE)
+    assert process.returncode == 0
+
+
 def test_an_idle_connection_is_answered_once_more(serve):
     server = serve("hello_wsgi:app", "-w", "1", "--graceful-timeout", "20")
     with server.connect() as idle:
@@ -256,7 +280,7 @@ def test_a_program_that_does_not_work_is_not_executed(serve, installed, program,
 
 def test_an_application_that_is_broken_meanwhile_leaves_the_old_one_serving(serve, tmp_path):
     app = tmp_path / "site_app.py"
-    shutil.copy(Path(harness.server.APPS) / "hello_wsgi.py", app)
+    shutil.copy(APPS / "hello_wsgi.py", app)
     server = serve("site_app:app", "-w", "1", cwd=tmp_path)
     app.write_text("raise SystemError('broken')\n")
     server.send_signal(signal.SIGUSR2)
