@@ -276,9 +276,10 @@ static const struct setting table[] = {
     {LIST(cpu_affinity), .group = IO_PROCESS, .initial = "off", FOR(SUPERVISOR | IO), RESTART,
      .help = "CPUs to pin the I/O processes to, in turn: numbers and ranges such as 0,2-3; `auto` is all usable CPUs; "
              "`off` pins nothing."},
-    {WORD(spin), .group = IO_PROCESS, .initial = "adaptive", FOR(IO | APP), LATER("whoever waits sleeps at once"),
+    {WORD(spin), .group = IO_PROCESS, .initial = "adaptive", FOR(IO | APP), RESTART,
      .help = "What a process does before it sleeps on an empty queue: `sleep` at once, `spin` 50 microseconds, or an "
-             "`adaptive` time between 5 and 50 that is 0 where CPUs are shared."},
+             "`adaptive` time between 5 and 50 that is 0 unless there are more "
+             "CPUs than I/O and app processes. Event loops sleep at once."},
     {COUNT(max_connections), .group = IO_PROCESS, .initial = "100000", RANGE(1, 4'000'000), FOR(SUPERVISOR | IO),
      RESTART,
      .help = "Open connections per I/O process. When full, the longest idle one is closed for a new one; when none is "

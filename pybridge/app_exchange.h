@@ -124,6 +124,9 @@ struct app_waiter {
     struct app_waiter *next, *previous; /* the exchange's list, while waiting */
 };
 
+/* What the leader does before it sleeps: `adapts` as in spin_policy.h. Until it is called, nothing. */
+void app_exchange_set_spin(struct app_exchange *exchange, bool spins, bool adapts, uint32_t workers);
+
 /* Lists the waiter, perhaps as the leader. false: there is something already, do not sleep (still finish_wait). */
 bool app_exchange_prepare_wait(struct app_exchange *exchange, struct app_waiter *waiter,
                                const struct app_request *request, bool wants_room);

@@ -10,6 +10,7 @@
 #ifndef PYBRIDGE_APP_EXCHANGE_STATE_H
 #define PYBRIDGE_APP_EXCHANGE_STATE_H
 
+#include "daemon/base/spin_policy.h"
 #include "daemon/exchange/block_pool.h"
 #include "pybridge/app_exchange.h"
 
@@ -93,6 +94,7 @@ struct app_exchange {
     /* Waiting threads. The three atomics are what the standby looks at without the lock. */
     struct app_waiter *waiters;
     struct app_waiter *standby;
+    struct spin_policy spin; /* the leader's */
     _Atomic uint32_t leader_present;
     _Atomic uint32_t standby_ticking;
     _Atomic uint64_t epoch;

@@ -74,6 +74,8 @@ static void take_identity(struct app_process *process, int log_fd)
     else
         process_title_set("uroboros: app %u", index);
     process->requests_max = choose_requests_max(&process->settings);
+    app_exchange_set_spin(process->exchange, process->settings.spin != SPIN_SLEEP,
+                          process->settings.spin == SPIN_ADAPTIVE, (uint32_t)process->settings.workers);
 }
 
 /* What the supervisor has to say about this process. */

@@ -126,11 +126,32 @@ bool app_exchange_prepare_wait(struct app_exchange *exchange, struct app_waiter 
     return app_exchange_arm_for(exchange, request == NULL && !wants_room);
 }
 
-static void sleep_leading(const struct app_exchange *exchange, struct app_waiter *waiter, int timeout_ms)
+void app_exchange_set_spin(struct app_exchange *exchange, bool spins, bool adapts, uint32_t workers)
+{
+    spin_policy_init(&exchange->spin, spins, adapts, spin_usable_cpus(), exchange->setup.shape.rings + workers);
+}
+
+/* By the descriptors, not the queues: without the lock another thread may take the memory of a dead I/O process away.
+ * What spinning saves is the wake. */
+static int poll_spinning(struct app_exchange *exchange, struct pollfd fds[2], int timeout_ms)
+{
+    const uint64_t begin_ns = spin_now_ns();
+    int r;
+    do
+        r = poll(fds, 2, 0);
+    while (r == 0 && spin_now_ns() - begin_ns < exchange->spin.spin_ns);
+    if (r == 0)
+        r = poll(fds, 2, timeout_ms);
+    spin_policy_learn(&exchange->spin, spin_now_ns() - begin_ns);
+    return r;
+}
+
+static void sleep_leading(struct app_exchange *exchange, struct app_waiter *waiter, int timeout_ms)
 {
     struct pollfd fds[2] = {{.fd = exchange->doorbell_fd, .events = POLLIN},
                             {.fd = exchange->control_fd, .events = POLLIN}};
-    if (poll(fds, 2, timeout_ms) <= 0)
+    int r = exchange->spin.spin_ns > 0 ? poll_spinning(exchange, fds, timeout_ms) : poll(fds, 2, timeout_ms);
+    if (r <= 0)
         return;
     waiter->doorbell_rang = fds[0].revents != 0;
     waiter->supervisor_spoke = fds[1].revents != 0;

@@ -102,6 +102,8 @@ void dispatch_turn(struct dispatch *dispatch);
 
 /* Whether any app holds a request of ours. */
 bool dispatch_outstanding(const struct dispatch *dispatch);
+/* Whether an app process has said something that was not looked at. */
+bool dispatch_pending(struct dispatch *dispatch);
 
 /* "We sleep" to every app, then one more look: false when a reply is there and we do not sleep. */
 bool dispatch_arm(struct dispatch *dispatch);

@@ -180,20 +180,26 @@ bool dispatch_outstanding(const struct dispatch *dispatch)
     return false;
 }
 
+bool dispatch_pending(struct dispatch *dispatch)
+{
+    for (uint32_t i = 0; i < dispatch->up_count; i++) {
+        struct app_link *link = &dispatch->apps[dispatch->up[i]];
+        if (!link->broken && spsc_reader_pending(&link->replies))
+            return true;
+    }
+    return false;
+}
+
 bool dispatch_arm(struct dispatch *dispatch)
 {
     if (dispatch->ours.first != NULL)
         return false;
     for (uint32_t i = 0; i < dispatch->up_count; i++)
         doorbell_sleeping(&dispatch->apps[dispatch->up[i]].pair->io_sleeping);
-    for (uint32_t i = 0; i < dispatch->up_count; i++) {
-        struct app_link *link = &dispatch->apps[dispatch->up[i]];
-        if (!link->broken && spsc_reader_pending(&link->replies)) {
-            dispatch_disarm(dispatch);
-            return false;
-        }
-    }
-    return true;
+    if (!dispatch_pending(dispatch))
+        return true;
+    dispatch_disarm(dispatch);
+    return false;
 }
 
 void dispatch_disarm(struct dispatch *dispatch)

@@ -4,6 +4,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/process_title.h"
 #include "daemon/base/sandbox.h"
+#include "daemon/base/spin_policy.h"
 #include "daemon/io/acceptor.h"
 #include "daemon/io/gone_watch.h"
 #include "daemon/io/http_intake.h"
@@ -46,6 +47,7 @@ struct io_process {
     bool access_log_writing;
     uint64_t access_log_drops_said;
     struct log_limit access_log_limit;
+    struct spin_policy spin;
     uint32_t quiet_looks; /* since the last sign of life */
     struct ring_event events[RING_EVENTS_MAX];
 };
@@ -330,6 +332,9 @@ static int set_up(struct io_process *io, struct control_message *message)
     io->log_fd = message->fds[1];
     log_init(title, core->settings.loglevel, io->log_fd);
     process_title_set("uroboros: io %u", setup->index);
+    /* Before pinning: the question is what the server has. */
+    spin_policy_init(&io->spin, core->settings.spin != SPIN_SLEEP, core->settings.spin == SPIN_ADAPTIVE,
+                     spin_usable_cpus(), setup->shape.rings + bounded(core->settings.workers));
     pin(setup);
     look_at_clock(core);
     timer_wheel_init(&core->wheel, core->now_ms);
@@ -673,6 +678,36 @@ static int64_t look_again_ms(struct io_process *io, int64_t wait)
     return look < wait ? look : wait;
 }
 
+/* Looks until something is there: completions, whose number is returned, or answers, or the time of spinning is over.
+ * Nobody has to ring meanwhile. */
+static int spin(struct io_process *io)
+{
+    const uint64_t end_ns = spin_now_ns() + io->spin.spin_ns;
+    int count;
+    do
+        count = ring_wait(io->core.ring, 0, io->events, RING_EVENTS_MAX);
+    while (count == 0 && !dispatch_pending(&io->dispatch) && spin_now_ns() < end_ns);
+    return count;
+}
+
+/* Waits for completions or for answers. */
+static int sleep_until_event(struct io_process *io, uint64_t acceptor_ms)
+{
+    const bool spins = io->spin.spin_ns > 0;
+    const uint64_t begin_ns = spins ? spin_now_ns() : 0;
+    int count = spins ? spin(io) : 0;
+    if (count == 0) {
+        bool sleeps = dispatch_arm(&io->dispatch);
+        count = ring_wait(io->core.ring, sleeps ? look_again_ms(io, wait_ms(io, acceptor_ms)) : 0, io->events,
+                          RING_EVENTS_MAX);
+        if (sleeps)
+            dispatch_disarm(&io->dispatch);
+    }
+    if (spins)
+        spin_policy_learn(&io->spin, spin_now_ns() - begin_ns);
+    return count;
+}
+
 /* One turn: answers, time, what has to be sent; then submit, perhaps sleep, and handle what completed. */
 static int turn(struct io_process *io)
 {
@@ -687,11 +722,8 @@ static int turn(struct io_process *io)
     connections_turn(&io->connections);
     write_access_log(io);
 
-    bool sleeps = replies == 0 && !goes_on && dispatch_arm(&io->dispatch);
-    int count =
-        ring_wait(io->core.ring, sleeps ? look_again_ms(io, wait_ms(io, acceptor_ms)) : 0, io->events, RING_EVENTS_MAX);
-    if (sleeps)
-        dispatch_disarm(&io->dispatch);
+    int count = replies == 0 && !goes_on ? sleep_until_event(io, acceptor_ms)
+                                         : ring_wait(io->core.ring, 0, io->events, RING_EVENTS_MAX);
     if (count < 0)
         return count;
     if (count > 0 || replies > 0)
