@@ -21,7 +21,7 @@ WORKERS = 2
 # syslog(3), as the journal writes them.
 ERROR, INFO = "3", "6"
 # A guest of one slow CPU.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 APPLICATION = '''\
 """Its import takes a while, as that of an application does."""
