@@ -119,6 +119,7 @@ static void answer(struct talk *talk, size_t octets)
 {
     if (talk->over || talk->progress != TLS_READY || octets > sizeof server.pattern - talk->sealed)
         return;
+    server_speaks(talk); /* a connection seals when all that was sealed before is sent */
     const struct iovec part = {server.pattern + talk->sealed, octets};
     size_t plain = 0;
     int r = tls_channel_seal(talk->channel, &part, 1, talk->now_ms, &plain);
