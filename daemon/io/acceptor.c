@@ -143,7 +143,8 @@ static void accepted(struct acceptor *acceptor, const struct connection_listener
 }
 
 /* Nobody else will take what waits in the kernel's queue of a socket that is ours alone; closing it would reset them.
- * Bounded, for the queue fills up while it is emptied. */
+ * Of one that others accept from, the kernel wakes one: that was us perhaps, when the accept was being cancelled, and
+ * then the others sleep on. Bounded, for the queue fills up while it is emptied. */
 static void take_the_last(struct acceptor *acceptor, const struct connection_listener *listener)
 {
     for (int i = 0; i < LAST_ACCEPTS_MAX && !full(acceptor); i++) {
@@ -159,8 +160,7 @@ static void close_listener(struct acceptor *acceptor, struct connection_listener
 {
     if (listener->fd < 0)
         return;
-    if (!listener->is_shared)
-        take_the_last(acceptor, listener);
+    take_the_last(acceptor, listener);
     close(listener->fd);
     listener->fd = -1;
 }
