@@ -539,6 +539,8 @@ void http2_session_accepted(struct http2_sessions *sessions, struct connection *
         connection_abort(sessions->connections, connection, CLOSE_OVERLOAD, false);
         return;
     }
+    if (sessions->core->draining) /* it was on its way when the others were told */
+        http2_connection_drain(&session->protocol);
     http2_replies_drain(session);
     metrics_add(sessions->core->metrics, METRIC_HTTP2_CONNECTIONS, 1);
     http2_session_settle(session);

@@ -160,7 +160,7 @@ def test_a_damaged_record_ends_the_connection_and_no_request_comes_of_it(serve, 
 def test_a_client_that_says_nothing_is_closed_in_time(server):
     with plain(server) as client:
         took = seconds_until_end(client)
-    assert HELLO_SECONDS - 0.1 <= took < (HELLO_SECONDS + 1) * PATIENCE
+    assert HELLO_SECONDS - 0.5 <= took < (HELLO_SECONDS + 1) * PATIENCE
     server.wait_for_log("failed: timeout, the ClientHello took too long")
 
 
@@ -178,7 +178,7 @@ def drip(client: Client, data: bytes, pause: float) -> float:
 def test_a_dripping_hello_is_closed_in_time(server, tls):
     with plain(server) as client:
         took = drip(client, client_hello(), 0.1)
-    assert HELLO_SECONDS - 0.1 <= took < (HELLO_SECONDS + 1) * PATIENCE
+    assert HELLO_SECONDS - 0.5 <= took < (HELLO_SECONDS + 1) * PATIENCE
     honest(server, tls)
 
 
@@ -189,7 +189,7 @@ def test_a_client_that_never_finishes_is_closed_in_time(server, tls):
         assert len(client.sock.recv(65536)) > 100  # our part
         client.read_until_close()
     took = time.monotonic() - began
-    assert HANDSHAKE_SECONDS - 0.1 <= took < (HANDSHAKE_SECONDS + 1) * PATIENCE
+    assert HANDSHAKE_SECONDS - 0.5 <= took < (HANDSHAKE_SECONDS + 1) * PATIENCE
     server.wait_for_log("failed: timeout, the handshake took too long")
 
 
