@@ -338,7 +338,7 @@ static const char *refuse_inherited(int fd, struct socket_address *ret_address)
 
 static int open_inherited(const struct opening *opening, struct listener *listener)
 {
-    struct socket_address address;
+    struct socket_address address = {};
     const char *refusal = refuse_inherited(opening->address->fd, &address);
 
     if (refusal != NULL)
@@ -372,7 +372,7 @@ static void describe_handed(struct listener *listener, const struct socket_addre
 static bool take_handed(const struct opening *opening, struct listener *listener)
 {
     struct handover_listener *handed = handover_find_listener(opening->request->handed, opening->text);
-    struct socket_address address;
+    struct socket_address address = {};
 
     if (handed == NULL || refuse_inherited(handed->fds[0], &address) != NULL)
         return false;
