@@ -287,7 +287,7 @@ def new_keys(server: Server, letter: bytes, most: int) -> int:
     command = [need("openssl"), "s_client", "-connect", "%s:%d" % server.address, "-tls1_3"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     said, count = b"", 0
-    with subprocess.Popen(command, **pipes) as client:
+    with subprocess.Popen(command, bufsize=0, **pipes) as client:  # what is not written is not flushed at the end
         try:
             while count < most:
                 client.stdin.write(letter + b"\n")
