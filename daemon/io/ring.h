@@ -22,7 +22,7 @@
 struct ring;
 struct io_uring_buf_ring;
 
-/* What completed. The loop has one handler for each (io_process.c). */
+/* What completed. The loop has one handler for each (io_loop.c). */
 #define RING_KINDS(X) \
     X(IGNORED)        \
     X(ACCEPT) X(RECEIVE) X(SEND) X(IDLE_POLL) X(CLOSE) X(DOORBELL) X(CONTROL) X(LOG_WRITE) X(SIGNATURE) X(FILE_READ)
