@@ -36,6 +36,7 @@ static void drop_all(struct connections *connections)
             connection->protocol->on_freed(connection);
         }
         tls_channel_destroy(connection->tls);
+        tls_remnant_destroy(connection->remnant);
         close(connection->fd);
     }
 }
@@ -192,6 +193,7 @@ static void destroy(struct connections *connections, struct connection *connecti
     if (connection->proxied != NULL)
         slab_give_back(&connections->proxied, connection->proxied);
     tls_channel_destroy(connection->tls);
+    tls_remnant_destroy(connection->remnant);
     slab_give_back(&connections->records, connection);
     connections->live--;
     metrics_set(connections->core->metrics, METRIC_CONNECTIONS_ACTIVE, connections->live);
@@ -376,7 +378,7 @@ void connection_want(struct connections *connections, struct connection *connect
         return;
     connection->wants_read = wants_read;
     connection->group = (uint8_t)(connection_decrypts(connection) ? LOAN_CIPHER : group);
-    if (wants_read && connection->tls_open && tls_channel_pending(connection->tls) > 0)
+    if (wants_read && connection_has_plaintext(connection))
         connection_put_among_undecrypted(connections, connection);
     if (!wants_read || (connection->receive_armed && connection->armed_group != connection->group))
         connection_cancel_receive(connections, connection);
@@ -392,11 +394,13 @@ static void discard(struct connections *connections, struct connection *connecti
         connection_begin_close(connections, connection, CLOSE_REQUESTED);
 }
 
-void connection_tell_end(struct connection *connection)
+void connection_tell_end(struct connections *connections, struct connection *connection)
 {
     if (connection->eof_told || connection->state > CONNECTION_PARKED || connection->close_when_sent)
         return;
     connection->eof_told = true;
+    if (connection->tls_open && !connection->tls_ended)
+        metrics_add(connections->core->metrics, METRIC_TLS_TRUNCATIONS, 1);
     connection->protocol->on_eof(connection);
 }
 
@@ -410,8 +414,8 @@ static void on_data(struct connections *connections, struct connection *connecti
     if (data == NULL)
         return;
     metrics_add(connections->core->metrics, METRIC_BYTES_RECEIVED, (uint64_t)event->result);
-    if (connection->offload == CONNECTION_OFFLOAD_BOTH)
-        tls_channel_tally(connection->tls)->received_kib += ((uint32_t)event->result + 1023) / 1024;
+    if (connection->remnant != NULL)
+        connection_note_received(connection, (uint32_t)event->result);
     if (connection->state == CONNECTION_PARKED)
         connection->state = CONNECTION_OPEN;
     if (connection->state != CONNECTION_OPEN || connection->close_when_sent || connection->eof)
@@ -435,10 +439,10 @@ void connection_on_end(struct connections *connections, struct connection *conne
     connection->eof = true;
     if (connection->state == CONNECTION_LINGERING)
         connection_begin_close(connections, connection, (enum close_reason)connection->close_reason);
-    else if (!connection->tls_open || tls_channel_pending(connection->tls) == 0)
-        connection_tell_end(connection);
-    else
+    else if (connection_has_plaintext(connection))
         connection_put_among_undecrypted(connections, connection); /* first what it sent before */
+    else
+        connection_tell_end(connections, connection);
 }
 
 bool connection_is_transient(int error)
@@ -467,7 +471,7 @@ void connection_on_receive(struct connections *connections, struct connection *c
         connection_on_end(connections, connection);
     else if (event->result == -ENOBUFS)
         starve(connections, connection);
-    else if (event->result == -EIO && connection->offload == CONNECTION_OFFLOAD_BOTH)
+    else if (event->result == -EIO && connection->remnant != NULL)
         connection_on_record(connections, connection);
     else if (event->result < 0 && !connection_is_transient(event->result))
         connection_begin_close(connections, connection, reason_of(event->result));
@@ -528,7 +532,7 @@ void connection_set_deadline(struct connections *connections, struct connection 
 /* All else is sent, and the end of TLS is on its way. */
 static bool says_goodbye(const struct connection *connection)
 {
-    return connection->close_when_sent && connection->tls != NULL && tls_channel_has_ended(connection->tls);
+    return connection->close_when_sent && connection_has_said_end(connection);
 }
 
 void connection_on_timer(struct connections *connections, struct connection *connection)

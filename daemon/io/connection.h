@@ -25,7 +25,7 @@
 
 #include "daemon/io/io_core.h"
 #include "daemon/io/own_addresses.h"
-#include "daemon/io/tls_channel.h"
+#include "daemon/io/tls_remnant.h"
 
 #include <netinet/in.h>
 
@@ -36,7 +36,8 @@ enum connection_state { CONNECTION_OPEN, CONNECTION_PARKED, CONNECTION_LINGERING
  *
  *   POSSIBLE --> SENDS                  the kernel encrypts: the handshake is complete, and data are to be sent
  *      |  |        ^
- *      |  +--> SWITCHING --> BOTH         and is to decrypt, once what was received has been, up to the end of a record
+ *      |  +--> SWITCHING --> BOTH      and is to decrypt, once what was received has been, up to the end of a record;
+ *      |                              BoringSSL's object is gone then, and a remnant is in its place
  *      +-> NONE                           the kernel did not take the keys
  */
 enum connection_offload {
@@ -72,11 +73,19 @@ struct connection_protocol {
     void *context;
 };
 
+/* What the send in flight is, where it is one of a file (connection_file.c). */
+enum connection_file_send {
+    CONNECTION_FILE_NONE,
+    CONNECTION_FILE_POLLS, /* for the client to have room */
+    CONNECTION_FILE_READS, /* what is sent then, into the page cache */
+};
+
 /* The sending half; part of a protocol's session, so that an idle connection has none. */
 struct connection_output {
     struct output_queue queue;
     struct iovec parts[OUTPUT_PARTS_MAX];
     struct msghdr message;
+    enum connection_file_send file_send;
 };
 
 struct connection_listener {
@@ -106,7 +115,8 @@ struct connection {
     const struct connection_listener *listener;
     const char *server;                 /* text of our own address, or the path of a unix socket */
     struct connection_proxied *proxied; /* NULL: no PROXY header named a client */
-    struct tls_channel *tls;            /* NULL: cleartext */
+    struct tls_channel *tls;            /* NULL: cleartext, or the kernel does all of it */
+    struct tls_remnant *remnant;        /* of TLS that the kernel does */
     struct connection *dirty_next;      /* has output to start sending */
     struct connection *starved_next;    /* among those without a buffer, or those with ciphertext to decrypt */
     struct connection *idle_next, *idle_previous; /* between requests, longest idle first */
@@ -139,6 +149,7 @@ struct connection {
     bool tls_open : 1;   /* the protocol sees plaintext */
     bool tls_waits : 1;  /* has ciphertext to decrypt: among `undecrypted` */
     bool decrypting : 1; /* right now */
+    bool tls_ended : 1;  /* close_notify has come */
     bool eof_told : 1;
     bool record_in_flight : 1;     /* what is being sent is none of the queue */
     bool key_update_in_flight : 1; /* namely this */
@@ -162,6 +173,7 @@ struct connections {
     struct slab records;
     struct slab proxied; /* struct connection_proxied */
     struct own_addresses own_addresses;
+    struct tls_agreements agreements;
     struct connection *dirty_first;
     struct connection *starved_first, *starved_last;
     struct connection *undecrypted_first, *undecrypted_last;
@@ -181,13 +193,20 @@ struct connection *connection_create(struct connections *connections, int fd,
 /* Whether what is said on it is encrypted: then its requests came by https. */
 static inline bool connection_is_secure(const struct connection *connection)
 {
-    return connection->tls != NULL;
+    return connection->tls != NULL || connection->remnant != NULL;
 }
 
 /* Whether what is received has to be decrypted first. */
 static inline bool connection_decrypts(const struct connection *connection)
 {
-    return connection->tls != NULL && connection->offload != CONNECTION_OFFLOAD_BOTH;
+    return connection->tls != NULL;
+}
+
+/* Whether parts of files may be queued by reference: nothing has to be done here to the octets that leave. So it stays
+ * once it is so. */
+static inline bool connection_sends_files(const struct connection *connection)
+{
+    return connection->tls == NULL || connection->offload >= CONNECTION_OFFLOAD_SENDS;
 }
 
 /* Of what kind the octets are that a session gets, and is to look at for how scarce they are. */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* TLS's numbers. */
-enum { FATAL = 2, KEY_UPDATE = 24, UNEXPECTED_MESSAGE = 10, INTERNAL_ERROR = 80, USER_CANCELED = 90 };
+enum { WARNING = 1, FATAL = 2, KEY_UPDATE = 24, UNEXPECTED_MESSAGE = 10, INTERNAL_ERROR = 80, USER_CANCELED = 90 };
 
 static struct ktls_kernel *kernel_of(const struct connections *connections)
 {
@@ -34,11 +34,11 @@ bool connection_wants_offload(const struct connection *connection)
            !connection_is_early(connection) && !tls_channel_has_ended(connection->tls);
 }
 
-static int set_keys(struct connections *connections, struct connection *connection, enum ktls_direction direction,
-                    uint32_t updates)
+static int set_keys(struct connections *connections, struct connection *connection, enum ktls_direction direction)
 {
     struct ktls_keys keys;
-    int r = tls_keys_of(connection->tls, direction, updates, &keys);
+    int r = connection->remnant != NULL ? tls_remnant_keys(connection->remnant, direction, &keys)
+                                        : tls_keys_of(connection->tls, direction, &keys);
     if (r < 0)
         return r;
     r = ktls_has(kernel_of(connections), keys.cipher)
@@ -52,7 +52,7 @@ void connection_offload(struct connections *connections, struct connection *conn
 {
     if (!tls_channel_can_be_muted(connection->tls))
         return;
-    if (set_keys(connections, connection, KTLS_SEND, 0) < 0) {
+    if (set_keys(connections, connection, KTLS_SEND) < 0) {
         connection->offload = CONNECTION_OFFLOAD_NONE;
         metrics_add(metrics_of(connections), METRIC_KTLS_FALLBACKS, 1);
         return;
@@ -89,21 +89,41 @@ static bool fetch_rest(struct connections *connections, struct connection *conne
     return false;
 }
 
-static void take_over(struct connections *connections, struct connection *connection)
+/* BoringSSL has nothing more to do; what is to be known of the connection is kept. */
+static bool let_go_of_channel(struct connections *connections, struct connection *connection)
 {
-    if (set_keys(connections, connection, KTLS_RECEIVE, 0) < 0) {
+    int r = tls_remnant_create(&connections->agreements, connection->tls, kernel_of(connections)->rekeys,
+                               &connection->remnant);
+    if (r < 0) {
+        connection_begin_close(connections, connection, CLOSE_OVERLOAD);
+        return false;
+    }
+    tls_channel_destroy(connection->tls);
+    connection->tls = NULL;
+    return true;
+}
+
+/* Whether it may be received from. */
+static bool take_over(struct connections *connections, struct connection *connection)
+{
+    if (set_keys(connections, connection, KTLS_RECEIVE) < 0) {
         connection->offload = CONNECTION_OFFLOAD_SENDS;
         metrics_add(metrics_of(connections), METRIC_KTLS_FALLBACKS, 1);
-        return;
+        return true;
     }
+    if (!let_go_of_channel(connections, connection))
+        return false;
     connection->offload = CONNECTION_OFFLOAD_BOTH;
     connection->group = LOAN_RECEIVE;
     metrics_add(metrics_of(connections), METRIC_KTLS_RECEIVING, 1);
+    return true;
 }
 
 bool connection_offload_receive(struct connections *connections, struct connection *connection)
 {
     uint32_t missing;
+    if (connection->decrypting)
+        return false; /* who decrypts has a hand on the channel, and arms the receive afterwards */
     while ((missing = tls_channel_missing(connection->tls)) > 0)
         if (!fetch_rest(connections, connection, missing))
             return false;
@@ -111,51 +131,84 @@ bool connection_offload_receive(struct connections *connections, struct connecti
         connection_put_among_undecrypted(connections, connection);
         return false;
     }
-    take_over(connections, connection);
-    return true;
+    return take_over(connections, connection);
 }
 
 /* ---- new keys --------------------------------------------------------------------------------------------------- */
 
-/* What a client asks for and this kernel cannot do is left undone: the alternative would be to end its connection, and
- * clients do not depend on it. */
-static bool is_asked_for_keys(struct connections *connections, struct connection *connection)
+/* Whether the client has asked for new keys of ours. Where BoringSSL heard of it, it has changed its own already. */
+static bool take_key_request(struct connection *connection, bool *ret_changed)
 {
-    struct tls_tally *tally = tls_channel_tally(connection->tls);
-    /* Where BoringSSL heard of it, it has changed its own already. */
-    const bool changed = tls_channel_take_key_request(connection->tls);
-    const bool asked = changed || tally->keys_asked;
-    tally->keys_asked = false;
-    if (asked && !kernel_of(connections)->rekeys)
-        metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS_REFUSED, 1);
-    return asked && kernel_of(connections)->rekeys && (changed || tls_channel_change_keys(connection->tls));
+    struct tls_remnant *remnant = connection->remnant;
+    if (remnant == NULL)
+        return *ret_changed = tls_channel_take_key_request(connection->tls);
+    const bool asked = remnant->keys_asked;
+    remnant->keys_asked = false;
+    *ret_changed = false;
+    return asked;
 }
 
+/* False: this version of TLS has no way to do so. */
+static bool make_new_keys(struct connection *connection)
+{
+    if (connection->remnant != NULL)
+        return tls_remnant_advance(connection->remnant, KTLS_SEND) == 0;
+    return tls_channel_change_keys(connection->tls);
+}
+
+static struct tls_tally *tally_of(const struct connection *connection)
+{
+    return connection->remnant != NULL ? &connection->remnant->tally : tls_channel_tally(connection->tls);
+}
+
+/* What a client asks for and this kernel cannot do is left undone: the alternative would be to end its connection, and
+ * clients do not depend on it. */
 enum connection_keys connection_judge_keys(struct connections *connections, struct connection *connection)
 {
-    if (is_asked_for_keys(connections, connection))
+    bool changed;
+    const bool asked = take_key_request(connection, &changed), rekeys = kernel_of(connections)->rekeys;
+    if (asked && !rekeys)
+        metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS_REFUSED, 1);
+    if (asked && rekeys && (changed || make_new_keys(connection)))
         return CONNECTION_KEYS_CHANGE;
-    if (tls_channel_tally(connection->tls)->records_sent <= KTLS_RECORDS_MAX)
+    if (tally_of(connection)->records_sent <= KTLS_RECORDS_MAX)
         return CONNECTION_KEYS_GOOD;
-    if (!kernel_of(connections)->rekeys || !tls_channel_change_keys(connection->tls))
-        return CONNECTION_KEYS_EXPIRED;
-    return CONNECTION_KEYS_CHANGE;
+    return rekeys && make_new_keys(connection) ? CONNECTION_KEYS_CHANGE : CONNECTION_KEYS_EXPIRED;
 }
 
 int connection_change_keys(struct connections *connections, struct connection *connection)
 {
-    int r = set_keys(connections, connection, KTLS_SEND, 0);
+    int r = set_keys(connections, connection, KTLS_SEND);
     if (r < 0)
         return r;
-    tls_channel_tally(connection->tls)->records_sent = 0;
+    if (connection->remnant != NULL)
+        connection->remnant->keys_ahead = false;
+    tally_of(connection)->records_sent = 0;
     metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS, 1);
     return 0;
 }
 
-/* TLS-11, as in tls_channel.c. */
-static bool too_many_updates(const struct tls_tally *tally)
+void connection_note_sent(struct connection *connection, uint64_t bytes)
 {
-    return tally->key_updates > TLS_KEY_UPDATES_FREE + (tally->received_kib >> 10);
+    tally_of(connection)->records_sent += (uint32_t)(bytes / KTLS_RECORD_BYTES) + 1;
+}
+
+void connection_note_received(struct connection *connection, uint32_t bytes)
+{
+    connection->remnant->tally.received_kib += (bytes + 1023) / 1024;
+    connection->remnant->warnings = 0;
+}
+
+/* TLS-11, as in tls_channel.c. */
+static bool too_many_updates(const struct tls_remnant *remnant)
+{
+    return remnant->key_updates > TLS_KEY_UPDATES_FREE + (remnant->tally.received_kib >> 10);
+}
+
+static int take_new_keys(struct connections *connections, struct connection *connection)
+{
+    int r = tls_remnant_advance(connection->remnant, KTLS_RECEIVE);
+    return r < 0 ? r : set_keys(connections, connection, KTLS_RECEIVE);
 }
 
 /* ---- what is not data ------------------------------------------------------------------------------------------- */
@@ -176,30 +229,43 @@ static void refuse(struct connections *connections, struct connection *connectio
     connection_begin_close(connections, connection, CLOSE_TLS_ERROR);
 }
 
+/* In TLS 1.3 an alert is the end, but for one that comes before close_notify; in 1.2 it says itself whether it is. */
+static bool means_nothing(const struct tls_remnant *remnant, struct bytes alert)
+{
+    if (alert.length != 2)
+        return false;
+    return remnant->agreed->version == TLS_1_3_VERSION ? alert.data[1] == USER_CANCELED : alert.data[0] == WARNING;
+}
+
 static void on_alert(struct connections *connections, struct connection *connection, struct bytes alert)
 {
-    if (alert.length == 2 && alert.data[1] == KTLS_ALERT_CLOSE_NOTIFY)
+    struct tls_remnant *remnant = connection->remnant;
+    if (alert.length == 2 && alert.data[1] == KTLS_ALERT_CLOSE_NOTIFY) {
+        connection->tls_ended = true;
         connection_on_end(connections, connection);
-    else if (alert.length != 2 || alert.data[1] != USER_CANCELED) /* close_notify comes behind that one */
+    } else if (!means_nothing(remnant, alert)) {
         connection_begin_close(connections, connection, CLOSE_TLS_ERROR);
+    } else if (++remnant->warnings > TLS_WARNINGS_MAX) {
+        refuse(connections, connection, UNEXPECTED_MESSAGE);
+    }
 }
 
 static void on_key_update(struct connections *connections, struct connection *connection, bool wants_ours)
 {
-    struct tls_tally *tally = tls_channel_tally(connection->tls);
+    struct tls_remnant *remnant = connection->remnant;
     metrics_add(metrics_of(connections), METRIC_TLS_KEY_UPDATES, 1);
-    tally->key_updates++;
-    if (too_many_updates(tally)) {
+    remnant->key_updates += remnant->key_updates < UINT16_MAX;
+    if (too_many_updates(remnant)) {
         refuse(connections, connection, UNEXPECTED_MESSAGE);
         return;
     }
-    if (set_keys(connections, connection, KTLS_RECEIVE, tally->key_updates) < 0) {
+    if (take_new_keys(connections, connection) < 0) {
         metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS_REFUSED, 1);
         refuse(connections, connection, INTERNAL_ERROR);
         return;
     }
     metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS, 1);
-    tally->keys_asked = tally->keys_asked || wants_ours;
+    remnant->keys_asked = remnant->keys_asked || wants_ours;
 }
 
 static bool is_key_update(struct bytes message)

@@ -3,6 +3,7 @@
  *
  *   connection        birth, lists, receiving, closing, time
  *   connection_send   what is queued goes out, and after the last of it the end
+ *   connection_file   parts of files, which the kernel sends by itself
  *   connection_tls    ciphertext becomes plaintext, faults of TLS
  *   connection_ktls   the kernel takes over from TLS in user space
  *
@@ -30,7 +31,7 @@ void connection_cancel_receive(struct connections *connections, struct connectio
 /* Nothing more comes. */
 void connection_on_end(struct connections *connections, struct connection *connection);
 /* The client sends nothing more: the protocol hears so, once. */
-void connection_tell_end(struct connection *connection);
+void connection_tell_end(struct connections *connections, struct connection *connection);
 /* Whether an operation that ended so is to be tried again. */
 bool connection_is_transient(int error);
 
@@ -41,6 +42,14 @@ void connection_linger(struct connections *connections, struct connection *conne
 /* ---- connection_send.c ---- */
 
 void connection_start_send(struct connections *connections, struct connection *connection);
+
+/* ---- connection_file.c ---- */
+
+/* A part of a file is first in the queue, and begun. */
+void connection_start_file(struct connections *connections, struct connection *connection);
+/* Something of that has completed, with `*result`, which becomes what a send of the part would have said; -ENODATA: the
+ * file cannot be sent as it was stated. False: it is still under way. */
+bool connection_continue_file(struct connections *connections, struct connection *connection, int32_t *result);
 
 /* ---- connection_tls.c ---- */
 
@@ -70,6 +79,25 @@ bool connection_offload_receive(struct connections *connections, struct connecti
 void connection_on_record(struct connections *connections, struct connection *connection);
 /* By the kernel's TLS; nothing is said where that cannot be done at once. */
 void connection_say_alert(struct connections *connections, const struct connection *connection, uint8_t alert);
+
+/* Octets of data are on their way, to be encrypted by the kernel. */
+void connection_note_sent(struct connection *connection, uint64_t bytes);
+/* Octets of data came, decrypted by the kernel. */
+void connection_note_received(struct connection *connection, uint32_t bytes);
+
+/* Whether a whole record waits to be decrypted here. */
+static inline bool connection_has_plaintext(const struct connection *connection)
+{
+    return connection->tls_open && connection->tls != NULL && tls_channel_pending(connection->tls) > 0;
+}
+
+/* Whether the last that TLS has to say has been, or will be, said. */
+static inline bool connection_has_said_end(const struct connection *connection)
+{
+    if (connection->remnant != NULL)
+        return connection->remnant->said_close;
+    return connection->tls != NULL && tls_channel_has_ended(connection->tls);
+}
 
 /* Whether what is sent has to be sealed first. */
 static inline bool connection_seals(const struct connection *connection)

@@ -39,8 +39,8 @@ static bool decrypt_block(struct connections *connections, struct connection *co
     }
     buffer_pool_drop(buffers, &loan);
     if (progress == TLS_CLOSED) {
-        connection->eof = true;
-        connection_tell_end(connection);
+        connection->eof = connection->tls_ended = true;
+        connection_tell_end(connections, connection);
     }
     if (progress == TLS_FAILED)
         connection_fail_tls(connections, connection, CLOSE_TLS_ERROR);
@@ -63,7 +63,7 @@ static void decrypt(struct connections *connections, struct connection *connecti
     if (tls_channel_has_output(connection->tls))
         connection_flush(connections, connection);
     if (tls_channel_pending(connection->tls) == 0 && connection->eof)
-        connection_tell_end(connection);
+        connection_tell_end(connections, connection);
     else if (takes_plaintext(connection) && tls_channel_pending(connection->tls) > 0)
         connection_put_among_undecrypted(connections, connection); /* there was no block */
 }
@@ -111,7 +111,7 @@ void connection_start_tls(struct connection *connection, struct tls_channel *cha
 void connection_open_tls(struct connections *connections, struct connection *connection)
 {
     connection->tls_open = true;
-    if (connection->wants_read && tls_channel_pending(connection->tls) > 0)
+    if (connection->wants_read && connection_has_plaintext(connection))
         connection_put_among_undecrypted(connections, connection);
 }
 

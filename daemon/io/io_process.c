@@ -148,11 +148,15 @@ static bool speaks_tls(const struct io_process *io)
 /* While we may still be root: the kernel fetches its module for nobody else. One process speaks for all. */
 static void probe_ktls(struct io_process *io)
 {
+    struct ktls_kernel *kernel = &io->core.ktls;
     char text[256];
     if (!speaks_tls(io))
         return;
-    ktls_probe(&io->core.ktls, io->core.settings.ktls);
-    ktls_explain(&io->core.ktls, text, sizeof text);
+    ktls_probe(kernel, io->core.settings.ktls);
+    metrics_set(io->core.metrics, METRIC_KTLS_ENCRYPTS, kernel->calls != NULL);
+    metrics_set(io->core.metrics, METRIC_KTLS_DECRYPTS, kernel->calls != NULL && kernel->receives);
+    metrics_set(io->core.metrics, METRIC_KTLS_REKEYING, kernel->rekeys);
+    ktls_explain(kernel, text, sizeof text);
     if (io->core.setup.index == 0)
         log_info("%s", text);
 }

@@ -84,6 +84,9 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(SPOOL_BLOCKS, GAUGE, "request_spool_blocks", "", "Blocks of 64 KiB in use in the file of held bodies")           \
     X(FILES, COUNTER, "files", "", "Files that application processes handed over to be sent")                          \
     X(FILES_LIVE, GAUGE, "files_live", "", "Files that are being sent")                                                \
+    X(FILE_BYTES_SENDFILE, COUNTER, "file_bytes", "way=\"sendfile\"", "Octets of such files, by the way they took")     \
+    X(FILE_BYTES_READ, COUNTER, "file_bytes", "way=\"read\"", "")                                                      \
+    X(FILE_COLD_READS, COUNTER, "file_cold_reads", "", "Reads of what sendfile would have had to wait for")            \
     X(TIMERS_LIVE, GAUGE, "timers_live", "", "Timers armed")                                                           \
     X(DISPATCH_QUEUED, GAUGE, "dispatch_queued", "", "Requests that wait for any application process to have room")    \
     X(DISPATCH_RECALLED, COUNTER, "dispatch_recalled", "", "Requests taken back from a busy application process")      \
@@ -115,6 +118,11 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(TLS_KEY_UPDATES, COUNTER, "tls_key_updates", "", "TLS key updates that clients sent")                            \
     X(TLS_TINY_RECORDS, COUNTER, "tls_tiny_records", "", "TLS records with less than 9 octets of data")                \
     X(TLS_EARLY, COUNTER, "tls_early_data", "", "Connections whose first octets came as early data")                   \
+    X(TLS_TRUNCATIONS, COUNTER, "tls_truncations", "", "Clients that closed without saying so in TLS (close_notify)")  \
+    X(KTLS_ENCRYPTS, GAUGE, "ktls_kernel", "does=\"encrypt\"",                                                         \
+      "What the kernel's TLS was found to do, and is used for")                                                        \
+    X(KTLS_DECRYPTS, GAUGE, "ktls_kernel", "does=\"decrypt\"", "")                                                     \
+    X(KTLS_REKEYING, GAUGE, "ktls_kernel", "does=\"rekey\"", "")                                                       \
     X(KTLS_SENDING, COUNTER, "ktls_connections", "direction=\"send\"", "Connections handed to the kernel's TLS")       \
     X(KTLS_RECEIVING, COUNTER, "ktls_connections", "direction=\"receive\"", "")                                        \
     X(KTLS_FALLBACKS, COUNTER, "ktls_fallbacks", "", "Connections whose keys the kernel did not take")                 \

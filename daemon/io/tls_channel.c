@@ -774,6 +774,11 @@ SSL *tls_channel_ssl(const struct tls_channel *channel)
     return channel->ssl;
 }
 
+struct tls_context *tls_channel_context(const struct tls_channel *channel)
+{
+    return channel->hello.context;
+}
+
 const struct tls_pair *tls_channel_pair(const struct tls_channel *channel)
 {
     return channel->hello.pair;
@@ -812,7 +817,8 @@ const uint8_t *tls_channel_digest(struct tls_channel *channel)
 bool tls_channel_covers(const struct tls_channel *channel, struct bytes host)
 {
     const char *sni = SSL_get_servername(channel->ssl, TLSEXT_NAMETYPE_host_name);
-    return tls_context_covers(channel->hello.context, channel->hello.pair, sni, host);
+    return tls_context_covers(channel->hello.context, channel->hello.pair,
+                              sni != NULL ? bytes_of_string(sni) : (struct bytes){}, host);
 }
 
 enum tls_failure tls_channel_failure(const struct tls_channel *channel)

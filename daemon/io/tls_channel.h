@@ -34,6 +34,7 @@ enum {
     TLS_FIRST_BYTES = 65'536,       /* so sealed after ... */
     TLS_IDLE_MS = 1'000,            /* without sending, when the congestion window may have shrunk */
     TLS_KEY_UPDATES_FREE = 10,      /* and one more for each MiB read: TLS-11 */
+    TLS_WARNINGS_MAX = 4,           /* alerts in a row that mean nothing, as BoringSSL has it: TLS-12 */
     TLS_TINY_RECORD_BYTES = 9,      /* TLS-13: less than a frame of HTTP/2. 64, as there, ends clients that ask fast */
     TLS_TINY_RECORDS_MAX = 1'000,   /* in ... */
     TLS_TINY_WINDOW_MS = 10'000,
@@ -129,8 +130,6 @@ bool tls_channel_change_keys(struct tls_channel *channel);
 struct tls_tally {
     uint32_t records_sent; /* about, under one key */
     uint32_t received_kib;
-    uint32_t key_updates; /* received */
-    bool keys_asked;      /* and the client wants new ones of ours */
 };
 struct tls_tally *tls_channel_tally(struct tls_channel *channel);
 
@@ -159,8 +158,9 @@ bool tls_channel_covers(const struct tls_channel *channel, struct bytes host);
 /* Of all that applications may learn of it: the same for connections that agree. Once the handshake is complete. */
 const uint8_t *tls_channel_digest(struct tls_channel *channel);
 
-/* For tls_describe.c. */
+/* For tls_agreed.c and tls_keys.c. */
 struct ssl_st *tls_channel_ssl(const struct tls_channel *channel);
+struct tls_context *tls_channel_context(const struct tls_channel *channel);
 const struct tls_pair *tls_channel_pair(const struct tls_channel *channel);
 
 enum tls_failure tls_channel_failure(const struct tls_channel *channel);

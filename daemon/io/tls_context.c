@@ -585,17 +585,19 @@ static bool other_covers(const struct tls_context *context, const struct tls_pai
 
 /* A client that named nobody (a health check, an address) is answered unless its request belongs to another
  * certificate. One that named a host may ask for that host and for what else its certificate covers. */
-bool tls_context_covers(const struct tls_context *context, const struct tls_pair *pair, const char *sni,
+bool tls_context_covers(const struct tls_context *context, const struct tls_pair *pair, struct bytes sni,
                         struct bytes host)
 {
     if (tls_pair_covers(pair, host) != TLS_COVER_NONE)
         return true;
-    if (sni == NULL)
+    if (sni.length == 0)
         return !other_covers(context, pair, host);
+    if (sni.length != host.length)
+        return false;
     for (size_t i = 0; i < host.length; i++)
-        if (bytes_lower((uint8_t)sni[i]) != bytes_lower(host.data[i]) || sni[i] == '\0')
+        if (bytes_lower(sni.data[i]) != bytes_lower(host.data[i]))
             return false;
-    return sni[host.length] == '\0';
+    return true;
 }
 
 bool tls_context_client_still_trusted(const struct tls_context *context, const SSL *ssl)

@@ -69,8 +69,8 @@ struct ssl_st *tls_context_open(struct tls_context *context, struct tls_hello *h
 uint32_t tls_context_pair_count(const struct tls_context *context);
 const struct tls_pair *tls_context_pair(const struct tls_context *context, uint32_t index);
 
-/* Whether a request for `host` belongs on a connection that was made for `sni` (NULL: for nobody) and shown `pair`. */
-bool tls_context_covers(const struct tls_context *context, const struct tls_pair *pair, const char *sni,
+/* Whether a request for `host` belongs on a connection that was made for `sni` (empty: for nobody) and shown `pair`. */
+bool tls_context_covers(const struct tls_context *context, const struct tls_pair *pair, struct bytes sni,
                         struct bytes host);
 
 /* Whether what a resumed client proved about itself earlier still holds. */

@@ -12,7 +12,7 @@
 
 #include "daemon/exchange/arena.h"
 #include "daemon/io/buffer_pool.h"
-#include "daemon/io/tls_channel.h"
+#include "daemon/io/tls_agreed.h"
 
 enum { TLS_DESCRIPTIONS_KEPT = 128 };
 
@@ -35,5 +35,8 @@ void tls_descriptions_deinit(struct tls_descriptions *descriptions);
  * is no block for it; -ENOMEM. */
 [[nodiscard]] int tls_descriptions_find(struct tls_descriptions *descriptions, struct tls_channel *channel,
                                         const struct tls_description **ret_description);
+/* The same, where BoringSSL is gone. */
+[[nodiscard]] int tls_descriptions_find_agreed(struct tls_descriptions *descriptions, const struct tls_agreed *agreed,
+                                               const struct tls_description **ret_description);
 
 #endif

@@ -32,9 +32,9 @@ static size_t key_bytes(enum ktls_cipher cipher)
     return cipher == KTLS_AES_128_GCM ? 16 : 32;
 }
 
-static bool cipher_of(const SSL *ssl, enum ktls_cipher *ret_cipher)
+static bool kernel_cipher(const SSL_CIPHER *cipher, enum ktls_cipher *ret_cipher)
 {
-    switch (SSL_CIPHER_get_cipher_nid(SSL_get_current_cipher(ssl))) {
+    switch (SSL_CIPHER_get_cipher_nid(cipher)) {
     case NID_aes_128_gcm:
         *ret_cipher = KTLS_AES_128_GCM;
         return true;
@@ -67,34 +67,36 @@ static bool expand(const EVP_MD *digest, struct span secret, const char *label, 
     return HKDF_expand(output, length, digest, secret.data, secret.length, info, (size_t)(at - info));
 }
 
-/* What comes after a KeyUpdate: RFC 8446 7.2. */
-static bool advance(const EVP_MD *digest, struct span *secret, uint8_t memory[EVP_MAX_MD_SIZE], uint32_t updates)
+static const EVP_MD *hash_of(const SSL_CIPHER *cipher)
 {
-    uint8_t next[EVP_MAX_MD_SIZE];
-    bool advanced = secret->length <= sizeof next;
-    for (uint32_t i = 0; i < updates && advanced; i++) {
-        advanced = expand(digest, *secret, "traffic upd", next, secret->length);
-        memcpy(memory, next, secret->length);
-        secret->data = memory;
-    }
-    OPENSSL_cleanse(next, sizeof next);
-    return advanced;
+    return EVP_get_digestbynid(SSL_CIPHER_get_prf_nid(cipher));
 }
 
-static bool derive(const SSL *ssl, enum ktls_direction direction, uint32_t updates, enum ktls_cipher cipher,
+/* Of a secret as long as the cipher's hash. */
+static bool derive(const SSL_CIPHER *cipher, const uint8_t *secret, enum ktls_cipher kernel,
                    struct material *ret_material)
 {
-    struct span reading, writing;
-    uint8_t memory[EVP_MAX_MD_SIZE];
-    const EVP_MD *digest = EVP_get_digestbynid(SSL_CIPHER_get_prf_nid(SSL_get_current_cipher(ssl)));
-    if (digest == NULL || !traffic_secrets(ssl, &reading, &writing))
+    const EVP_MD *hash = hash_of(cipher);
+    const struct span from = {secret, EVP_MD_size(hash)};
+    return expand(hash, from, "key", ret_material->key, key_bytes(kernel)) &&
+           expand(hash, from, "iv", ret_material->iv, IV_BYTES);
+}
+
+/* BoringSSL's current ones. */
+static bool copy_secrets(const SSL *ssl, struct tls_secrets *ret_secrets)
+{
+    struct span receiving, sending;
+    if (!traffic_secrets(ssl, &receiving, &sending) || sending.length > TLS_SECRET_BYTES_MAX ||
+        receiving.length > TLS_SECRET_BYTES_MAX)
         return false;
-    struct span secret = direction == KTLS_SEND ? writing : reading;
-    const bool derived = advance(digest, &secret, memory, updates) &&
-                         expand(digest, secret, "key", ret_material->key, key_bytes(cipher)) &&
-                         expand(digest, secret, "iv", ret_material->iv, IV_BYTES);
-    OPENSSL_cleanse(memory, sizeof memory);
-    return derived;
+    memcpy(ret_secrets->sending, sending.data, sending.length);
+    memcpy(ret_secrets->receiving, receiving.data, receiving.length);
+    return true;
+}
+
+static const uint8_t *secret_of(const struct tls_secrets *secrets, enum ktls_direction direction)
+{
+    return direction == KTLS_SEND ? secrets->sending : secrets->receiving;
 }
 
 /* ---- TLS 1.2 ---------------------------------------------------------------------------------------------------- */
@@ -153,36 +155,82 @@ static void fill(struct ktls_keys *keys, bool is_old, const struct material *mat
     }
 }
 
-/* Numbers begin anew with new keys. */
-static uint64_t next_record(const SSL *ssl, enum ktls_direction direction, uint32_t updates)
+static bool derive_of(const SSL *ssl, enum ktls_direction direction, enum ktls_cipher kernel,
+                      struct material *ret_material)
 {
-    if (updates > 0)
-        return 0;
-    return direction == KTLS_SEND ? SSL_get_write_sequence(ssl) : SSL_get_read_sequence(ssl);
+    struct tls_secrets secrets;
+    const bool derived = copy_secrets(ssl, &secrets) &&
+                         derive(SSL_get_current_cipher(ssl), secret_of(&secrets, direction), kernel, ret_material);
+    tls_secrets_wipe(&secrets);
+    return derived;
 }
 
-int tls_keys_of(const struct tls_channel *channel, enum ktls_direction direction, uint32_t updates,
-                struct ktls_keys *ret_keys)
+int tls_keys_of(const struct tls_channel *channel, enum ktls_direction direction, struct ktls_keys *ret_keys)
 {
     SSL *ssl = tls_channel_ssl(channel);
     const bool is_old = SSL_version(ssl) != TLS1_3_VERSION;
     struct material material = {};
     struct ktls_keys keys = {};
-    if (!cipher_of(ssl, &keys.cipher) || (is_old && updates > 0))
+    if (!kernel_cipher(SSL_get_current_cipher(ssl), &keys.cipher))
         return -ENOTSUP;
-    put_sequence(next_record(ssl, direction, updates), material.sequence);
-    const bool has = is_old ? cut_block(ssl, direction, keys.cipher, &material)
-                            : derive(ssl, direction, updates, keys.cipher, &material);
+    put_sequence(direction == KTLS_SEND ? SSL_get_write_sequence(ssl) : SSL_get_read_sequence(ssl), material.sequence);
+    const bool has =
+        is_old ? cut_block(ssl, direction, keys.cipher, &material) : derive_of(ssl, direction, keys.cipher, &material);
     if (has) {
         fill(&keys, is_old, &material);
         *ret_keys = keys;
     }
     OPENSSL_cleanse(&material, sizeof material);
-    OPENSSL_cleanse(&keys, sizeof keys);
+    tls_keys_wipe(&keys);
     return has ? 0 : -EPROTO;
 }
 
 void tls_keys_wipe(struct ktls_keys *keys)
 {
     OPENSSL_cleanse(keys, sizeof *keys);
+}
+
+/* ---- without BoringSSL ------------------------------------------------------------------------------------------ */
+
+int tls_secrets_of(const struct tls_channel *channel, struct tls_secrets *ret_secrets)
+{
+    const SSL *ssl = tls_channel_ssl(channel);
+    if (SSL_version(ssl) != TLS1_3_VERSION)
+        return -ENOTSUP;
+    return copy_secrets(ssl, ret_secrets) ? 0 : -EPROTO;
+}
+
+/* RFC 8446 7.2. */
+int tls_secrets_advance(struct tls_secrets *secrets, uint16_t cipher, enum ktls_direction direction)
+{
+    uint8_t next[TLS_SECRET_BYTES_MAX], *secret = direction == KTLS_SEND ? secrets->sending : secrets->receiving;
+    const EVP_MD *hash = hash_of(SSL_get_cipher_by_value(cipher));
+    const size_t length = EVP_MD_size(hash);
+    const bool advanced = expand(hash, (struct span){secret, length}, "traffic upd", next, length);
+    if (advanced)
+        memcpy(secret, next, length);
+    OPENSSL_cleanse(next, sizeof next);
+    return advanced ? 0 : -EPROTO;
+}
+
+int tls_secrets_keys(const struct tls_secrets *secrets, uint16_t cipher, enum ktls_direction direction,
+                     struct ktls_keys *ret_keys)
+{
+    const SSL_CIPHER *agreed = SSL_get_cipher_by_value(cipher);
+    struct material material = {};
+    struct ktls_keys keys = {};
+    const bool derived =
+        kernel_cipher(agreed, &keys.cipher) && derive(agreed, secret_of(secrets, direction), keys.cipher, &material);
+    if (derived) {
+        fill(&keys, false, &material);
+        *ret_keys = keys;
+    }
+    OPENSSL_cleanse(&material, sizeof material);
+    tls_keys_wipe(&keys);
+    return derived ? 0 : -EPROTO;
+}
+
+void tls_secrets_wipe(struct tls_secrets *secrets)
+{
+    OPENSSL_cleanse(secrets, sizeof *secrets);
 }

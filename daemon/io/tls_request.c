@@ -2,6 +2,8 @@
 
 #include "daemon/io/tls_describe.h"
 
+#include <errno.h>
+
 static const struct bytes early_name = {(const uint8_t *)"early-data", 10};
 
 /* What changes nothing may be done twice: RFC 9110 9.2.1. */
@@ -26,9 +28,15 @@ static struct bytes without_port(struct bytes host)
     return colon != NULL ? bytes_of(host.data, (size_t)(colon - host.data)) : host;
 }
 
+static bool covers(const struct connection *connection, struct bytes host)
+{
+    return connection->remnant != NULL ? tls_agreed_covers(connection->remnant->agreed, host)
+                                       : tls_channel_covers(connection->tls, host);
+}
+
 static uint16_t judge(const struct connection *connection, const struct http_head *head)
 {
-    if (head->host.length > 0 && !tls_channel_covers(connection->tls, without_port(head->host)))
+    if (head->host.length > 0 && !covers(connection, without_port(head->host)))
         return 421;
     return connection_is_early(connection) && !is_harmless(head) ? 425 : 0;
 }
@@ -51,16 +59,26 @@ static void tell_early(const struct io_core *core, const struct tls_description 
     };
 }
 
+static int find_description(struct tls_descriptions *descriptions, const struct connection *connection,
+                            const struct tls_description **ret_description)
+{
+    if (descriptions == NULL)
+        return -ENOENT;
+    if (connection->remnant != NULL)
+        return tls_descriptions_find_agreed(descriptions, connection->remnant->agreed, ret_description);
+    return tls_descriptions_find(descriptions, connection->tls, ret_description);
+}
+
 uint16_t tls_request_prepare(struct io_core *core, struct connection *connection, const struct http_head *head,
                              struct http_exchange *exchange)
 {
     const struct tls_description *description;
-    if (connection->tls == NULL)
+    if (!connection_is_secure(connection))
         return 0;
     uint16_t status = judge(connection, head);
     if (status != 0)
         return status;
-    if (core->tls == NULL || tls_descriptions_find(core->tls, connection->tls, &description) < 0)
+    if (find_description(core->tls, connection, &description) < 0)
         return 503;
     buffer_pool_hold(&core->buffers, description->loan);
     exchange->tls_loan = description->loan;

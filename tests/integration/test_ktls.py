@@ -1,14 +1,20 @@
 """The kernel's TLS: what it takes over, that it does, and that nothing is lost or said in clear at the switch.
 
+Of each product of circumstances every pair is tried; --full tries all of it.
+
 Proof is /proc/net/tls_stat, whose counters only the kernel moves. Without kernel TLS there is nothing to be tested
 here; tests/kernel/run.py runs this file in a kernel that has it, and there a missing one is a failure.
 """
 
+import contextlib
+import itertools
+import json
 import os
 import re
 import socket
 import ssl
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +23,7 @@ from harness.http2 import connect_http2
 from harness.programs import curl, need, output_of
 from harness.server import PATIENCE, Server
 from harness.tls import TlsClient
+from harness.waiting import eventually
 
 TCP_ULP = 31
 MODES = ["tx", "both"]
@@ -30,6 +37,21 @@ SUITES = {
     ("1.3", "ChaCha20"): ("--tlsv1.3", "--tls13-ciphers", "TLS_CHACHA20_POLY1305_SHA256"),
 }
 BODY = bytes(range(256)) * 2048
+PROTOCOLS, APPLICATIONS = ["1.1", "2"], ["ktls_wsgi:app", "ktls_asgi:app"]
+
+
+def of_these(cases, enough) -> list:
+    return [case if case in enough else pytest.param(*case, marks=pytest.mark.full) for case in cases]
+
+
+def matrix() -> list:
+    """Every mode with every suite; and with each, as with each other, every protocol and every application."""
+    pairs = {
+        (mode, *suite, PROTOCOLS[(i + j) % 2], APPLICATIONS[(i // 2 + j) % 2])
+        for (i, suite), (j, mode) in itertools.product(enumerate(SUITES), enumerate(MODES))
+    }
+    cases = itertools.product(MODES, SUITES, PROTOCOLS, APPLICATIONS)
+    return of_these([(mode, *suite, protocol, app) for mode, suite, protocol, app in cases], pairs)
 
 
 def kernel_has_tls() -> bool:
@@ -82,9 +104,8 @@ def counters() -> dict[str, int]:
         return {name: int(number) for name, number in (line.split() for line in file)}
 
 
-def metric(server: Server, tls, name: str) -> int:
-    with tls.connect(server) as client:
-        text = client.request("/metrics").body.decode()
+def metric(client: TlsClient, name: str) -> int:
+    text = client.request("/metrics").body.decode()
     return int(re.search(rf"^uroboros_{re.escape(name)} (\d+)$", text, re.MULTILINE)[1])
 
 
@@ -102,10 +123,8 @@ def expected(mode: str, before: dict[str, int], connections: int = 1) -> None:
 # --- version x cipher x protocol x application -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("application", ["ktls_wsgi:app", "ktls_asgi:app"])
-@pytest.mark.parametrize("protocol", ["1.1", "2"])
-@pytest.mark.parametrize("version, cipher", SUITES)
-def test_the_kernel_serves(version, cipher, protocol, application, mode, serve_mode, tls, tmp_path, table):
+@pytest.mark.parametrize("mode, version, cipher, protocol, application", matrix())
+def test_the_kernel_serves(mode, version, cipher, protocol, application, serve_mode, tls, tmp_path, table):
     server = serve_mode(application)
     sent = tmp_path / "body"
     sent.write_bytes(BODY)
@@ -222,7 +241,16 @@ def test_a_request_in_the_segment_of_the_finished(wire, mode):
     expected(mode, before)
 
 
-@pytest.mark.parametrize("cut", [1, 4, 5, 6, 40, -1])
+CUTS = {1: "1.2", 4: "1.3", 5: "1.3", 6: "1.2", 40: "1.3", -1: "1.3"}
+
+
+@pytest.mark.parametrize(
+    "mode, version, cut",
+    of_these(
+        list(itertools.product(MODES, VERSIONS, CUTS)),
+        {("tx", "1.2", 5), ("tx", "1.3", 6), *(("both", version, cut) for cut, version in CUTS.items())},
+    ),
+)
 def test_a_record_cut_in_two_at_the_switch(wire, mode, cut):
     before = counters()
     finished = wire.handshake()
@@ -317,6 +345,63 @@ def test_early_data_and_what_comes_behind_them(serve_mode, tmp_path):
         read_to(process, b"nothing came")
         process.wait()
     expect_encrypted(before)
+
+
+def test_an_application_learns_the_same_before_and_after_the_switch(serve_mode, tls, version):
+    server = serve_mode("protocol_wsgi:application", "--ca-certs", str(tls.ca), "--cert-reqs", "required")
+    context = tls.client_context(pair=tls.chained_client)
+    context.minimum_version = context.maximum_version = VERSIONS[version]
+    with TlsClient(server.address, context) as client:
+        environs = [json.loads(client.request("/request").body) for _ in range(3)]
+    facts = [{key: value for key, value in environ.items() if key.startswith("SSL_")} for environ in environs]
+    assert facts[0] == facts[1] == facts[2]
+    assert facts[0]["SSL_CLIENT_S_DN_CN"] == "chained-client" and facts[0]["SSL_TLS_SNI"] == "test.example"
+
+
+def test_what_the_kernel_does_is_told(serve_mode, tls, mode):
+    with tls.connect(serve_mode()) as client:
+        does = [metric(client, f'ktls_kernel{{ring="0",does="{what}"}}') for what in ("encrypt", "decrypt", "rekey")]
+    assert does == [1, int(mode == "both"), int(can_rekey())]
+
+
+def test_an_end_that_tls_does_not_know_of_is_counted(serve_mode, tls, mode):
+    server = serve_mode("ktls_wsgi:app", "--keep-alive", "99")  # nobody else's: what others leave behind ends any time
+    with tls.connect(server) as observer:
+        for is_polite in (True, False):
+            with Wire(server, tls, "1.3") as wire:
+                wire.sock.sendall(wire.handshake() + wire.sealed(GET))
+                wire.answers(1, b"nothing came")
+                if is_polite:
+                    wire.sock.sendall(wire.goodbye())
+                wire.sock.shutdown(socket.SHUT_WR)
+                while wire.sock.recv(65536):
+                    pass
+        name = 'tls_truncations_total{ring="0"}'
+        eventually(lambda: metric(observer, name) > 0, what="the end that was not polite is counted")
+        assert metric(observer, name) == 1
+
+
+def heap(pid: int) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+def test_an_idle_connection_that_the_kernel_serves_has_no_object_of_boringssl(serve, tls):
+    """Some 250 octets (docs/tls.md), where one with it has 4,000."""
+    server = serve("ktls_wsgi:app", *tls.ecdsa.options, "--ktls", "both", "--rings", "1", "--keep-alive", "99")
+    context, more = tls.client_context(), 300
+    (pid,) = server.io_processes()
+    with contextlib.ExitStack() as stack:
+
+        def open_idle(count: int) -> None:
+            for _ in range(count):
+                client = stack.enter_context(TlsClient(server.address, context, "test.example"))
+                assert client.request("/b").status == 200
+
+        open_idle(100)
+        before = heap(pid)
+        open_idle(more)
+        assert (heap(pid) - before) / more < 1_000
 
 
 # --- new keys --------------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ they write stays in the guest.
 
 usage: run.py [--full] [PYTEST OPTION...] [TEST...]
 
-Without a test a smoke set runs, with --full every integration test that takes no --full of its own. The exit
-status is that of pytest; 1 when the guest panics or does not end in time; 77 when there is no such kernel here.
+Without a test a smoke set runs, with --full every integration test that takes no --full of its own. A test that is
+named gets --full itself. The exit status is that of pytest; 1 when the guest panics or does not end in time; 77 when
+there is no such kernel here.
 """
 
 import os
@@ -134,8 +135,11 @@ def run_guest(kernel: Path, arguments: list[str], seconds: int) -> int:
 
 def main() -> int:
     is_full, arguments = "--full" in sys.argv, [word for word in sys.argv[1:] if word != "--full"]
-    if not is_full and all(word.startswith("-") for word in arguments):
+    is_named = not all(word.startswith("-") for word in arguments)
+    if not is_full and not is_named:
         arguments += SMOKE
+    if is_full and is_named:
+        arguments.append("--full")
     try:
         kernel = find_kernel()
     except NoKernelError as reason:

@@ -388,6 +388,24 @@ static void a_warning_is_not_the_end(void **state)
     finish(client);
 }
 
+static void warnings_in_a_row_are_a_flood_and_with_data_between_them_they_are_not(void **state)
+{
+    (void)state;
+    enum { UNEXPECTED_MESSAGE = 10 };
+    struct stage *stage = open_with(true, false);
+    struct client *client = client_offloaded(stage);
+    for (int i = 0; i < 2 * TLS_WARNINGS_MAX; i++) {
+        kernel_finds(client, KTLS_RECORD_ALERT, BYTES_LITERAL("\1\132"));
+        if (i + 1 == TLS_WARNINGS_MAX)
+            kernel_receives(client, "GET /");
+    }
+    assert_int_equal(stage_metric(stage, METRIC_CLOSED_TLS_ERROR), 0);
+    kernel_finds(client, KTLS_RECORD_ALERT, BYTES_LITERAL("\1\132"));
+    assert_int_equal(fake.said[1], UNEXPECTED_MESSAGE);
+    assert_int_equal(stage_metric(stage, METRIC_CLOSED_TLS_ERROR), 1);
+    finish(client);
+}
+
 static void a_fatal_alert_ends_the_connection(void **state)
 {
     (void)state;
@@ -502,7 +520,7 @@ static void a_key_that_has_sealed_enough_is_changed_or_the_connection_ends(void 
     for (int rekeys = 0; rekeys < 2; rekeys++) {
         struct stage *stage = open_with(true, rekeys != 0);
         struct client *client = client_offloaded(stage);
-        tls_channel_tally(only_connection(stage)->tls)->records_sent = KTLS_RECORDS_MAX + 1;
+        only_connection(stage)->remnant->tally.records_sent = KTLS_RECORDS_MAX + 1;
         kernel_receives(client, tls_scene_get);
         stage_respond(stage, "another");
         scene_turns(&stage->scene, 6);
@@ -510,6 +528,117 @@ static void a_key_that_has_sealed_enough_is_changed_or_the_connection_ends(void 
         assert_int_equal(fake.done[SEND_KEYS], 1 + rekeys);
         scene_turns(&stage->scene, 10);
         assert_int_equal(stage_metric(stage, METRIC_CLOSED_TLS_ERROR), 1 - rekeys);
+        finish(client);
+    }
+}
+
+/* ---- what is left of a connection -------------------------------------------------------------------------------- */
+
+static void what_an_application_may_ask_is_the_same_without_boringssl(void **state)
+{
+    (void)state;
+    struct stage *stage = open_with(true, true);
+    struct client *client = client_in(stage);
+    struct tls_descriptions fresh;
+    const struct tls_description *first, *second;
+    tls_descriptions_init(&fresh, &stage->scene.core.buffers);
+    assert_int_equal(tls_descriptions_find(&stage->descriptions, only_connection(stage)->tls, &first), 0);
+    client_says(client, tls_scene_get);
+    stage_respond(stage, "the body");
+    scene_turns(&stage->scene, 6);
+    assert_null(only_connection(stage)->tls);
+    assert_true(connection_is_secure(only_connection(stage)));
+    assert_false(connection_is_early(only_connection(stage)));
+    assert_int_equal(tls_descriptions_find_agreed(&fresh, only_connection(stage)->remnant->agreed, &second), 0);
+    assert_int_equal(first->span.length, second->span.length);
+    assert_memory_equal(stage->scene.core.inbound.base + first->span.offset,
+                        stage->scene.core.inbound.base + second->span.offset, first->span.length);
+    tls_descriptions_deinit(&fresh);
+    finish(client);
+}
+
+static void a_host_of_another_certificate_is_still_refused(void **state)
+{
+    (void)state;
+    struct stage *stage = open_with(true, false);
+    struct client *client = client_offloaded(stage);
+    kernel_receives(client, "GET / HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n");
+    assert_true(sent_by_kernel(client, "421 Misdirected Request"));
+    finish(client);
+}
+
+static void connections_that_agree_share_what_they_agree_on(void **state)
+{
+    (void)state;
+    struct stage *stage = open_with(true, true);
+    struct client *first = client_offloaded(stage);
+    const struct tls_agreed *agreed = only_connection(stage)->remnant->agreed;
+    fake.done[SEND_KEYS] = 0;
+    struct client *second = client_offloaded(stage);
+    const struct connection *other = stage->scene.connections.by_index[1];
+    assert_ptr_equal(other->remnant->agreed, agreed);
+    assert_int_equal(agreed->references, 2);
+    connection_abort(&stage->scene.connections, only_connection(stage), CLOSE_SHUTDOWN, true);
+    scene_turns(&stage->scene, 4);
+    assert_int_equal(agreed->references, 1);
+    client_close(second);
+    finish(first);
+}
+
+/* What we make of the secrets, and what BoringSSL does. */
+static void keys_that_follow_are_the_same_with_and_without_boringssl(void **state)
+{
+    (void)state;
+    struct stage *stage = open_with(false, true);
+    struct client *client = client_offloaded(stage);
+    struct tls_channel *channel = only_connection(stage)->tls;
+    struct tls_agreements agreements = {};
+    struct tls_remnant *remnant;
+    struct ktls_keys ours = {}, theirs = {};
+    assert_int_equal(tls_remnant_create(&agreements, channel, true, &remnant), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tls_remnant_advance(remnant, KTLS_SEND), 0);
+        assert_int_equal(tls_remnant_advance(remnant, KTLS_SEND), 0); /* not given to the kernel yet: no further */
+        remnant->keys_ahead = false;
+        assert_true(tls_channel_change_keys(channel));
+        assert_int_equal(tls_remnant_keys(remnant, KTLS_SEND, &ours), 0);
+        assert_int_equal(tls_keys_of(channel, KTLS_SEND, &theirs), 0);
+        assert_int_equal(ours.bytes, theirs.bytes);
+        assert_memory_equal(&ours.info, &theirs.info, ours.bytes);
+    }
+    assert_int_equal(SSL_key_update(client->peer.ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+    tls_peer_writes(&client->peer, BYTES_LITERAL("GET"));
+    client_speaks(client);
+    scene_turns(&stage->scene, 4);
+    assert_int_equal(tls_remnant_advance(remnant, KTLS_RECEIVE), 0);
+    assert_int_equal(tls_remnant_keys(remnant, KTLS_RECEIVE, &ours), 0);
+    assert_int_equal(tls_keys_of(channel, KTLS_RECEIVE, &theirs), 0);
+    assert_memory_equal(ours.info.aes_128_gcm.key, theirs.info.aes_128_gcm.key, sizeof ours.info.aes_128_gcm.key);
+    tls_remnant_destroy(remnant);
+    finish(client);
+}
+
+static void an_end_without_close_notify_is_counted_and_one_with_it_is_not(void **state)
+{
+    (void)state;
+    for (int receives = 0; receives < 2; receives++) {
+        struct stage *stage = open_with(receives != 0, false);
+        struct client *client = client_offloaded(stage);
+        scripted_client_ends(stage->scene.core.ring, client->fd);
+        scene_turns(&stage->scene, 6);
+        assert_int_equal(stage_metric(stage, METRIC_TLS_TRUNCATIONS), 1);
+        finish(client);
+        stage = open_with(receives != 0, false);
+        client = client_offloaded(stage);
+        if (receives) {
+            kernel_finds(client, KTLS_RECORD_ALERT, BYTES_LITERAL("\1\0"));
+        } else {
+            SSL_shutdown(client->peer.ssl);
+            client_speaks(client);
+        }
+        scripted_client_ends(stage->scene.core.ring, client->fd);
+        scene_turns(&stage->scene, 6);
+        assert_int_equal(stage_metric(stage, METRIC_TLS_TRUNCATIONS), 0);
         finish(client);
     }
 }
@@ -530,6 +659,7 @@ int main(void)
         cmocka_unit_test(half_a_record_does_not_keep_a_connection_that_is_over),
         cmocka_unit_test(close_notify_is_the_end),
         cmocka_unit_test(a_warning_is_not_the_end),
+        cmocka_unit_test(warnings_in_a_row_are_a_flood_and_with_data_between_them_they_are_not),
         cmocka_unit_test(a_fatal_alert_ends_the_connection),
         cmocka_unit_test(a_forged_record_ends_the_connection),
         cmocka_unit_test(new_keys_that_a_kernel_cannot_take_end_the_connection_with_a_reason),
@@ -538,6 +668,11 @@ int main(void)
         cmocka_unit_test(keys_that_change_too_often_are_a_flood),
         cmocka_unit_test(a_handshake_message_that_is_none_of_a_clients_ends_the_connection),
         cmocka_unit_test(a_key_that_has_sealed_enough_is_changed_or_the_connection_ends),
+        cmocka_unit_test(what_an_application_may_ask_is_the_same_without_boringssl),
+        cmocka_unit_test(a_host_of_another_certificate_is_still_refused),
+        cmocka_unit_test(connections_that_agree_share_what_they_agree_on),
+        cmocka_unit_test(keys_that_follow_are_the_same_with_and_without_boringssl),
+        cmocka_unit_test(an_end_without_close_notify_is_counted_and_one_with_it_is_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
