@@ -196,6 +196,7 @@ static const uint16_t io_calls[] = {
     SYS_pread64,
     SYS_pwrite64,
     SYS_preadv,
+    SYS_preadv2,
     SYS_pwritev,
     SYS_fallocate,
     SYS_ftruncate,

@@ -47,7 +47,7 @@ static struct file_source *borrow(struct io_core *core)
         source->index = files->allocated;
         files->by_index[files->allocated++] = source;
     }
-    *source = (struct file_source){.index = source->index, .fd = -1};
+    *source = (struct file_source){.index = source->index};
     files->live++;
     note_live(core);
     return source;
@@ -71,7 +71,8 @@ static void free_source(struct io_core *core, struct file_source *source)
 {
     if (source->reading != NULL || source->delivering)
         return; /* whoever ends that comes back */
-    close(source->fd);
+    output_file_drop(&core->outputs, source->file);
+    source->file = NULL;
     source->next_free = core->files.free;
     core->files.free = source;
     core->files.live--;
@@ -95,6 +96,7 @@ void file_sources_deinit(struct io_core *core)
         struct file_source *source = core->files.by_index[i];
         if (source->reading != NULL)
             output_scratch_drop(&core->outputs, source->reading);
+        output_file_drop(&core->outputs, source->file);
         free(source);
     }
     free(core->files.by_index);
@@ -114,18 +116,29 @@ static int check(const struct file_handover *handover, int fd)
     return 0;
 }
 
+/* What is queued keeps a file open as well. */
+static bool is_full(const struct io_core *core)
+{
+    return core->files.live >= FILE_SOURCES_MAX || core->outputs.files.live >= FILE_SOURCES_MAX;
+}
+
 int file_source_open(struct io_core *core, const struct file_handover *handover, int fd,
                      struct file_source **ret_source)
 {
     int r = check(handover, fd);
-    if (r == 0 && core->files.live >= FILE_SOURCES_MAX)
+    if (r == 0 && is_full(core))
         r = -EMFILE;
-    struct file_source *source = r == 0 ? borrow(core) : NULL;
-    if (source == NULL) {
+    if (r < 0) {
         close(fd);
-        return r < 0 ? r : -ENOMEM;
+        return r;
     }
-    source->fd = fd;
+    struct output_file *file = output_file_create(&core->outputs, fd);
+    struct file_source *source = file != NULL ? borrow(core) : NULL;
+    if (source == NULL) {
+        output_file_drop(&core->outputs, file);
+        return -ENOMEM;
+    }
+    source->file = file;
     source->offset = handover->offset;
     source->left = handover->length;
     metrics_add(core->metrics, METRIC_FILES, 1);
@@ -209,26 +222,20 @@ static void deliver_held(struct io_core *core, struct file_source *source)
     }
 }
 
-/* A part of the file, or none; it may be the last, or the end of a response that cannot be completed. */
-static void deliver_part(struct io_core *core, struct file_source *source, struct output_scratch *part, bool broken)
+/* A part of the file, or none; it may be the last. `broken`: the end of a response that cannot be completed. */
+static void deliver(struct io_core *core, struct file_source *source, struct reply *part, bool broken)
 {
     const bool is_last = source->left == 0 || broken;
     struct http_exchange *exchange = source->exchange;
-    struct reply reply = {
-        .kind = MESSAGE_BODY,
-        .content_length = -1,
-        .head_block = MESSAGE_NO_BLOCK,
-        .body_block = MESSAGE_NO_BLOCK,
-        .scratch = part,
-    };
-    if (part != NULL)
-        reply.body = bytes_of(part->data, part->used);
+    part->kind = MESSAGE_BODY;
+    part->content_length = -1;
+    part->head_block = part->body_block = MESSAGE_NO_BLOCK;
     if (broken)
-        reply.flags = MESSAGE_END | MESSAGE_FAILED;
+        part->flags = MESSAGE_END | MESSAGE_FAILED;
     else if (is_last && source->ends)
-        reply.flags = MESSAGE_END;
+        part->flags = MESSAGE_END;
     source->delivering = true;
-    exchange->owner->on_reply(exchange, &reply);
+    exchange->owner->on_reply(exchange, part);
     if (is_last && !broken)
         deliver_held(core, source);
     source->delivering = false;
@@ -236,6 +243,45 @@ static void deliver_part(struct io_core *core, struct file_source *source, struc
         file_source_drop(core, source);
     else
         file_source_advance(core, source->exchange);
+}
+
+static void deliver_broken(struct io_core *core, struct file_source *source)
+{
+    struct reply end = {};
+    deliver(core, source, &end, true);
+}
+
+/* ---- by reference ----------------------------------------------------------------------------------------------- */
+
+/* A short part costs more this way, for the ring is asked once more; and where nobody can tell what is in the page
+ * cache the loop might wait for a disk. */
+static enum file_way choose_way(struct io_core *core, const struct file_source *source)
+{
+    if (source->left < FILE_READ_BYTES ||
+        ring_file_at_hand(core->ring, source->file->fd, source->offset, 1) == -EOPNOTSUPP)
+        return FILE_WAY_READ;
+    return FILE_WAY_REFERENCES;
+}
+
+static bool goes_by_reference(struct io_core *core, struct file_source *source)
+{
+    const struct http_exchange *exchange = source->exchange;
+    if (exchange->owner->sends_files == NULL || !exchange->owner->sends_files(exchange))
+        return false;
+    if (source->way == FILE_WAY_UNDECIDED)
+        source->way = choose_way(core, source);
+    return source->way == FILE_WAY_REFERENCES;
+}
+
+static void refer(struct io_core *core, struct file_source *source, uint64_t queued)
+{
+    const uint64_t size = source->left < FILE_REFERENCE_BYTES ? source->left : FILE_REFERENCE_BYTES;
+    if (queued > FILE_AHEAD_BYTES - size)
+        return;
+    struct reply part = {.part_of = source->file, .part_offset = source->offset, .body = bytes_of(NULL, (size_t)size)};
+    source->offset += size;
+    source->left -= size;
+    deliver(core, source, &part, false);
 }
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
@@ -253,8 +299,20 @@ static uint64_t read_size(const struct io_core *core, const struct file_source *
 
 static void read_on(struct io_core *core, struct file_source *source, uint64_t size)
 {
-    ring_read(core->ring, source->fd, source->reading->data, (size_t)size, source->offset,
+    ring_read(core->ring, source->file->fd, source->reading->data, (size_t)size, source->offset,
               ring_token_make(RING_FILE_READ, 0, source->index));
+}
+
+static void start_reading(struct io_core *core, struct file_source *source, uint64_t queued)
+{
+    const uint64_t size = read_size(core, source, queued);
+    if (size == 0)
+        return;
+    source->reading = output_scratch_create_file(&core->outputs, (uint32_t)size);
+    if (source->reading != NULL)
+        read_on(core, source, size);
+    else
+        deliver_broken(core, source);
 }
 
 void file_source_advance(struct io_core *core, struct http_exchange *exchange)
@@ -262,14 +320,21 @@ void file_source_advance(struct io_core *core, struct http_exchange *exchange)
     struct file_source *source = exchange->file;
     if (source->reading != NULL || source->delivering)
         return;
-    const uint64_t size = read_size(core, source, exchange->owner->queued(exchange));
-    if (size == 0)
-        return;
-    source->reading = output_scratch_create_file(&core->outputs, (uint32_t)size);
-    if (source->reading != NULL)
-        read_on(core, source, size);
+    const uint64_t queued = exchange->owner->queued(exchange);
+    if (goes_by_reference(core, source))
+        refer(core, source, queued);
     else
-        deliver_part(core, source, NULL, true);
+        start_reading(core, source, queued);
+}
+
+static void deliver_read(struct io_core *core, struct file_source *source, struct output_scratch *part)
+{
+    struct reply reply = {.scratch = part, .body = bytes_of(part->data, part->used)};
+    assert(part->used <= source->left);
+    source->offset += part->used;
+    source->left -= part->used;
+    metrics_add(core->metrics, METRIC_FILE_BYTES_READ, part->used);
+    deliver(core, source, &reply, false);
 }
 
 void file_sources_on_read(struct io_core *core, const struct ring_event *event)
@@ -282,17 +347,12 @@ void file_sources_on_read(struct io_core *core, const struct ring_event *event)
     }
     source->reading = NULL;
     if (source->exchange == NULL) {
-        output_scratch_drop(&core->outputs, part);
         free_source(core, source);
-        return;
-    }
-    const bool broken = event->result <= 0; /* 0: it has become shorter than what was stated */
-    if (!broken) {
-        assert((uint64_t)event->result <= source->left);
+    } else if (event->result > 0) {
         part->used = (uint32_t)event->result;
-        source->offset += part->used;
-        source->left -= part->used;
+        deliver_read(core, source, part);
+    } else {
+        deliver_broken(core, source); /* 0: it has become shorter than what was stated */
     }
-    deliver_part(core, source, broken ? NULL : part, broken);
     output_scratch_drop(&core->outputs, part);
 }

@@ -1,16 +1,19 @@
 /*
  * File source: a file that is a part of a response, and the pump that reads it as fast as the client takes it.
  *
- * The octets are read through the ring, into buffers that the output queue then holds, so a file that is not in the
- * page cache delays nobody but its own reader. They come to the session as replies like an application's own.
+ * Where a session takes references, parts of the file come to it as such, and the kernel sends them from the page
+ * cache. Elsewhere the octets are read through the ring, into buffers that the output queue then holds. Either way a
+ * file that is not in the page cache delays nobody but its own reader. Parts come to the session as replies like an
+ * application's own.
  *
  *   OPEN --(the response has come so far)--> FEEDING --(read whole, or broken)--> gone
  *     +------------------------------------------+--(client gone)--> gone, after the read under way
  *
- * How far it reads ahead of a client: FILE_WINDOW_BYTES; less when all of them together hold much; then only where
- * nothing else is queued, and little. So clients that do not read take memory from each other, and stop nobody.
+ * How far it reads ahead of a client: FILE_WINDOW_BYTES (references, which hold no memory: FILE_AHEAD_BYTES); less when
+ * all of them together hold much; then only where nothing else is queued, and little. So clients that do not read take
+ * memory from each other, and stop nobody.
  *
- * Owns:    the descriptor, the buffer of the read under way, replies that came behind the file.
+ * Owns:    a hold of the file, the buffer of the read under way, replies that came behind the file.
  * Threads: the loop.
  * Life:    from the message that brings it. The exchange has it until it is read or the session lets go; while a read
  *          is under way it lives on, for the kernel still writes to its buffer.
@@ -28,6 +31,15 @@ enum {
     FILE_SCARCE_READ_BYTES = 16'384,
     FILE_MEMORY_BYTES = 64 << 20, /* of all of them; beyond that FILE_SCARCE_READ_BYTES for each */
     FILE_SOURCES_MAX = 4'096,     /* beyond that 503 */
+    FILE_AHEAD_BYTES = 1 << 20,
+    FILE_REFERENCE_BYTES = FILE_AHEAD_BYTES / 2,
+};
+
+/* Decided when the session takes references for the first time. */
+enum file_way {
+    FILE_WAY_UNDECIDED,
+    FILE_WAY_READ, /* short, or its file system cannot tell what is in the page cache */
+    FILE_WAY_REFERENCES,
 };
 
 struct io_core;
@@ -43,7 +55,8 @@ struct file_source {
     uint64_t left;
     uint32_t index;
     uint32_t held_count;
-    int fd;
+    struct output_file *file; /* NULL: free; parts of it may be queued for longer than this lives */
+    enum file_way way;
     bool ends;       /* the response ends with it */
     bool delivering; /* lives until that is over */
 };

@@ -159,6 +159,8 @@ static int send_interim(struct http1_session *session, const struct http_exchang
 
 static int put_octets(struct http1_session *session, struct reply *reply, struct bytes body)
 {
+    if (reply->part_of != NULL)
+        return output_queue_append_file(&session->out.queue, reply->part_of, reply->part_offset, (uint32_t)body.length);
     /* Beyond that a block goes back only when the client has taken it, for that is what stops the application. */
     if (body.length <= OUTPUT_COPY_MAX && session->out.queue.bytes <= COPIED_AHEAD_MAX)
         return output_queue_copy(&session->out.queue, body);
@@ -377,6 +379,12 @@ uint64_t http1_output_queued(const struct http_exchange *exchange)
     if (exchange != session->first || !exchange->head_sent || exchange->local_status != 0 || exchange->response_ended)
         return UINT64_MAX;
     return session->out.queue.bytes;
+}
+
+bool http1_output_sends_files(const struct http_exchange *exchange)
+{
+    const struct http1_session *session = exchange->session;
+    return connection_sends_files(session->connection);
 }
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */

@@ -29,6 +29,7 @@ void http1_output_go_on(struct http1_session *session);
 
 /* Octets of the response that wait for the client; UINT64_MAX: it is not its turn. */
 uint64_t http1_output_queued(const struct http_exchange *exchange);
+bool http1_output_sends_files(const struct http_exchange *exchange);
 
 /* No response will go out any more: applications hear that nobody waits for those that are left. */
 void http1_output_drop_all(struct http1_session *session);

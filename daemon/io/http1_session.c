@@ -254,7 +254,8 @@ void http1_sessions_init(struct http1_sessions *sessions, struct io_core *core, 
         .owner = {.on_reply = on_reply,
                   .on_credit = on_credit,
                   .on_failure = on_failure,
-                  .queued = http1_output_queued},
+                  .queued = http1_output_queued,
+                  .sends_files = http1_output_sends_files},
     };
 }
 

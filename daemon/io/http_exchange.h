@@ -48,6 +48,8 @@ struct reply {
     struct app_memory *memory;      /* of the octets; ... */
     struct output_scratch *scratch; /* ... or this: a part of a file, held for the call */
     struct file_source *file;       /* the body goes on with it; NULL: with `body` */
+    struct output_file *part_of;    /* `body` has a length only: its octets are in this file ... */
+    uint64_t part_offset;           /* ... from here on */
     struct reply *next;
 };
 
@@ -70,6 +72,8 @@ struct http_exchange_owner {
     void (*on_failure)(struct http_exchange *exchange, uint16_t status, enum close_reason reason);
     /* Octets of the response that the client has not taken yet; UINT64_MAX: more is of no use now. */
     uint64_t (*queued)(const struct http_exchange *exchange);
+    /* Whether parts of files may come as references now. NULL: never. */
+    bool (*sends_files)(const struct http_exchange *exchange);
 };
 
 struct http_exchange {

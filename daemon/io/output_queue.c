@@ -3,18 +3,30 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 void output_pools_init(struct output_pools *pools)
 {
     *pools = (struct output_pools){};
     slab_init(&pools->pieces, sizeof(struct output_piece), 256);
     slab_init(&pools->scratches, sizeof(struct output_scratch) + OUTPUT_SCRATCH_BYTES, 16);
+    slab_init(&pools->files, sizeof(struct output_file), 64);
 }
 
 void output_pools_deinit(struct output_pools *pools)
 {
     slab_deinit(&pools->pieces);
     slab_deinit(&pools->scratches);
+    slab_deinit(&pools->files);
+    free(pools->sink);
+    pools->sink = NULL;
+}
+
+uint8_t *output_pools_sink(struct output_pools *pools)
+{
+    if (pools->sink == NULL)
+        pools->sink = malloc(OUTPUT_SINK_BYTES);
+    return pools->sink;
 }
 
 void output_queue_init(struct output_queue *queue, struct output_pools *pools)
@@ -45,6 +57,28 @@ void output_scratch_drop(struct output_pools *pools, struct output_scratch *scra
         free(scratch);
 }
 
+struct output_file *output_file_create(struct output_pools *pools, int fd)
+{
+    struct output_file *file = slab_borrow(&pools->files);
+    if (file == NULL) {
+        close(fd);
+        return NULL;
+    }
+    *file = (struct output_file){.fd = fd, .holders = 1};
+    return file;
+}
+
+void output_file_drop(struct output_pools *pools, struct output_file *file)
+{
+    if (file == NULL)
+        return;
+    assert(file->holders > 0);
+    if (--file->holders > 0)
+        return;
+    close(file->fd);
+    slab_give_back(&pools->files, file);
+}
+
 static void let_go(struct output_pools *pools, struct output_piece *piece)
 {
     if (piece->memory != NULL) {
@@ -53,8 +87,10 @@ static void let_go(struct output_pools *pools, struct output_piece *piece)
     }
     if (piece->scratch != NULL)
         output_scratch_drop(pools, piece->scratch);
+    output_file_drop(pools, piece->file);
     piece->memory = NULL;
     piece->scratch = NULL;
+    piece->file = NULL;
 }
 
 static struct output_piece *unlink_first(struct output_queue *queue)
@@ -144,7 +180,7 @@ void output_queue_commit(struct output_queue *queue, uint32_t bytes)
     }
     struct output_piece *piece = append(queue);
     if (piece == NULL) {
-        /* Out of memory for 48 octets: the connection cannot go on, and its bytes say so by being too few. */
+        /* Out of memory for 56 octets: the connection cannot go on, and its bytes say so by being too few. */
         queue->bytes -= bytes;
         return;
     }
@@ -202,6 +238,64 @@ int output_queue_adopt(struct output_queue *queue, struct output_scratch *scratc
     return 0;
 }
 
+/* One that is in flight as well: how much of it leaves is decided when the client takes something. */
+static bool goes_on_with(const struct output_queue *queue, const struct output_file *file, uint64_t offset,
+                         uint32_t length)
+{
+    const struct output_piece *last = queue->last;
+    return last != NULL && last->file == file && last->offset + last->length == offset &&
+           last->length <= UINT32_MAX - length;
+}
+
+int output_queue_append_file(struct output_queue *queue, struct output_file *file, uint64_t offset, uint32_t length)
+{
+    if (goes_on_with(queue, file, offset, length)) {
+        queue->last->length += length;
+        queue->bytes += length;
+        return 0;
+    }
+    struct output_piece *piece = append(queue);
+    if (piece == NULL)
+        return -ENOMEM;
+    file->holders++;
+    piece->file = file;
+    piece->offset = offset;
+    piece->length = length;
+    queue->bytes += length;
+    return 0;
+}
+
+bool output_queue_begin_file(struct output_queue *queue)
+{
+    assert(queue->in_flight_pieces == 0);
+    if (queue->first == NULL || queue->first->file == NULL)
+        return false;
+    queue->in_flight_pieces = 1;
+    queue->in_flight_bytes = 0;
+    return true;
+}
+
+struct output_file_part output_queue_file_part(const struct output_queue *queue, uint32_t max)
+{
+    const struct output_piece *piece = queue->first;
+    assert(piece != NULL && piece->file != NULL);
+    return (struct output_file_part){
+        .fd = piece->file->fd,
+        .length = piece->length < max ? piece->length : max,
+        .offset = piece->offset,
+    };
+}
+
+/* The first `bytes` of a piece leave it. */
+static void shorten(struct output_piece *piece, uint32_t bytes)
+{
+    if (piece->file != NULL)
+        piece->offset += bytes;
+    else
+        piece->data += bytes;
+    piece->length -= bytes;
+}
+
 /* The first `bytes` of the first piece, which is longer, become the last piece of `to`. The block stays with the rest,
  * which is sent later. */
 static int split_first(struct output_queue *from, struct output_queue *to, uint32_t bytes)
@@ -210,16 +304,18 @@ static int split_first(struct output_queue *from, struct output_queue *to, uint3
     struct output_piece *piece = append(to);
     if (piece == NULL)
         return -ENOMEM;
-    piece->data = rest->data;
+    struct output_piece *next = piece->next;
+    *piece = *rest;
+    piece->next = next;
+    piece->block = MESSAGE_NO_BLOCK;
     piece->length = bytes;
-    piece->memory = rest->memory;
-    piece->scratch = rest->scratch;
     if (piece->memory != NULL)
         app_memory_hold(piece->memory);
     if (piece->scratch != NULL)
         piece->scratch->holders++;
-    rest->data += bytes;
-    rest->length -= bytes;
+    if (piece->file != NULL)
+        piece->file->holders++;
+    shorten(rest, bytes);
     return 0;
 }
 
@@ -249,8 +345,9 @@ uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts)
     uint32_t count = 0;
     size_t bytes = 0;
     assert(queue->in_flight_pieces == 0);
+    assert(queue->first == NULL || queue->first->file == NULL);
     for (struct output_piece *piece = queue->first; piece != NULL && count < OUTPUT_PARTS_MAX; piece = piece->next) {
-        if (bytes >= OUTPUT_SEND_MAX)
+        if (bytes >= OUTPUT_SEND_MAX || piece->file != NULL)
             break;
         parts[count++] = (struct iovec){(void *)(uintptr_t)piece->data, piece->length};
         bytes += piece->length;
@@ -271,10 +368,8 @@ void output_queue_sent(struct output_queue *queue, uint64_t bytes)
         bytes -= queue->first->length;
         pop(queue);
     }
-    if (bytes > 0) {
-        queue->first->data += bytes;
-        queue->first->length -= (uint32_t)bytes;
-    }
+    if (bytes > 0)
+        shorten(queue->first, (uint32_t)bytes);
     if (queue->first == NULL && queue->filling != NULL && queue->filling->holders == 1)
         queue->filling->used = 0;
 }
@@ -326,7 +421,7 @@ void output_queue_detach(struct output_queue *queue, uint32_t queue_max, uint64_
         bool is_in_flight = in_flight > 0;
         next = piece->next;
         in_flight -= is_in_flight;
-        if (piece->memory == NULL)
+        if (piece->scratch != NULL)
             detached += piece->scratch->detached;
         if (is_in_flight)
             continue;

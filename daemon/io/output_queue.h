@@ -1,12 +1,12 @@
 /*
  * Output queue: what one connection has yet to send, in order, by reference where it can be.
  *
- * A piece is either octets in an app process's arena (the block is given back when they are sent) or octets in a
+ * A piece is either octets in an app process's arena (the block is given back when they are sent), or octets in a
  * scratch buffer of our own: heads, chunk framing, small bodies, parts of files, and what was taken off an
- * application's hands because its client is slow. Neighbouring octets of one scratch buffer are one piece, so many
- * small responses are one send.
+ * application's hands because its client is slow; or a part of a file that the kernel is to send by itself.
+ * Neighbouring octets of one scratch buffer, or of one file, are one piece, so many small responses are one send.
  *
- * Owns:    its pieces and scratch buffers; holds the app memory that they point to.
+ * Owns:    its pieces and scratch buffers; holds the app memory and the files that they point to.
  * Threads: the loop. One send at a time is in flight; what it covers stays untouched until output_queue_sent().
  */
 #ifndef DAEMON_IO_OUTPUT_QUEUE_H
@@ -23,12 +23,15 @@ enum {
     OUTPUT_COPY_MAX = 2'048, /* a body this small travels beside its head rather than in a part of its own */
     OUTPUT_PARTS_MAX = 16,
     OUTPUT_SEND_MAX = 262'144, /* octets of one send: half of a response's window stays free to be refilled */
+    OUTPUT_SINK_BYTES = 65'536,
 };
 
 /* Shared by all queues of an I/O process. */
 struct output_pools {
     struct slab pieces;
     struct slab scratches;
+    struct slab files;
+    uint8_t *sink;           /* see output_pools_sink() */
     uint64_t detached_bytes; /* octets copied off applications' hands, all connections together */
     uint64_t file_bytes;     /* in buffers for parts of files */
 };
@@ -42,13 +45,30 @@ struct output_scratch {
     uint8_t data[];
 };
 
+/* A descriptor: closed when the last holder drops it. */
+struct output_file {
+    int fd;
+    uint32_t holders; /* pieces, and whoever made it */
+};
+
 struct output_piece {
-    const uint8_t *data;
+    union {
+        const uint8_t *data;
+        uint64_t offset; /* in `file` */
+    };
     uint32_t length;
     uint32_t block;
     struct app_memory *memory;      /* either this ... */
-    struct output_scratch *scratch; /* ... or this */
+    struct output_scratch *scratch; /* ... or this ... */
+    struct output_file *file;       /* ... or this */
     struct output_piece *next;
+};
+
+/* Octets of a file, as many as one send is to take. */
+struct output_file_part {
+    int fd;
+    uint32_t length;
+    uint64_t offset;
 };
 
 struct output_queue {
@@ -65,6 +85,10 @@ struct output_queue {
 
 void output_pools_init(struct output_pools *pools);
 void output_pools_deinit(struct output_pools *pools);
+
+/* OUTPUT_SINK_BYTES for what is read only so that it is in the page cache; whoever reads, reads to the same place. NULL
+ * without memory. */
+uint8_t *output_pools_sink(struct output_pools *pools);
 
 void output_queue_init(struct output_queue *queue, struct output_pools *pools);
 void output_queue_deinit(struct output_queue *queue);
@@ -93,11 +117,33 @@ void output_queue_commit(struct output_queue *queue, uint32_t bytes);
 struct output_scratch *output_scratch_create_file(struct output_pools *pools, uint32_t bytes);
 void output_scratch_drop(struct output_pools *pools, struct output_scratch *scratch);
 
+/* Takes `fd`, and holds it once. NULL without memory; then it is closed. */
+struct output_file *output_file_create(struct output_pools *pools, int fd);
+/* NULL is harmless. */
+void output_file_drop(struct output_pools *pools, struct output_file *file);
+
+/* By reference: holds `file`. -ENOMEM. */
+[[nodiscard]] int output_queue_append_file(struct output_queue *queue, struct output_file *file, uint64_t offset,
+                                           uint32_t length);
+
+/* Whether the next send is one of a file, and begins it: marks the piece, which may still grow, as in flight. */
+bool output_queue_begin_file(struct output_queue *queue);
+/* The part that is in flight: at most `max` octets of what is first. */
+struct output_file_part output_queue_file_part(const struct output_queue *queue, uint32_t max);
+
+/* Whether a part of a file comes right behind the send in flight. */
+static inline bool output_queue_file_follows(const struct output_queue *queue)
+{
+    const struct output_piece *last = queue->in_flight_last;
+    return last != NULL && last->next != NULL && last->next->file != NULL;
+}
+
 /* The first `bytes` of `from`, which has so many and nothing in flight, leave it for the end of `to`. -ENOMEM: a part
  * may have moved. Both queues have the same pools. */
 [[nodiscard]] int output_queue_move(struct output_queue *from, struct output_queue *to, uint32_t bytes);
 
-/* The next send, at most OUTPUT_PARTS_MAX parts; marks them as in flight. Returns how many. */
+/* The next send, at most OUTPUT_PARTS_MAX parts, up to a part of a file, which must not be first; marks them as in
+ * flight. Returns how many. */
 uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts);
 
 /* The send in flight took `bytes` octets (0 when it failed). */

@@ -65,6 +65,7 @@ struct ring_event {
     bool more;      /* the operation stays armed */
 };
 
+enum { RING_FILE_STEP_BYTES = 65'536 };
 enum { RING_SQ_ENTRIES = 1'024, RING_CQ_ENTRIES = 16'384, RING_EVENTS_MAX = 512 };
 
 /* -EPERM, -ENOSYS, -ENOMEM, -EINVAL: ring_explain() says why in a sentence for the operator. */
@@ -87,6 +88,8 @@ void ring_buffers_commit(struct io_uring_buf_ring *buffers, int added);
 void ring_accept(struct ring *ring, int fd, ring_token token);                  /* stays armed */
 void ring_receive(struct ring *ring, int fd, uint16_t group, ring_token token); /* stays armed */
 void ring_send(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token);
+/* More follows at once: what does not fill a segment may wait for it. */
+void ring_send_more(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token);
 void ring_send_message(struct ring *ring, int fd, const struct msghdr *message, ring_token token);
 void ring_poll(struct ring *ring, int fd, uint32_t events, bool stays_armed, ring_token token);
 void ring_cancel(struct ring *ring, ring_token victim);
@@ -96,6 +99,13 @@ void ring_close(struct ring *ring, int fd, ring_token token);
 void ring_write(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token);
 /* Of a file; what is in the page cache is there at once, for the rest nobody waits but the event. */
 void ring_read(struct ring *ring, int fd, void *memory, size_t bytes, uint64_t offset, ring_token token);
+
+/* At once and without an event: octets of a file from the page cache to a socket. How many, or a negative errno; 0: the
+ * file ends before `offset`. A page that is not there is waited for, hence the next. */
+[[nodiscard]] int64_t ring_send_file(struct ring *ring, int fd, int file, uint64_t offset, size_t bytes);
+/* At once: how many octets from `offset` on ring_send_file() need not wait for, also where the file ends; looked at in
+ * steps of RING_FILE_STEP_BYTES. 0: those that are first have to be read. -EOPNOTSUPP: nobody can tell. */
+[[nodiscard]] int64_t ring_file_at_hand(struct ring *ring, int file, uint64_t offset, size_t bytes);
 
 /*
  * Submits all that was queued, waits until something completes or `timeout_ms` passes (0: does not wait, -1: no

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -40,6 +41,8 @@ struct ring {
     uint32_t read_count;
     size_t read_max;
     bool reads_wait;
+    bool files_at_hand;
+    size_t at_hand;
     uint32_t polls;
     uint32_t accepts;
     uint64_t overflows;
@@ -174,6 +177,12 @@ void ring_send(struct ring *ring, int fd, const void *data, size_t bytes, ring_t
     send_parts(ring, fd, &socket->plain, 1, token);
 }
 
+void ring_send_more(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token)
+{
+    scripted_at(ring, fd)->corked = true;
+    ring_send(ring, fd, data, bytes, token);
+}
+
 void ring_send_message(struct ring *ring, int fd, const struct msghdr *message, ring_token token)
 {
     send_parts(ring, fd, message->msg_iov, message->msg_iovlen, token);
@@ -181,9 +190,10 @@ void ring_send_message(struct ring *ring, int fd, const struct msghdr *message, 
 
 void ring_poll(struct ring *ring, int fd, uint32_t events, bool stays_armed, ring_token token)
 {
-    (void)events;
     if (stays_armed)
         ring->polls++;
+    else if (events == POLLOUT)
+        arm(&scripted_at(ring, fd)->writable, token);
     else
         arm(&scripted_at(ring, fd)->poll, token);
 }
@@ -200,6 +210,7 @@ void ring_cancel(struct ring *ring, ring_token victim)
         cancel(&ring->sockets[i].receive, victim);
         cancel(&ring->sockets[i].send, victim);
         cancel(&ring->sockets[i].poll, victim);
+        cancel(&ring->sockets[i].writable, victim);
     }
 }
 
@@ -215,6 +226,7 @@ void ring_close(struct ring *ring, int fd, ring_token token)
     assert(!socket->receive.armed);
     assert(!socket->send.armed);
     assert(!socket->poll.armed);
+    assert(!socket->writable.armed);
     arm(&socket->close, token);
 }
 
@@ -260,7 +272,8 @@ uint32_t scripted_armed(const struct ring *ring)
     uint32_t count = 0;
     for (uint32_t i = 0; i < ring->socket_count; i++) {
         const struct scripted_socket *socket = &ring->sockets[i];
-        count += socket->receive.armed || socket->send.armed || socket->poll.armed || socket->close.armed;
+        count += socket->receive.armed || socket->send.armed || socket->poll.armed || socket->writable.armed ||
+                 socket->close.armed;
     }
     return count;
 }
@@ -364,6 +377,8 @@ static void take_send(struct scripted_socket *socket, struct completions *done)
 
 static void poll_and_close(struct scripted_socket *socket, struct completions *done)
 {
+    if (socket->writable.armed && (socket->writable.cancelled || !socket->send_stalled))
+        complete(done, &socket->writable, socket->writable.cancelled ? -ECANCELED : POLLOUT, -1, false);
     if (socket->poll.armed && (socket->poll.cancelled || socket->input_bytes > 0 || socket->eof))
         complete(done, &socket->poll, socket->poll.cancelled ? -ECANCELED : 1, -1, false);
     if (socket->close.armed && complete(done, &socket->close, 0, -1, false))
@@ -375,6 +390,38 @@ void ring_read(struct ring *ring, int fd, void *memory, size_t bytes, uint64_t o
 {
     assert(ring->read_count < READS_MAX);
     ring->reads[ring->read_count++] = (struct scripted_read){fd, memory, bytes, offset, token};
+}
+
+int64_t ring_send_file(struct ring *ring, int fd, int file, uint64_t offset, size_t bytes)
+{
+    struct scripted_socket *socket = scripted_at(ring, fd);
+    assert(!socket->closed);
+    if (socket->send_error != 0)
+        return socket->send_error;
+    size_t length = socket->send_max > 0 && socket->send_max < bytes ? socket->send_max : bytes;
+    uint8_t *memory = malloc(length);
+    assert(memory != NULL);
+    ssize_t got = pread(file, memory, length, (off_t)offset);
+    if (got > 0)
+        append(&socket->output, &socket->output_bytes, memory, (size_t)got);
+    free(memory);
+    socket->file_sends++;
+    return got < 0 ? -errno : got;
+}
+
+int64_t ring_file_at_hand(struct ring *ring, int file, uint64_t offset, size_t bytes)
+{
+    (void)file;
+    (void)offset;
+    if (!ring->files_at_hand)
+        return -EOPNOTSUPP;
+    return (int64_t)(ring->at_hand < bytes ? ring->at_hand : bytes);
+}
+
+void scripted_files_at_hand(struct ring *ring, size_t bytes)
+{
+    ring->files_at_hand = true;
+    ring->at_hand = bytes;
 }
 
 void scripted_read_max(struct ring *ring, size_t bytes)

@@ -32,7 +32,9 @@ struct scripted_socket {
     size_t receive_max;
     uint32_t group;
     uint32_t receives; /* how often one was armed */
-    struct scripted_operation receive, send, poll, close;
+    struct scripted_operation receive, send, poll, writable, close;
+    uint32_t file_sends;       /* parts of files that were sent by themselves */
+    bool corked;               /* a send said that more follows */
     const struct iovec *parts; /* of the send */
     struct iovec plain;
     size_t part_count;
@@ -51,6 +53,10 @@ void scripted_client_ends(struct ring *ring, int fd);
 
 /* An event of no operation that the engine knows. */
 void scripted_event(struct ring *ring, const struct ring_event *event);
+
+/* Files can be sent by themselves; so many octets of each are in the page cache wherever one looks (0: a read comes
+ * first). Without this nobody can tell. */
+void scripted_files_at_hand(struct ring *ring, size_t bytes);
 
 /* Reads of files take at most so many octets (0: all that is there), or wait until they are let go. */
 void scripted_read_max(struct ring *ring, size_t bytes);
