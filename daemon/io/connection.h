@@ -73,11 +73,19 @@ struct connection_protocol {
     void *context;
 };
 
+/* What the send in flight is, where it is one of a file (connection_file.c). */
+enum connection_file_send {
+    CONNECTION_FILE_NONE,
+    CONNECTION_FILE_POLLS, /* for the client to have room */
+    CONNECTION_FILE_READS, /* what is sent then, into the page cache */
+};
+
 /* The sending half; part of a protocol's session, so that an idle connection has none. */
 struct connection_output {
     struct output_queue queue;
     struct iovec parts[OUTPUT_PARTS_MAX];
     struct msghdr message;
+    enum connection_file_send file_send;
 };
 
 struct connection_listener {
@@ -192,6 +200,13 @@ static inline bool connection_is_secure(const struct connection *connection)
 static inline bool connection_decrypts(const struct connection *connection)
 {
     return connection->tls != NULL;
+}
+
+/* Whether parts of files may be queued by reference: nothing has to be done here to the octets that leave. So it stays
+ * once it is so. */
+static inline bool connection_sends_files(const struct connection *connection)
+{
+    return connection->tls == NULL || connection->offload >= CONNECTION_OFFLOAD_SENDS;
 }
 
 /* Of what kind the octets are that a session gets, and is to look at for how scarce they are. */

@@ -1,5 +1,7 @@
 #include "daemon/io/connection_state.h"
 
+#include <errno.h>
+
 static bool has_output(const struct connection *connection)
 {
     return (connection->out != NULL && connection->out->queue.bytes > 0) ||
@@ -136,17 +138,27 @@ void connection_start_send(struct connections *connections, struct connection *c
         return;
     if (connection_is_secure(connection) && !has_good_keys(connections, connection))
         return;
+    if (output_queue_begin_file(&out->queue)) {
+        connection_start_file(connections, connection);
+        return;
+    }
     uint32_t count = output_queue_gather(&out->queue, out->parts);
     if (connection_is_secure(connection))
         connection_note_sent(connection, out->queue.in_flight_bytes);
     connection->send_in_flight = true;
     ring_token token = connection_token_of(connection, RING_SEND);
+    struct ring *ring = connections->core->ring;
+    const struct iovec *first = &out->parts[0];
+    if (count == 1 && output_queue_file_follows(&out->queue)) { /* a head shares its segment with what it announces */
+        ring_send_more(ring, connection->fd, first->iov_base, first->iov_len, token);
+        return;
+    }
     if (count == 1) {
-        ring_send(connections->core->ring, connection->fd, out->parts[0].iov_base, out->parts[0].iov_len, token);
+        ring_send(ring, connection->fd, first->iov_base, first->iov_len, token);
         return;
     }
     out->message = (struct msghdr){.msg_iov = out->parts, .msg_iovlen = count};
-    ring_send_message(connections->core->ring, connection->fd, &out->message, token);
+    ring_send_message(ring, connection->fd, &out->message, token);
 }
 
 /* How much of what the protocol queued the send in flight took. */
@@ -177,10 +189,27 @@ static void go_on_sending(struct connections *connections, struct connection *co
         end_sending(connections, connection);
 }
 
+/* What has been said of the response is not true any more, whatever its framing: so no end that could pass for one. */
+static void fail_sending(struct connections *connections, struct connection *connection, int32_t error)
+{
+    if (error == -ENODATA)
+        connection_abort(connections, connection, CLOSE_RESPONSE_INCOMPLETE, true);
+    else
+        connection_begin_close(connections, connection, CLOSE_CLIENT_RESET);
+}
+
+static bool sends_file(const struct connection *connection)
+{
+    return connection->out != NULL && connection->out->file_send != CONNECTION_FILE_NONE;
+}
+
 void connection_on_send(struct connections *connections, struct connection *connection, const struct ring_event *event)
 {
+    int32_t result = event->result;
     connection->send_in_flight = false;
-    uint64_t sent = event->result > 0 ? (uint64_t)event->result : 0;
+    if (sends_file(connection) && !connection_continue_file(connections, connection, &result))
+        return;
+    uint64_t sent = result > 0 ? (uint64_t)result : 0;
     uint32_t plain = account_sent(connection, sent);
     metrics_add(connections->core->metrics, METRIC_BYTES_SENT, sent);
     const bool has_new_keys = connection->key_update_in_flight;
@@ -189,12 +218,12 @@ void connection_on_send(struct connections *connections, struct connection *conn
         connection_try_close(connections, connection);
         return;
     }
-    if (has_new_keys && (event->result < 0 || connection_change_keys(connections, connection) < 0)) {
+    if (has_new_keys && (result < 0 || connection_change_keys(connections, connection) < 0)) {
         connection_begin_close(connections, connection, CLOSE_TLS_ERROR);
         return;
     }
-    if (event->result < 0 && !connection_is_transient(event->result)) {
-        connection_begin_close(connections, connection, CLOSE_CLIENT_RESET);
+    if (result < 0 && !connection_is_transient(result)) {
+        fail_sending(connections, connection, result);
         return;
     }
     /* The rest of sealed octets, without a pause in which it would seem that all is sent. */

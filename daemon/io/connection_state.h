@@ -3,6 +3,7 @@
  *
  *   connection        birth, lists, receiving, closing, time
  *   connection_send   what is queued goes out, and after the last of it the end
+ *   connection_file   parts of files, which the kernel sends by itself
  *   connection_tls    ciphertext becomes plaintext, faults of TLS
  *   connection_ktls   the kernel takes over from TLS in user space
  *
@@ -41,6 +42,14 @@ void connection_linger(struct connections *connections, struct connection *conne
 /* ---- connection_send.c ---- */
 
 void connection_start_send(struct connections *connections, struct connection *connection);
+
+/* ---- connection_file.c ---- */
+
+/* A part of a file is first in the queue, and begun. */
+void connection_start_file(struct connections *connections, struct connection *connection);
+/* Something of that has completed, with `*result`, which becomes what a send of the part would have said; -ENODATA: the
+ * file cannot be sent as it was stated. False: it is still under way. */
+bool connection_continue_file(struct connections *connections, struct connection *connection, int32_t *result);
 
 /* ---- connection_tls.c ---- */
 

@@ -84,6 +84,9 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(SPOOL_BLOCKS, GAUGE, "request_spool_blocks", "", "Blocks of 64 KiB in use in the file of held bodies")           \
     X(FILES, COUNTER, "files", "", "Files that application processes handed over to be sent")                          \
     X(FILES_LIVE, GAUGE, "files_live", "", "Files that are being sent")                                                \
+    X(FILE_BYTES_SENDFILE, COUNTER, "file_bytes", "way=\"sendfile\"", "Octets of such files, by the way they took")     \
+    X(FILE_BYTES_READ, COUNTER, "file_bytes", "way=\"read\"", "")                                                      \
+    X(FILE_COLD_READS, COUNTER, "file_cold_reads", "", "Reads of what sendfile would have had to wait for")            \
     X(TIMERS_LIVE, GAUGE, "timers_live", "", "Timers armed")                                                           \
     X(DISPATCH_QUEUED, GAUGE, "dispatch_queued", "", "Requests that wait for any application process to have room")    \
     X(DISPATCH_RECALLED, COUNTER, "dispatch_recalled", "", "Requests taken back from a busy application process")      \
