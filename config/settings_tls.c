@@ -7,6 +7,8 @@
 #include "config/listen_table.h"
 #include "config/setting_value.h"
 
+static const char credentials[] = "${CREDENTIALS_DIRECTORY}/";
+
 struct resolver {
     struct settings *settings;
     const struct resolve_context *context;
@@ -23,35 +25,61 @@ static int warn(struct resolver *resolver, const char *text)
 
 /* Paths ------------------------------------------------------------------------------------------------------ */
 
-static int make_absolute(struct settings *settings, char **path)
+/* Where systemd has put what LoadCredential= names: a path of the machine's only begins with it. */
+static int name_credential(struct resolver *resolver, const char *setting, char **path)
 {
+    const char *directory = environment_value(resolver->context->environment, "CREDENTIALS_DIRECTORY");
+
+    if (directory == NULL)
+        return resolve_complain(resolver->complaint, setting,
+                                "%s: CREDENTIALS_DIRECTORY is not in the environment; LoadCredential= in the unit of "
+                                "a systemd service sets it",
+                                *path);
+    *path = settings_arena_print(resolver->settings->arena, "%s/%s", directory, *path + sizeof(credentials) - 1);
+    return *path == NULL ? -ENOMEM : 0;
+}
+
+static int make_absolute(struct resolver *resolver, const char *setting, char **path)
+{
+    struct settings *settings = resolver->settings;
+
     if (*path == NULL)
         return 0;
+    if (strncmp(*path, credentials, sizeof(credentials) - 1) == 0)
+        return name_credential(resolver, setting, path);
     *path = settings_absolute_path(settings->arena, settings->chdir, *path);
     return *path == NULL ? -ENOMEM : 0;
 }
 
-static int make_all_absolute(struct settings *settings, struct string_list *list)
+static int make_all_absolute(struct resolver *resolver, const char *setting, struct string_list *list)
 {
     int result = 0;
 
     for (size_t i = 0; result == 0 && i < list->count; i++)
-        result = make_absolute(settings, &list->items[i]);
+        result = make_absolute(resolver, setting, &list->items[i]);
     return result;
 }
 
 static int resolve_paths(struct resolver *resolver)
 {
     struct settings *settings = resolver->settings;
-    char **const paths[] = {&settings->keyfile_password_file, &settings->ca_certs, &settings->tls_ticket_keys};
-    struct string_list *const lists[] = {&settings->certfile, &settings->keyfile, &settings->ocsp_file};
-
+    const struct {
+        const char *setting;
+        char **path;
+    } paths[] = {{"keyfile_password_file", &settings->keyfile_password_file},
+                 {"ca_certs", &settings->ca_certs},
+                 {"tls_ticket_keys", &settings->tls_ticket_keys}};
+    const struct {
+        const char *setting;
+        struct string_list *list;
+    } lists[] = {
+        {"certfile", &settings->certfile}, {"keyfile", &settings->keyfile}, {"ocsp_file", &settings->ocsp_file}};
     int result = 0;
 
     for (size_t i = 0; result == 0 && i < sizeof(paths) / sizeof(paths[0]); i++)
-        result = make_absolute(settings, paths[i]);
+        result = make_absolute(resolver, paths[i].setting, paths[i].path);
     for (size_t i = 0; result == 0 && i < sizeof(lists) / sizeof(lists[0]); i++)
-        result = make_all_absolute(settings, lists[i]);
+        result = make_all_absolute(resolver, lists[i].setting, lists[i].list);
     return result;
 }
 
@@ -173,7 +201,7 @@ static int resolve_table_files(struct resolver *resolver, struct listen_table *t
 
     int result = match_keys(resolver, "listen", &table->certfile, &table->keyfile, &table->ocsp_file);
     for (size_t i = 0; result == 0 && i < sizeof(lists) / sizeof(lists[0]); i++)
-        result = make_all_absolute(resolver->settings, lists[i]);
+        result = make_all_absolute(resolver, "listen", lists[i]);
     return result;
 }
 

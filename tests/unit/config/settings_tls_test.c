@@ -51,6 +51,33 @@ static void paths_start_in_chdir(void **state)
     assert_path(*state, settings->tls_ticket_keys, "t");
 }
 
+static void a_credential_of_the_unit_lies_where_systemd_says(void **state)
+{
+    setenv("CREDENTIALS_DIRECTORY", "/run/credentials/u.service", 1);
+    fixture_write("c.toml", "wsgi_app = 'm:app'\ncertfile = 'a.pem'\nkeyfile = '${CREDENTIALS_DIRECTORY}/a.key'\n"
+                            "tls_ticket_keys = '${CREDENTIALS_DIRECTORY}/tickets'\n"
+                            "[[listen]]\naddress = ':1'\ncertfile = 'b.pem'\n"
+                            "keyfile = '${CREDENTIALS_DIRECTORY}//etc/b.key'\n");
+    struct settings *settings = fixture_run(*state, "-c c.toml");
+    unsetenv("CREDENTIALS_DIRECTORY");
+
+    assert_path(*state, settings->certfile.items[0], "a.pem");
+    assert_string_equal(settings->keyfile.items[0], "/run/credentials/u.service/a.key");
+    assert_string_equal(settings->tls_ticket_keys, "/run/credentials/u.service/tickets");
+    assert_non_null(strstr(settings->listen.items[0], "keyfile=/run/credentials/u.service//etc/b.key"));
+}
+
+static void without_credentials_the_setting_that_wants_one_is_named(void **state)
+{
+    static const char toml[] = "wsgi_app = 'm:app'\ncertfile = 'a'\nkeyfile = '${CREDENTIALS_DIRECTORY}/a.key'\n";
+
+    fixture_write("c.toml", toml);
+    fixture_fail(*state, "-c c.toml",
+                 "uroboros: %s/c.toml, line 3: keyfile = \"${CREDENTIALS_DIRECTORY}/a.key\": "
+                 "${CREDENTIALS_DIRECTORY}/a.key: CREDENTIALS_DIRECTORY is not in the environment; LoadCredential= in "
+                 "the unit of a systemd service sets it");
+}
+
 static void one_file_may_hold_the_chain_and_its_key(void **state)
 {
     struct settings *settings = fixture_run(*state, "m:app --certfile both.pem");
@@ -269,6 +296,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(there_is_no_tls_without_a_certificate),
         TEST(paths_start_in_chdir),
+        TEST(a_credential_of_the_unit_lies_where_systemd_says),
+        TEST(without_credentials_the_setting_that_wants_one_is_named),
         TEST(one_file_may_hold_the_chain_and_its_key),
         TEST(what_does_not_go_together_is_refused_with_one_sentence),
         TEST(authorities_that_nobody_asks_for_are_a_warning),
