@@ -8,11 +8,12 @@
 
 enum { DEFAULT_PORT = 8000, PORT_MAX = 65'535, FD_MAX = 1'048'576 };
 
-static const char any_address[] = "an address: HOST, HOST:PORT, :PORT, PORT, [IPV6]:PORT, unix:PATH or fd://N";
+static const char any_address[] =
+    "an address: HOST, HOST:PORT, :PORT, PORT, [IPV6]:PORT, unix:PATH, fd://N or fd://NAME";
 static const char bad_port[] = "a port from 0 to 65535";
 static const char bad_host[] = "a host name or address; IPv6 stands in brackets, as in [::1]:8000";
 static const char bad_path[] = "a path of 1 to 107 bytes after unix:";
-static const char bad_fd[] = "the number of an inherited socket after fd://";
+static const char bad_fd[] = "the number or the name of an inherited socket after fd://";
 
 static bool begins(const char *text, const char *prefix, const char **ret_rest)
 {
@@ -49,10 +50,30 @@ static const char *parse_path(const char *text, struct bind_address *address)
     return NULL;
 }
 
+static bool only_digits(const char *text)
+{
+    return *text != '\0' && strspn(text, "0123456789") == strlen(text);
+}
+
+/* What FileDescriptorName= may be (systemd.socket(5)). */
+static const char *parse_name(const char *text, struct bind_address *address)
+{
+    if (*text == '\0' || strlen(text) >= sizeof(address->host))
+        return bad_fd;
+    for (const char *at = text; *at != '\0'; at++)
+        if (*at <= ' ' || *at > '~' || *at == ':')
+            return bad_fd;
+    address->kind = BIND_ADDRESS_NAMED;
+    memcpy(address->host, text, strlen(text) + 1);
+    return NULL;
+}
+
 static const char *parse_fd(const char *text, struct bind_address *address)
 {
     long fd;
 
+    if (!only_digits(text))
+        return parse_name(text, address);
     if (!whole_number(text, FD_MAX, &fd))
         return bad_fd;
     address->kind = BIND_ADDRESS_FD;
@@ -127,11 +148,6 @@ static const char *parse_tcp(const char *text, struct bind_address *address)
     return wrong;
 }
 
-static bool only_digits(const char *text)
-{
-    return *text != '\0' && strspn(text, "0123456789") == strlen(text);
-}
-
 static const char *parse_any(const char *text, struct bind_address *address)
 {
     const char *rest;
@@ -177,6 +193,9 @@ void bind_address_format(const struct bind_address *address, char text[BIND_ADDR
         break;
     case BIND_ADDRESS_FD:
         snprintf(text, BIND_ADDRESS_TEXT_BYTES, "fd://%d", address->fd);
+        break;
+    case BIND_ADDRESS_NAMED:
+        snprintf(text, BIND_ADDRESS_TEXT_BYTES, "fd://%s", address->host);
         break;
     }
 }

@@ -13,7 +13,8 @@ enum bind_address_kind {
     BIND_ADDRESS_TCP,      /* host and port; an IPv6 host without its brackets */
     BIND_ADDRESS_UNIX,     /* path */
     BIND_ADDRESS_ABSTRACT, /* path without the '@' */
-    BIND_ADDRESS_FD        /* fd, a listening socket that was inherited */
+    BIND_ADDRESS_FD,       /* fd, a listening socket that was inherited */
+    BIND_ADDRESS_NAMED     /* host, the name of inherited sockets (sd_listen_fds_with_names(3)); fd is to be found */
 };
 
 enum { BIND_ADDRESS_HOST_BYTES = 256, BIND_ADDRESS_PATH_BYTES = 108, BIND_ADDRESS_TEXT_BYTES = 300 };

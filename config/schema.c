@@ -216,8 +216,8 @@ static const struct setting table[] = {
 
     {LIST(bind), .flags = "-b --bind", .group = ADDRESSES, .initial = "127.0.0.1:8000", FOR(SUPERVISOR | IO), RESTART,
      .help = "Address to listen on: HOST, HOST:PORT, :PORT, PORT, tcp://HOST:PORT, [IPV6]:PORT, unix:PATH, "
-             "unix:@ABSTRACT or fd://N. May be given several times. When PORT is in the environment the default is "
-             "0.0.0.0:$PORT."},
+             "unix:@ABSTRACT, or inherited sockets as fd://N or fd://NAME (FileDescriptorName= of a systemd socket "
+             "unit). May be given several times. When PORT is in the environment the default is 0.0.0.0:$PORT."},
     {TABLES(listen), .group = ADDRESSES, FOR(SUPERVISOR), RESTART,
      .help = "Addresses with settings of their own, one table [[listen]] each: `address` as in `bind`; `tls`, true or "
              "false, by default whether there is a certificate; `certfile`, `keyfile`, `ocsp_file`, "
@@ -472,8 +472,8 @@ static const struct setting table[] = {
              "separated by commas, are chosen by the name that a client asks for and by what it can verify. Files are "
              "watched: new ones serve new connections a second or two later, broken ones are refused with a message."},
     {LIST(keyfile), .flags = "--keyfile", .group = TLS, FOR(SUPERVISOR),
-     .help =
-         "Private key in PEM, one for each `certfile`. Without it the key is looked for in the certificate's file."},
+     .help = "Private key in PEM, one for each `certfile`. Without it the key is looked for in the certificate's file. "
+             "Of a systemd service it may be a credential, ${CREDENTIALS_DIRECTORY}/NAME, as may every file of TLS."},
     {STRING(keyfile_password_file), .group = TLS, FOR(SUPERVISOR),
      .help = "File whose first line is the password of encrypted keys."},
     {LIST(ocsp_file), .group = TLS, FOR(SUPERVISOR),

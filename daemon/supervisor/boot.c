@@ -177,6 +177,7 @@ static int open_addresses(struct supervisor *supervisor, const struct listener_p
         .inherited_first = SERVICE_MANAGER_FIRST_FD,
         .inherited_count =
             supervisor->handed != NULL ? (int)supervisor->handed->activated_count : supervisor->manager.listen_count,
+        .inherited_names = supervisor->manager.listen_names,
         .handed = supervisor->handed,
     };
     return listeners_open(&supervisor->listeners, &request, why) < 0 ? fail("%s", why) : 0;

@@ -2,6 +2,7 @@
 
 #include "daemon/base/owned.h"
 #include "daemon/supervisor/handover.h"
+#include "daemon/supervisor/socket_names.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -435,10 +436,9 @@ static int open_one(struct listeners *listeners, const struct listeners_request 
                     const struct bind_address *address, int32_t tls_context, char *why)
 {
     static int (*const open_kind[])(const struct opening *, struct listener *) = {
-        [BIND_ADDRESS_TCP] = open_tcp,
-        [BIND_ADDRESS_UNIX] = open_unix,
-        [BIND_ADDRESS_ABSTRACT] = open_abstract,
-        [BIND_ADDRESS_FD] = open_inherited,
+        [BIND_ADDRESS_TCP] = open_tcp,           [BIND_ADDRESS_UNIX] = open_unix,
+        [BIND_ADDRESS_ABSTRACT] = open_abstract, [BIND_ADDRESS_FD] = open_inherited,
+        [BIND_ADDRESS_NAMED] = open_inherited,
     };
     struct opening opening = {.request = request, .address = address, .why = why};
 
@@ -455,21 +455,64 @@ static int open_one(struct listeners *listeners, const struct listeners_request 
     return r;
 }
 
+static int complain_of_name(const struct listeners_request *request, const char text[BIND_ADDRESS_TEXT_BYTES],
+                            char *why)
+{
+    struct opening opening = {.why = why};
+    char names[LISTENERS_WHY_BYTES / 4];
+
+    memcpy(opening.text, text, sizeof opening.text);
+    socket_names_describe(request->inherited_names, request->inherited_count, names, sizeof names);
+    if (names[0] != '\0')
+        return complain(&opening, -ENOENT, "no inherited socket has that name; there are: %s", names);
+    return complain(&opening, -ENOENT,
+                    "no inherited socket has a name; FileDescriptorName= of a systemd socket unit gives one");
+}
+
+/* All sockets of that name, or those that a program before this one had by it. */
+static int open_named(struct listeners *listeners, const struct listeners_request *request,
+                      const struct bind_address *address, int32_t tls_context, char *why)
+{
+    struct bind_address named = *address;
+    char text[BIND_ADDRESS_TEXT_BYTES];
+    size_t before = listeners->count;
+    int r = 0, index = -1;
+
+    bind_address_format(address, text);
+    while (r == 0 && handover_find_listener(request->handed, text) != NULL)
+        r = open_one(listeners, request, &named, tls_context, why);
+    while (r == 0 && (index = socket_names_find(request->inherited_names, request->inherited_count, address->host,
+                                                index + 1)) >= 0) {
+        named.fd = request->inherited_first + index;
+        r = open_one(listeners, request, &named, tls_context, why);
+    }
+    return r == 0 && listeners->count == before ? complain_of_name(request, text, why) : r;
+}
+
+static int open_item(struct listeners *listeners, const struct listeners_request *request, size_t index, char *why)
+{
+    int32_t tls_context = request->tls_contexts == NULL ? -1 : request->tls_contexts[index];
+    size_t before = listeners->count;
+    struct bind_address address;
+    const char *expected = bind_address_parse(request->bind->items[index], &address);
+
+    if (expected != NULL) {
+        snprintf(why, LISTENERS_WHY_BYTES, "cannot listen at %.200s: expected %s", request->bind->items[index],
+                 expected);
+        return -EINVAL;
+    }
+    int r = address.kind == BIND_ADDRESS_NAMED ? open_named(listeners, request, &address, tls_context, why)
+                                               : open_one(listeners, request, &address, tls_context, why);
+    for (size_t i = before; r == 0 && request->proxies != NULL && i < listeners->count; i++)
+        listeners->items[i].hello.proxy_protocol = request->proxies[index];
+    return r;
+}
+
 static int open_bind_items(struct listeners *listeners, const struct listeners_request *request, char *why)
 {
     int r = 0;
-    for (size_t i = 0; r == 0 && i < request->bind->count; i++) {
-        struct bind_address address;
-        const char *expected = bind_address_parse(request->bind->items[i], &address);
-        if (expected != NULL) {
-            snprintf(why, LISTENERS_WHY_BYTES, "cannot listen at %.200s: expected %s", request->bind->items[i],
-                     expected);
-            return -EINVAL;
-        }
-        r = open_one(listeners, request, &address, request->tls_contexts == NULL ? -1 : request->tls_contexts[i], why);
-        if (r == 0 && request->proxies != NULL)
-            listeners->items[listeners->count - 1].hello.proxy_protocol = request->proxies[i];
-    }
+    for (size_t i = 0; r == 0 && i < request->bind->count; i++)
+        r = open_item(listeners, request, i, why);
     return r;
 }
 
@@ -488,7 +531,8 @@ static bool names_inherited(const struct string_list *bind)
 {
     for (size_t i = 0; i < bind->count; i++) {
         struct bind_address address;
-        if (bind_address_parse(bind->items[i], &address) == NULL && address.kind == BIND_ADDRESS_FD)
+        if (bind_address_parse(bind->items[i], &address) == NULL &&
+            (address.kind == BIND_ADDRESS_FD || address.kind == BIND_ADDRESS_NAMED))
             return true;
     }
     return false;

@@ -58,6 +58,7 @@ struct listeners_request {
     const struct sandbox_ids *ids; /* to whom the file of a unix socket is given */
     int inherited_first;           /* descriptors of socket activation; they replace `bind` unless it names any */
     int inherited_count;
+    const char *inherited_names; /* of them, as in socket_names.h; NULL: they have none */
     struct handover *handed; /* of a program before this one: its sockets are taken, the rest is closed; NULL: none */
 };
 

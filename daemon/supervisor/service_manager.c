@@ -61,6 +61,9 @@ static void find_listeners(struct service_manager *manager)
         return;
     if (number_in_environment("LISTEN_FDS", SERVICE_MANAGER_FDS_MAX, &count))
         manager->listen_count = (int)count;
+    const char *names = getenv("LISTEN_FDNAMES");
+    if (names != NULL && manager->listen_count > 0)
+        manager->listen_names = strdup(names);
 }
 
 void service_manager_unexport(void)
@@ -102,6 +105,8 @@ void service_manager_init(struct service_manager *ret_manager)
 void service_manager_deinit(struct service_manager *manager)
 {
     fd_drop(&manager->notify);
+    free(manager->listen_names);
+    manager->listen_names = NULL;
 }
 
 /* A notification that finds no room is lost: the service manager's slowness is not ours to wait for. */

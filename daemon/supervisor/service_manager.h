@@ -20,6 +20,7 @@ struct service_manager {
     struct sockaddr_un address;
     socklen_t address_bytes;
     int listen_count;     /* inherited listening sockets, from SERVICE_MANAGER_FIRST_FD on */
+    char *listen_names;   /* of each, with a colon between them (socket_names.h); NULL: they have none */
     uint64_t watchdog_ms; /* how often to call service_manager_alive(); 0: never */
 };
 

@@ -2,13 +2,16 @@
 
 import os
 import re
+import signal
 import socket
 import stat
+import subprocess
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from harness.client import Client
-from harness.server import Server, run_to_end
+from harness.server import APPS, BINARY, PATIENCE, Server, clean_environment, run_to_end
 
 
 def answers(address) -> bool:
@@ -83,6 +86,55 @@ def test_an_inherited_descriptor(serve):
         server = serve("hello_wsgi:app", binds=(f"fd://{sock.fileno()}",), pass_fds=(sock.fileno(),), ready=False)
         server.wait_for_log("ready: listening at")
         assert answers(address)
+
+
+@contextmanager
+def activated(sockets: list[socket.socket], names: str, *arguments: str):
+    """As a service manager starts it: the sockets from descriptor 3 on, LISTEN_PID names the daemon itself."""
+    numbers = [sock.fileno() for sock in sockets]
+    # First out of the way, then to their places: one of them may have the place of another.
+    moves = "; ".join(f"exec {90 + i}<&{number} {number}<&-" for i, number in enumerate(numbers))
+    moves += "; " + "; ".join(f"exec {3 + i}<&{90 + i} {90 + i}<&-" for i in range(len(numbers)))
+    script = f"{moves}; LISTEN_PID=$$ LISTEN_FDS={len(numbers)} LISTEN_FDNAMES={names} exec {BINARY} {' '.join(arguments)}"
+    process = subprocess.Popen(
+        ["/bin/bash", "-c", script], cwd=APPS, env=clean_environment(), pass_fds=numbers, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=10 * PATIENCE)
+
+
+@pytest.fixture
+def three_sockets():
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+
+
+def test_inherited_sockets_have_names_and_settings_of_their_own(three_sockets, tmp_path):
+    """Two sockets of one unit have the same name; an upgrade keeps all of them."""
+    config = tmp_path / "uroboros.toml"
+    config.write_text('[[listen]]\naddress = "fd://web"\n[[listen]]\naddress = "fd://admin"\nproxy_protocol = "v1"\n')
+    web, admin, other = [sock.getsockname() for sock in three_sockets]
+    with activated(three_sockets, "web:admin:web", "-c", str(config), "-w", "1", "hello_wsgi:app") as process:
+        for is_upgraded in (False, True):
+            line = next(line for line in process.stderr if "ready: listening at " in line)
+            assert re.findall(r"127\.0\.0\.1:(\d+)", line) == [str(port) for _, port in (web, other, admin)]
+            assert answers(web) and answers(other)
+            with Client(admin) as client:
+                client.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert client.read_response().body == b"hello\n"
+            if not is_upgraded:
+                process.send_signal(signal.SIGUSR2)
+    assert process.returncode == 0
+
+
+def test_a_name_that_no_socket_has_is_refused_with_those_that_there_are(three_sockets):
+    with activated(three_sockets, "web:admin:web", "-b", "fd://wbe", "hello_wsgi:app") as process:
+        said = process.stderr.read()
+        assert process.wait(10 * PATIENCE) == 1
+    assert "cannot listen at fd://wbe: no inherited socket has that name; there are: web, admin\n" in said
 
 
 def test_several_at_once(serve, tmp_path):

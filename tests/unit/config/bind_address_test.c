@@ -92,9 +92,25 @@ static void an_inherited_descriptor_is_a_number(void **)
     assert_int_equal(address.kind, BIND_ADDRESS_FD);
     assert_int_equal(address.fd, 3);
     assert_refused("fd://");
-    assert_refused("fd://x");
-    assert_refused("fd://-1");
     assert_refused("fd://99999999999999999999");
+}
+
+static void an_inherited_descriptor_has_a_name(void **)
+{
+    char text[300] = "fd://";
+    struct bind_address address = parsed("fd://uroboros.socket");
+
+    assert_int_equal(address.kind, BIND_ADDRESS_NAMED);
+    assert_string_equal(address.host, "uroboros.socket");
+    assert_int_equal(address.fd, -1);
+    assert_int_equal(parsed("fd://3rd").kind, BIND_ADDRESS_NAMED);
+    assert_refused("fd://a:b");
+    assert_refused("fd://a b");
+    assert_refused("fd://a\x7f");
+    memset(text + 5, 'a', 255);
+    assert_int_equal(strlen(parsed(text).host), 255);
+    memset(text + 5, 'a', 256);
+    assert_refused(text);
 }
 
 static void ports_outside_their_range_are_refused(void **)
@@ -117,11 +133,9 @@ static void what_is_no_address_is_refused(void **)
 
 static void one_address_has_one_spelling(void **)
 {
-    static const char *const rows[][2] = {{"tcp://[::1]:80", "[::1]:80"},
-                                          {"9000", "0.0.0.0:9000"},
-                                          {"unix:///a", "unix:/a"},
-                                          {"unix:@a", "unix:@a"},
-                                          {"fd://3", "fd://3"}};
+    static const char *const rows[][2] = {{"tcp://[::1]:80", "[::1]:80"}, {"9000", "0.0.0.0:9000"},
+                                          {"unix:///a", "unix:/a"},       {"unix:@a", "unix:@a"},
+                                          {"fd://3", "fd://3"},           {"FD://Web", "fd://Web"}};
     char text[BIND_ADDRESS_TEXT_BYTES];
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -140,6 +154,7 @@ int main(void)
         cmocka_unit_test(unix_paths_may_be_abstract),
         cmocka_unit_test(a_path_that_the_kernel_cannot_hold_is_refused),
         cmocka_unit_test(an_inherited_descriptor_is_a_number),
+        cmocka_unit_test(an_inherited_descriptor_has_a_name),
         cmocka_unit_test(ports_outside_their_range_are_refused),
         cmocka_unit_test(what_is_no_address_is_refused),
         cmocka_unit_test(one_address_has_one_spelling),

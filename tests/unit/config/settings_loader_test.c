@@ -150,7 +150,7 @@ static void contradictions_are_refused(void **state)
         {"m:app -b :1 -b 0.0.0.0:1", "uroboros: command line: -b = \"0.0.0.0:1\": 0.0.0.0:1 is there twice"},
         {"m:app -b nonsense://x",
          "uroboros: command line: -b = \"nonsense://x\": \"nonsense://x\": expected an address: "
-         "HOST, HOST:PORT, :PORT, PORT, [IPV6]:PORT, unix:PATH or fd://N"},
+         "HOST, HOST:PORT, :PORT, PORT, [IPV6]:PORT, unix:PATH, fd://N or fd://NAME"},
         {"m:app -b ,", "uroboros: command line: -b = \",\": expected at least one address"},
         {"m:app --forwarded-allow-ips ::1,x",
          "uroboros: command line: --forwarded-allow-ips = \"::1,x\": \"x\": expected "

@@ -281,6 +281,55 @@ static void socket_activation_takes_the_place_of_bind(void **state)
     assert_int_equal(fixture->listeners.items[0].hello.server_port, port);
 }
 
+static void inherited_sockets_are_adopted_by_their_name(void **state)
+{
+    struct fixture *fixture = *state;
+    char address[] = "fd://web";
+    char *items[] = {address};
+    const struct string_list list = {.count = 1, .items = items};
+    const int32_t tls_contexts[] = {-1};
+    const enum listen_proxy proxies[] = {LISTEN_PROXY_V2};
+    int first = listening_socket(), second = listening_socket(), third = listening_socket();
+    uint16_t first_port = port_of(first), third_port = port_of(third);
+    assert_int_equal(third, first + 2);
+    const struct listeners_request request = {.bind = &list,
+                                              .tls_contexts = tls_contexts,
+                                              .proxies = proxies,
+                                              .backlog = BACKLOG,
+                                              .rings = 2,
+                                              .inherited_first = first,
+                                              .inherited_count = 3,
+                                              .inherited_names = "web:admin:web"};
+    assert_int_equal(listeners_open(&fixture->listeners, &request, fixture->why), 0);
+    assert_int_equal(fixture->listeners.count, 2);
+    assert_int_equal(fixture->listeners.items[0].hello.server_port, first_port);
+    assert_int_equal(fixture->listeners.items[1].hello.server_port, third_port);
+    assert_int_equal(fixture->listeners.items[0].hello.proxy_protocol, LISTEN_PROXY_V2);
+    assert_int_equal(fixture->listeners.items[1].hello.proxy_protocol, LISTEN_PROXY_V2);
+    assert_string_equal(fixture->listeners.items[1].key, "fd://web");
+    assert_int_equal(close(second), 0);
+}
+
+static void a_name_that_nobody_has_given_is_refused_with_those_that_there_are(void **state)
+{
+    struct fixture *fixture = *state;
+    char address[] = "fd://wbe";
+    char *items[] = {address};
+    const struct string_list list = {.count = 1, .items = items};
+    OWNED_FD fd = listening_socket();
+    struct listeners_request request = {.bind = &list,
+                                        .backlog = BACKLOG,
+                                        .rings = 1,
+                                        .inherited_first = fd,
+                                        .inherited_count = 1,
+                                        .inherited_names = "web"};
+    assert_int_equal(listeners_open(&fixture->listeners, &request, fixture->why), -ENOENT);
+    assert_string_equal(fixture->why, "cannot listen at fd://wbe: no inherited socket has that name; there are: web");
+    request.inherited_names = NULL;
+    assert_int_equal(listeners_open(&fixture->listeners, &request, fixture->why), -ENOENT);
+    assert_says(fixture, "no inherited socket has a name; FileDescriptorName=");
+}
+
 static void a_failure_leaves_nothing_open(void **state)
 {
     struct fixture *fixture = *state;
@@ -343,6 +392,8 @@ int main(void)
         TEST(the_text_names_what_is_spoken),
         TEST(what_is_no_listening_socket_is_not_adopted),
         TEST(socket_activation_takes_the_place_of_bind),
+        TEST(inherited_sockets_are_adopted_by_their_name),
+        TEST(a_name_that_nobody_has_given_is_refused_with_those_that_there_are),
         TEST(a_failure_leaves_nothing_open),
     };
 #undef TEST

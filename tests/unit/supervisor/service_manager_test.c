@@ -18,7 +18,8 @@ struct fixture {
 
 static void clear_environment(void)
 {
-    static const char *const names[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS"};
+    static const char *const names[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+                                        "LISTEN_PID",    "LISTEN_FDS",    "LISTEN_FDNAMES"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         unsetenv(names[i]);
 }
@@ -117,9 +118,12 @@ static void inherited_sockets_are_counted_and_the_variables_taken_out(void **sta
     struct fixture *fixture = *state;
     set_number("LISTEN_PID", getpid());
     setenv("LISTEN_FDS", "2", 1);
+    setenv("LISTEN_FDNAMES", "web:admin", 1);
     setenv("NOTIFY_SOCKET", fixture->address, 1);
     service_manager_init(&fixture->manager);
     assert_int_equal(fixture->manager.listen_count, 2);
+    assert_string_equal(fixture->manager.listen_names, "web:admin");
+    assert_null(getenv("LISTEN_FDNAMES"));
     assert_null(getenv("LISTEN_PID"));
     assert_null(getenv("LISTEN_FDS"));
     assert_null(getenv("NOTIFY_SOCKET"));
