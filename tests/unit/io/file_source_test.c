@@ -212,6 +212,173 @@ static void a_file_that_is_shorter_than_stated_ends_the_connection(void **state)
     scene_close(&scene);
 }
 
+/* ---- by reference ----------------------------------------------------------------------------------------------- */
+
+static void refer_by(size_t at_hand, size_t send_max)
+{
+    struct scene scene;
+    struct message request;
+    open_scene(&scene);
+    int client = ask(&scene, &request);
+    int fd = make_file();
+    scripted_files_at_hand(scene.core.ring, at_hand);
+    scripted_at(scene.core.ring, client)->send_max = send_max;
+    answer(&scene, &request, fd, 1, FILE_BYTES - 2, MESSAGE_WAS_DONE);
+    close(fd);
+    turn_until_sent(&scene);
+    struct bytes body = body_heard(&scene, client);
+    assert_int_equal(body.length, FILE_BYTES - 2);
+    assert_memory_equal(body.data, octets + 1, FILE_BYTES - 2);
+    assert_true(scripted_at(scene.core.ring, client)->corked);
+    assert_int_equal(metrics_get(scene.metrics, METRIC_FILE_BYTES_SENDFILE), FILE_BYTES - 2);
+    assert_int_equal(metrics_get(scene.metrics, METRIC_FILE_BYTES_READ), 0);
+    assert_true((metrics_get(scene.metrics, METRIC_FILE_COLD_READS) > 0) == (at_hand == 0));
+    assert_int_equal(scene.core.outputs.files.live, 0);
+    assert_false(scene_is_closed(&scene, client));
+    scene_close(&scene);
+}
+
+static void a_file_that_is_referred_to_comes_whole_however_it_is_cut(void **state)
+{
+    (void)state;
+    refer_by(FILE_BYTES, 0);
+    refer_by(FILE_BYTES, 1'001);
+    refer_by(4'097, 0);
+    refer_by(0, 0);
+    refer_by(0, 7'777);
+}
+
+static void what_is_not_in_the_page_cache_is_read_first_and_delays_nobody_else(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct message request, other;
+    open_scene(&scene);
+    int client = ask(&scene, &request);
+    int fd = make_file();
+    scripted_files_at_hand(scene.core.ring, 0);
+    scripted_hold_reads(scene.core.ring, true);
+    answer(&scene, &request, fd, 0, FILE_BYTES, MESSAGE_WAS_DONE);
+    close(fd);
+    scene_turns(&scene, 20);
+    assert_int_equal(scripted_reads_held(scene.core.ring), 1);
+    assert_int_equal(scripted_at(scene.core.ring, client)->file_sends, 0);
+    int second = ask(&scene, &other);
+    scene_respond(&scene, 0, &other, 200, "quick", MESSAGE_WAS_DONE);
+    scene_turns(&scene, 20);
+    assert_non_null(strstr(scene_heard(&scene, second), "quick"));
+    scripted_hold_reads(scene.core.ring, false);
+    turn_until_sent(&scene);
+    assert_int_equal(body_heard(&scene, client).length, FILE_BYTES);
+    scene_close(&scene);
+}
+
+static void a_client_that_does_not_read_has_no_octet_of_the_file_in_memory(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct message request;
+    open_scene(&scene);
+    int client = ask(&scene, &request);
+    int fd = make_file();
+    scripted_files_at_hand(scene.core.ring, FILE_BYTES);
+    answer(&scene, &request, fd, 0, FILE_BYTES, MESSAGE_WAS_DONE);
+    close(fd);
+    scripted_at(scene.core.ring, client)->send_stalled = true;
+    scene_turns(&scene, 100);
+    assert_int_equal(scene.core.outputs.file_bytes, 0);
+    assert_int_equal(scene.core.outputs.files.live, 1);
+    scripted_at(scene.core.ring, client)->send_stalled = false;
+    turn_until_sent(&scene);
+    assert_int_equal(body_heard(&scene, client).length, FILE_BYTES);
+    scene_close(&scene);
+}
+
+/* While its socket is asked for room, or while the file is read. */
+static void leave_early(bool is_read)
+{
+    struct scene scene;
+    struct message request;
+    open_scene(&scene);
+    int client = ask(&scene, &request);
+    int fd = make_file();
+    scripted_files_at_hand(scene.core.ring, is_read ? 0 : FILE_BYTES);
+    scripted_hold_reads(scene.core.ring, true);
+    answer(&scene, &request, fd, 0, FILE_BYTES, MESSAGE_WAS_DONE);
+    close(fd);
+    scene_turns(&scene, 1);
+    scripted_at(scene.core.ring, client)->send_stalled = !is_read;
+    scene_turns(&scene, 20);
+    scripted_at(scene.core.ring, client)->receive_error = -ECONNRESET;
+    scene_turns(&scene, 20);
+    assert_int_equal(scene.core.exchanges.live, 0);
+    assert_int_equal(scene.core.files.live, 0);
+    assert_int_equal(scripted_reads_held(scene.core.ring), is_read);
+    assert_int_equal(scene_is_closed(&scene, client), !is_read); /* the kernel has the descriptor of the file in hand */
+    scripted_hold_reads(scene.core.ring, false);
+    scene_turns(&scene, 20);
+    assert_int_equal(scene.core.outputs.files.live, 0);
+    assert_true(scene_is_closed(&scene, client));
+    scene_close(&scene);
+}
+
+static void a_client_that_goes_while_a_reference_is_sent_leaves_nothing(void **state)
+{
+    (void)state;
+    leave_early(false);
+    leave_early(true);
+}
+
+static void fall_short(size_t at_hand)
+{
+    struct scene scene;
+    struct message request;
+    open_scene(&scene);
+    int client = ask(&scene, &request);
+    int fd = make_file();
+    scripted_files_at_hand(scene.core.ring, at_hand);
+    answer(&scene, &request, fd, 0, FILE_BYTES + 5, MESSAGE_WAS_DONE);
+    close(fd);
+    turn_until_sent(&scene);
+    assert_int_equal(body_heard(&scene, client).length, FILE_BYTES);
+    assert_true(scene_is_closed(&scene, client));
+    assert_int_equal(scene.core.outputs.files.live, 0);
+    scene_close(&scene);
+}
+
+static void a_file_that_is_referred_to_and_too_short_ends_the_connection(void **state)
+{
+    (void)state;
+    fall_short(2 * FILE_BYTES);
+    fall_short(0);
+}
+
+static void what_follows_a_file_that_is_referred_to_comes_behind_it(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct message first, second;
+    open_scene(&scene);
+    scripted_files_at_hand(scene.core.ring, FILE_BYTES);
+    int client = scene_connect(&scene);
+    scene_say(&scene, client, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_true(scene_take(&scene, 0, &first));
+    assert_true(scene_take(&scene, 0, &second));
+    assert_true(scene_claim(&scene, 0, &first));
+    assert_true(scene_claim(&scene, 0, &second));
+    int fd = make_file();
+    scene_respond(&scene, 0, &second, 200, "behind", MESSAGE_WAS_DONE);
+    answer(&scene, &first, fd, 0, FILE_BYTES, MESSAGE_WAS_DONE);
+    close(fd);
+    turn_until_sent(&scene);
+    struct bytes body = body_heard(&scene, client);
+    assert_true(body.length > FILE_BYTES);
+    assert_memory_equal(body.data, octets, FILE_BYTES);
+    assert_memory_equal(body.data + FILE_BYTES, "HTTP/1.1 200", 12);
+    assert_memory_equal(body.data + body.length - 6, "behind", 6);
+    scene_close(&scene);
+}
+
 static void expect_refusal(struct scene *scene, int client, const char *status)
 {
     scene_turns(scene, 20);
@@ -318,6 +485,12 @@ int main(void)
         cmocka_unit_test(where_all_files_hold_much_little_is_read_for_each),
         cmocka_unit_test(a_client_that_goes_while_the_file_is_read_leaves_nothing),
         cmocka_unit_test(a_file_that_is_shorter_than_stated_ends_the_connection),
+        cmocka_unit_test(a_file_that_is_referred_to_comes_whole_however_it_is_cut),
+        cmocka_unit_test(what_is_not_in_the_page_cache_is_read_first_and_delays_nobody_else),
+        cmocka_unit_test(a_client_that_does_not_read_has_no_octet_of_the_file_in_memory),
+        cmocka_unit_test(a_client_that_goes_while_a_reference_is_sent_leaves_nothing),
+        cmocka_unit_test(a_file_that_is_referred_to_and_too_short_ends_the_connection),
+        cmocka_unit_test(what_follows_a_file_that_is_referred_to_comes_behind_it),
         cmocka_unit_test(what_is_no_regular_file_or_another_requests_is_refused),
         cmocka_unit_test(too_many_files_are_answered_503),
         cmocka_unit_test(what_is_said_behind_a_file_follows_it),

@@ -5,6 +5,8 @@
 
 #include <cmocka.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "daemon/io/output_queue.h"
 
@@ -39,6 +41,7 @@ static int tear_down(void **state)
     output_queue_deinit(&scene->queue);
     assert_int_equal(scene->pools.pieces.live, 0);
     assert_int_equal(scene->pools.scratches.live, 0);
+    assert_int_equal(scene->pools.files.live, 0);
     assert_int_equal(scene->pools.detached_bytes, 0);
     assert_int_equal(scene->memory->holders, 1);
     output_pools_deinit(&scene->pools);
@@ -58,12 +61,42 @@ static void lend(struct scene *scene, uint32_t block, uint32_t offset, uint32_t 
     assert_int_equal(output_queue_lend(&scene->queue, scene->memory, block, data), 0);
 }
 
+/* A file with the octets of the arena. */
+static struct output_file *make_file(struct scene *scene)
+{
+    int fd = memfd_create("test-file", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, scene->arena, sizeof scene->arena), sizeof scene->arena);
+    struct output_file *file = output_file_create(&scene->pools, fd);
+    assert_non_null(file);
+    return file;
+}
+
+static void refer(struct scene *scene, struct output_file *file, uint64_t offset, uint32_t length)
+{
+    assert_int_equal(output_queue_append_file(&scene->queue, file, offset, length), 0);
+}
+
+static size_t send_file(struct scene *scene, size_t step, uint8_t *out)
+{
+    const struct output_file_part part = output_queue_file_part(&scene->queue, (uint32_t)step);
+    assert_true(part.length > 0);
+    assert_true(part.length <= step);
+    assert_int_equal(pread(part.fd, out, part.length, (off_t)part.offset), part.length);
+    output_queue_sent(&scene->queue, part.length);
+    return part.length;
+}
+
 /* Sends all, `step` octets at a time, and returns what went out. */
 static size_t send_all(struct scene *scene, size_t step, uint8_t *out)
 {
     size_t total = 0;
     while (scene->queue.bytes > 0) {
         struct iovec parts[OUTPUT_PARTS_MAX];
+        if (output_queue_begin_file(&scene->queue)) {
+            total += send_file(scene, step, out + total);
+            continue;
+        }
         uint32_t count = output_queue_gather(&scene->queue, parts);
         size_t left = step;
         assert_true(count > 0);
@@ -141,6 +174,98 @@ static void octets_leave_in_order_however_short_the_sends(void **state)
         scene->memory->returns_count = 0;
         assert_int_equal(scene->memory->holders, 1);
     }
+}
+
+static void parts_of_files_leave_in_order_with_the_rest_however_short_the_sends(void **state)
+{
+    struct scene *scene = *state;
+    for (size_t step = 1; step < 70; step++) {
+        uint8_t out[128];
+        struct output_file *file = make_file(scene);
+        copy(scene, "head ");
+        refer(scene, file, 0, 20);
+        copy(scene, " middle ");
+        lend(scene, MESSAGE_NO_BLOCK, 20, 6);
+        refer(scene, file, 26, 7);
+        refer(scene, file, 52, 3);
+        output_file_drop(&scene->pools, file);
+        copy(scene, " tail");
+        assert_int_equal(send_all(scene, step, out), 54);
+        assert_memory_equal(out, "head ABCDEFGHIJKLMNOPQRST middle UVWXYZABCDEFGABC tail", 54);
+        assert_int_equal(scene->pools.files.live, 0);
+    }
+}
+
+static void a_send_of_octets_ends_where_a_file_begins_and_says_so(void **state)
+{
+    struct scene *scene = *state;
+    struct iovec parts[OUTPUT_PARTS_MAX];
+    struct output_file *file = make_file(scene);
+    copy(scene, "head");
+    lend(scene, MESSAGE_NO_BLOCK, 0, 5);
+    refer(scene, file, 0, 10);
+    output_file_drop(&scene->pools, file);
+    assert_false(output_queue_begin_file(&scene->queue));
+    assert_int_equal(output_queue_gather(&scene->queue, parts), 2);
+    assert_true(output_queue_file_follows(&scene->queue));
+    output_queue_sent(&scene->queue, 8);
+    assert_int_equal(output_queue_gather(&scene->queue, parts), 1);
+    assert_true(output_queue_file_follows(&scene->queue));
+    output_queue_sent(&scene->queue, 1);
+    assert_false(output_queue_file_follows(&scene->queue));
+}
+
+static void neighbouring_parts_of_a_file_are_one_also_while_it_is_sent(void **state)
+{
+    struct scene *scene = *state;
+    struct output_file *file = make_file(scene), *other = make_file(scene);
+    refer(scene, file, 10, 5);
+    assert_true(output_queue_begin_file(&scene->queue));
+    refer(scene, file, 15, 6);
+    assert_int_equal(scene->queue.piece_count, 1);
+    assert_int_equal(output_queue_file_part(&scene->queue, 100).length, 11);
+    output_queue_sent(&scene->queue, 3);
+    assert_int_equal(output_queue_file_part(&scene->queue, 100).offset, 13);
+    refer(scene, file, 22, 1);
+    refer(scene, other, 23, 1);
+    assert_int_equal(scene->queue.piece_count, 3);
+    assert_int_equal(scene->queue.bytes, 10);
+    output_file_drop(&scene->pools, file);
+    output_file_drop(&scene->pools, other);
+}
+
+static void parts_of_files_need_no_copy_when_the_client_is_slow(void **state)
+{
+    struct scene *scene = *state;
+    uint8_t out[128];
+    struct output_file *file = make_file(scene);
+    refer(scene, file, 0, 10);
+    lend(scene, 1, 10, 10);
+    refer(scene, file, 20, 10);
+    lend(scene, 2, 30, 10);
+    output_file_drop(&scene->pools, file);
+    output_queue_detach(&scene->queue, 1000, 1000);
+    assert_int_equal(scene->pools.detached_bytes, 20);
+    assert_int_equal(scene->memory->returns_count, 2);
+    assert_int_equal(send_all(scene, 7, out), 40);
+    assert_memory_equal(out, scene->arena, 40);
+}
+
+static void a_file_that_is_moved_or_cut_is_closed_once_both_ends_of_it_are_sent(void **state)
+{
+    struct scene *scene = *state;
+    uint8_t out[128];
+    struct output_queue to;
+    output_queue_init(&to, &scene->pools);
+    struct output_file *file = make_file(scene);
+    refer(scene, file, 0, 30);
+    output_file_drop(&scene->pools, file);
+    assert_int_equal(output_queue_move(&scene->queue, &to, 12), 0);
+    assert_true(output_queue_begin_file(&to));
+    assert_int_equal(output_queue_file_part(&to, 100).length, 12);
+    output_queue_deinit(&to);
+    assert_int_equal(send_all(scene, 100, out), 18);
+    assert_memory_equal(out, scene->arena + 12, 18);
 }
 
 static void a_block_goes_back_when_its_last_octet_has_left_and_once(void **state)
@@ -301,6 +426,11 @@ int main(void)
         WITH_SCENE(a_part_in_flight_does_not_grow),
         WITH_SCENE(a_send_has_bounded_parts_and_about_bounded_octets),
         WITH_SCENE(octets_leave_in_order_however_short_the_sends),
+        WITH_SCENE(parts_of_files_leave_in_order_with_the_rest_however_short_the_sends),
+        WITH_SCENE(a_send_of_octets_ends_where_a_file_begins_and_says_so),
+        WITH_SCENE(neighbouring_parts_of_a_file_are_one_also_while_it_is_sent),
+        WITH_SCENE(parts_of_files_need_no_copy_when_the_client_is_slow),
+        WITH_SCENE(a_file_that_is_moved_or_cut_is_closed_once_both_ends_of_it_are_sent),
         WITH_SCENE(a_block_goes_back_when_its_last_octet_has_left_and_once),
         WITH_SCENE(a_long_copy_has_a_buffer_of_its_own),
         WITH_SCENE(detaching_spares_what_is_in_flight_and_keeps_the_octets),
