@@ -74,6 +74,18 @@ uint32_t app_children_alive(const struct supervisor *supervisor)
     return count;
 }
 
+struct app_census app_children_count(const struct supervisor *supervisor)
+{
+    struct app_census census = {};
+    uint32_t index = 0;
+    for (const struct app_child *app; (app = next_child(supervisor, &index)) != NULL;) {
+        census.serving += app_child_serves(app) ? 1 : 0;
+        census.waiting += app->state == APP_WAITING ? 1 : 0;
+        census.leaving += app->state == APP_DRAINING ? 1 : 0;
+    }
+    return census;
+}
+
 static struct app_child *find_template(const struct supervisor *supervisor, enum app_state state)
 {
     uint32_t index = 0;

@@ -71,6 +71,13 @@ static inline bool app_child_serves(const struct app_child *app)
     return app->state == APP_SERVING || app->state == APP_RECYCLING;
 }
 
+/* Of all generations. */
+struct app_census {
+    uint32_t serving; /* those that recycle among them */
+    uint32_t waiting;
+    uint32_t leaving;
+};
+
 void app_children_init(struct supervisor *supervisor);
 
 /* Of the wanted epoch, ready to be copied; NULL: there is none (now). */
@@ -90,6 +97,7 @@ void app_children_begin_epoch(struct supervisor *supervisor);
 /* All wanted ones of the wanted epoch are ready. */
 bool app_children_complete(const struct supervisor *supervisor);
 uint32_t app_children_alive(const struct supervisor *supervisor);
+struct app_census app_children_count(const struct supervisor *supervisor);
 
 /* Those of the wanted epoch serve, all others retire; or they are given up, and `epoch` is wanted again. */
 void app_children_commit_epoch(struct supervisor *supervisor);

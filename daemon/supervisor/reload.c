@@ -26,13 +26,20 @@ static bool read_certificates(struct supervisor *supervisor)
     if (certificate_keeper_prepare(supervisor, why) == 0)
         return true;
     log_error("reload failed, nothing has changed: %s", why);
+    service_status_failed(supervisor, "reload", why);
     reload_forget(supervisor);
     return false;
 }
 
-static void stay(struct supervisor *supervisor)
+/* Who reads the settings has said what is wrong with them. */
+static void report_reading(struct supervisor *supervisor, int error)
 {
-    service_manager_ready(&supervisor->manager, "serving; the last reload failed");
+    const char *why = error == -EINVAL   ? "the settings are wrong, see the log"
+                      : error == -ECHILD ? "the process that read the settings ended early"
+                                         : strerror(-error);
+    if (error != -EINVAL)
+        log_error("reload failed, nothing has changed: the settings could not be read: %s", why);
+    service_status_failed(supervisor, "reload", why);
 }
 
 static void start_processes(struct supervisor *supervisor)
@@ -48,11 +55,10 @@ static void on_settings(struct event_watch *watch)
 {
     struct supervisor *supervisor = watch->owner;
     int r = settings_reader_take(&supervisor->reader, &supervisor->loop, &supervisor->fresh, &supervisor->fresh_fd);
-    if (r < 0 && r != -EINVAL)
-        log_error("reload failed, nothing has changed: the settings could not be read: %s",
-                  r == -ECHILD ? "the process that did ended early" : strerror(-r));
+    if (r < 0)
+        report_reading(supervisor, r);
     if (r < 0 || !read_certificates(supervisor))
-        stay(supervisor);
+        service_status_ready(supervisor);
     else
         start_processes(supervisor);
 }
@@ -75,7 +81,8 @@ void reload_begin(struct supervisor *supervisor)
     int r = settings_reader_start(&supervisor->reader, &supervisor->loop, &request);
     if (r < 0) {
         log_error("reload failed, nothing has changed: %s", strerror(-r));
-        stay(supervisor);
+        service_status_failed(supervisor, "reload", strerror(-r));
+        service_status_ready(supervisor);
     }
 }
 
@@ -105,6 +112,7 @@ void reload_commit(struct supervisor *supervisor)
     certificate_keeper_commit(supervisor);
     reload_logs(supervisor);
     app_children_commit_epoch(supervisor);
+    service_status_worked(supervisor);
     supervisor_enter(supervisor, SUPERVISOR_SERVING);
     log_info("reloaded: %u new application processes serve, the old ones finish", supervisor->apps.wanted);
 }
@@ -112,6 +120,7 @@ void reload_commit(struct supervisor *supervisor)
 void supervisor_reload_failed(struct supervisor *supervisor, const char *why)
 {
     log_error("reload failed, the old application processes stay: %s", why);
+    service_status_failed(supervisor, "reload", why);
     app_children_abandon_epoch(supervisor, supervisor->epoch_before);
     supervisor->apps.wanted = supervisor->wanted_before;
     certificate_keeper_abandon(supervisor);

@@ -137,6 +137,13 @@ void service_manager_reloading(struct service_manager *manager)
     notify(manager, text);
 }
 
+void service_manager_status(struct service_manager *manager, const char *status)
+{
+    char text[NOTIFY_TEXT_BYTES];
+    snprintf(text, sizeof text, "STATUS=%.400s", status);
+    notify(manager, text);
+}
+
 void service_manager_stopping(struct service_manager *manager, const char *status)
 {
     char text[NOTIFY_TEXT_BYTES];

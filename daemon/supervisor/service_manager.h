@@ -35,6 +35,7 @@ void service_manager_unexport(void);
 /* `status` is one line of text for `systemctl status`. */
 void service_manager_ready(struct service_manager *manager, const char *status);
 void service_manager_reloading(struct service_manager *manager);
+void service_manager_status(struct service_manager *manager, const char *status);
 void service_manager_stopping(struct service_manager *manager, const char *status);
 void service_manager_alive(struct service_manager *manager);
 

@@ -36,7 +36,7 @@ static void say_ready(struct supervisor *supervisor)
     char text[LISTENERS_TEXT_BYTES];
     listeners_describe(&supervisor->listeners, text, sizeof text);
     log_info("ready: listening at %s (pid %d)", text, (int)getpid());
-    service_manager_ready(&supervisor->manager, "serving");
+    service_status_ready(supervisor);
     daemonize_report(&supervisor->launcher, 0);
 }
 
@@ -46,7 +46,7 @@ static void enter_serving(struct supervisor *supervisor, enum supervisor_state b
         say_ready(supervisor);
         predecessors_leave(supervisor);
     } else
-        service_manager_ready(&supervisor->manager, "serving");
+        service_status_ready(supervisor);
 }
 
 /* Our copies of the listening sockets go first: then the I/O processes hold the last ones, and decide. */
@@ -322,6 +322,7 @@ static void on_tick(struct event_alarm *alarm)
     io_children_check(supervisor, now_ms);
     app_children_check(supervisor, now_ms);
     certificate_keeper_check(supervisor);
+    service_status_refresh(supervisor);
     event_loop_arm(&supervisor->loop, alarm, now_ms + TICK_MS);
 }
 
@@ -356,6 +357,7 @@ static int begin(struct supervisor *supervisor)
     io_children_init(supervisor);
     app_children_init(supervisor);
     certificate_keeper_start(supervisor);
+    service_status_refresh(supervisor);
     if (supervisor->handed != NULL)
         predecessors_adopt(supervisor, supervisor->handed);
     log_info("uroboros %s starts %u I/O and %u application processes", UROBOROS_VERSION, supervisor->shape.rings,

@@ -28,6 +28,7 @@
 #include "daemon/supervisor/pairing.h"
 #include "daemon/supervisor/predecessors.h"
 #include "daemon/supervisor/service_manager.h"
+#include "daemon/supervisor/service_status.h"
 #include "daemon/supervisor/settings_reader.h"
 #include "daemon/supervisor/upgrade.h"
 
@@ -75,6 +76,7 @@ struct supervisor {
     struct log_files logs;
     struct sandbox_ids ids;
     struct service_manager manager;
+    struct service_status status;
     int launcher; /* whom to report to after going into the background, or -1 */
     bool pid_file_is_ours;
 

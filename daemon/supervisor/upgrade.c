@@ -17,7 +17,8 @@ static void fail(struct supervisor *supervisor, const char *why)
 {
     supervisor->upgrade.state = UPGRADE_IDLE;
     log_error("upgrade failed, nothing has changed: %s", why);
-    service_manager_ready(&supervisor->manager, "serving; the last upgrade failed");
+    service_status_failed(supervisor, "upgrade", why);
+    service_status_ready(supervisor);
 }
 
 /* The new program before it is executed ---------------------------------------------------------------------- */

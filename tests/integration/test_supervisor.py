@@ -440,6 +440,31 @@ def test_the_service_manager_hears_of_every_change(serve):
     manager.socket.close()
 
 
+def test_the_status_says_who_serves_and_what_failed_last(serve, tmp_path):
+    manager, broken = NotifySocket(), tmp_path / "broken"
+    app = tmp_path / "fragile.py"
+    app.write_text(
+        f"import os, sys\nif os.path.exists({str(broken)!r}): sys.exit(1)\n"
+        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello\\n']\n"
+    )
+    server = serve("fragile:app", "-w", "2", "--pythonpath", str(tmp_path), env={"NOTIFY_SOCKET": manager.name})
+    manager.wait_for("STATUS=starting: 0 of 2 application processes ready")
+    manager.wait_for("READY=1\nSTATUS=serving: 2 application processes, 1 address\n")
+    broken.touch()
+    server.send_signal(signal.SIGHUP)
+    serving = "READY=1\nSTATUS=serving: 2 application processes, 1 address; "
+    manager.wait_for(serving + "the last reload failed: a new application process did not become ready")
+    broken.unlink()
+    server.send_signal(signal.SIGHUP)
+    assert "failed" not in manager.wait_for("READY=1\nSTATUS=serving: 2 application processes, 1 address")
+    broken.touch()
+    os.kill(server.app_processes()[0], signal.SIGKILL)
+    manager.wait_for("^STATUS=serving: 1 of 2 application processes, 1 address; they keep dying$")
+    broken.unlink()
+    manager.wait_for("^STATUS=serving: 2 application processes, 1 address$", timeout=20)
+    manager.socket.close()
+
+
 def test_socket_activation_serves_on_the_given_socket(tmp_path):
     """LISTEN_PID has to name the daemon itself, so it is executed by a process that knows its own id."""
     with socket.socket() as listener:

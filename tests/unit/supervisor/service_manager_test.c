@@ -86,6 +86,8 @@ static void each_change_is_told_in_the_words_of_sd_notify(void **state)
     assert_string_equal(received(fixture), expected);
     service_manager_reloading(&fixture->manager);
     assert_int_equal(strncmp(received(fixture), "RELOADING=1\nMONOTONIC_USEC=", 27), 0);
+    service_manager_status(&fixture->manager, "serving: 2");
+    assert_string_equal(received(fixture), "STATUS=serving: 2");
     service_manager_stopping(&fixture->manager, "finishing");
     assert_string_equal(received(fixture), "STOPPING=1\nSTATUS=finishing");
     service_manager_alive(&fixture->manager);
