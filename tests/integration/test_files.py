@@ -1,5 +1,6 @@
 """Files that applications hand over: whole, in part, while they change, and to clients that do not wait for them."""
 
+import errno
 import gzip
 import json
 import os
@@ -185,6 +186,75 @@ def test_the_application_may_go_before_its_file_is_sent(serve, long_file):
             os.kill(pid, signal.SIGKILL)
             server.wait_for_exit_of(pid)
         assert client.read_response().body == LONG
+
+
+# --- which way ---------------------------------------------------------------------------------------------------
+
+
+def can_tell_what_is_cached(path: str) -> bool:
+    with open(path, "rb") as file:
+        try:
+            os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            assert error.errno == errno.EOPNOTSUPP
+            return False
+    return True
+
+
+def drop_from_cache(path: str) -> bool:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        try:
+            os.preadv(file.fileno(), [bytearray(1)], len(BLOB) // 2, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def moved(server, before: dict) -> tuple[int, int, int]:
+    """Octets by sendfile, octets read, and reads of what was not in the page cache."""
+    after = read(server)
+
+    def grown(name: str, label: str = "") -> int:
+        def count(samples: dict) -> int:
+            return sum(value for (found, _, text), value in samples.items() if found == name and label in text)
+
+        return count(after) - count(before)
+
+    return (
+        grown("file_bytes_total", 'way="sendfile"'),
+        grown("file_bytes_total", 'way="read"'),
+        grown("file_cold_reads_total"),
+    )
+
+
+def test_in_clear_the_kernel_sends_it_and_http_2_reads_it(server, place):
+    path = place()
+    before = read(server)
+    assert server.get(target(path=path)).body == BLOB
+    wanted = (len(BLOB), 0) if can_tell_what_is_cached(path) else (0, len(BLOB))
+    assert moved(server, before)[:2] == wanted
+    before = read(server)
+    with connect_http2(server) as client:
+        assert client.request(target(path=path)).body == BLOB
+    assert moved(server, before)[:2] == (0, len(BLOB))
+
+
+def test_what_is_not_in_the_page_cache_is_read_by_the_ring_first(server, place):
+    path = place()
+    if can_tell_what_is_cached(path) and not drop_from_cache(path):
+        pytest.skip("this file system has its files in memory only")
+    before = read(server)
+    assert server.get(target(path=path)).body == BLOB
+    by_sendfile, by_read, cold = moved(server, before)
+    if can_tell_what_is_cached(path):
+        assert (by_sendfile, by_read) == (len(BLOB), 0)
+        assert cold > 0
+    else:
+        assert (by_sendfile, by_read, cold) == (0, len(BLOB), 0)
 
 
 # --- files that change -------------------------------------------------------------------------------------------
