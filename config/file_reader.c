@@ -120,8 +120,10 @@ static int spawn_with(const struct settings_file *file, const posix_spawn_file_a
 
     table_names(tables);
     snprintf(number, sizeof(number), "%d", answer_fd);
-    const char *arguments[] = {file->interpreter, "-c",   read_file_script, kind_name(file->kind),
-                               file->name,        number, tables,           NULL};
+    /* TOML is not Python: a types.py that lies beside the file, or a PYTHONPATH, has no business there. */
+    const char *script_follows = file->kind == SETTINGS_FILE_TOML ? "-ISc" : "-c";
+    const char *arguments[] = {file->interpreter, script_follows, read_file_script, kind_name(file->kind),
+                               file->name,        number,         tables,           NULL};
     return -posix_spawn(ret_pid, file->interpreter, actions, attributes, (char *const *)arguments, environ);
 }
 

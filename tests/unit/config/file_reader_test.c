@@ -53,6 +53,18 @@ static void a_wrong_toml_value_is_named_with_file_and_line(void **state)
     fixture_fail(*state, "-c a.toml", "uroboros: %s/a.toml: a value has a NUL character in it");
 }
 
+static void modules_beside_a_toml_file_are_not_run(void **state)
+{
+    fixture_write("a.toml", "workers = 3\n");
+    fixture_write("tomllib.py", "raise SystemExit\n");
+    fixture_write("types.py", "raise SystemExit\n");
+    setenv("PYTHONPATH", ".", 1);
+    struct settings *settings = fixture_run(*state, "-c a.toml m:app");
+    unsetenv("PYTHONPATH");
+
+    assert_int_equal(settings->workers, 3);
+}
+
 static void an_unknown_toml_key_is_an_error_with_its_neighbour(void **state)
 {
     fixture_write("a.toml", "\n[http2]\nmax_frame_sizes = 1\n");
@@ -253,6 +265,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(toml_tables_join_to_names, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(a_wrong_toml_value_is_named_with_file_and_line, fixture_set_up,
                                         fixture_tear_down),
+        cmocka_unit_test_setup_teardown(modules_beside_a_toml_file_are_not_run, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(an_unknown_toml_key_is_an_error_with_its_neighbour, fixture_set_up,
                                         fixture_tear_down),
         cmocka_unit_test_setup_teardown(broken_toml_is_named_with_its_line, fixture_set_up, fixture_tear_down),
