@@ -209,6 +209,9 @@ static inline bool connection_sends_files(const struct connection *connection)
     return connection->tls == NULL || connection->offload >= CONNECTION_OFFLOAD_SENDS;
 }
 
+/* Where the kernel decrypts, now and then: ends a connection that sends records without data. */
+void connection_look_for_hollow(struct connections *connections, struct connection *connection);
+
 /* Of what kind the octets are that a session gets, and is to look at for how scarce they are. */
 static inline enum loan_kind connection_loan_kind(const struct connection *connection)
 {

@@ -156,9 +156,9 @@ static bool make_new_keys(struct connection *connection)
     return tls_channel_change_keys(connection->tls);
 }
 
-static struct tls_tally *tally_of(const struct connection *connection)
+static uint32_t *records_sent(const struct connection *connection)
 {
-    return connection->remnant != NULL ? &connection->remnant->tally : tls_channel_tally(connection->tls);
+    return connection->remnant != NULL ? &connection->remnant->records_sent : tls_channel_records_sent(connection->tls);
 }
 
 /* What a client asks for and this kernel cannot do is left undone: the alternative would be to end its connection, and
@@ -171,7 +171,7 @@ enum connection_keys connection_judge_keys(struct connections *connections, stru
         metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS_REFUSED, 1);
     if (asked && rekeys && (changed || make_new_keys(connection)))
         return CONNECTION_KEYS_CHANGE;
-    if (tally_of(connection)->records_sent <= KTLS_RECORDS_MAX)
+    if (*records_sent(connection) <= KTLS_RECORDS_MAX)
         return CONNECTION_KEYS_GOOD;
     return rekeys && make_new_keys(connection) ? CONNECTION_KEYS_CHANGE : CONNECTION_KEYS_EXPIRED;
 }
@@ -183,26 +183,26 @@ int connection_change_keys(struct connections *connections, struct connection *c
         return r;
     if (connection->remnant != NULL)
         connection->remnant->keys_ahead = false;
-    tally_of(connection)->records_sent = 0;
+    *records_sent(connection) = 0;
     metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS, 1);
     return 0;
 }
 
 void connection_note_sent(struct connection *connection, uint64_t bytes)
 {
-    tally_of(connection)->records_sent += (uint32_t)(bytes / KTLS_RECORD_BYTES) + 1;
+    *records_sent(connection) += (uint32_t)(bytes / KTLS_RECORD_BYTES) + 1;
 }
 
 void connection_note_received(struct connection *connection, uint32_t bytes)
 {
-    connection->remnant->tally.received_kib += (bytes + 1023) / 1024;
+    connection->remnant->received += bytes;
     connection->remnant->warnings = 0;
 }
 
 /* TLS-11, as in tls_channel.c. */
 static bool too_many_updates(const struct tls_remnant *remnant)
 {
-    return remnant->key_updates > TLS_KEY_UPDATES_FREE + (remnant->tally.received_kib >> 10);
+    return remnant->key_updates > TLS_KEY_UPDATES_FREE + (remnant->received >> 20);
 }
 
 static int take_new_keys(struct connections *connections, struct connection *connection)
@@ -266,6 +266,25 @@ static void on_key_update(struct connections *connections, struct connection *co
     }
     metrics_add(metrics_of(connections), METRIC_KTLS_REKEYS, 1);
     remnant->keys_asked = remnant->keys_asked || wants_ours;
+}
+
+/* TLS-12. Of records without data the kernel tells nobody: what came by TCP beyond the data does. */
+static bool is_hollow(const struct connections *connections, const struct connection *connection)
+{
+    const uint64_t allowed = KTLS_HOLLOW_FREE_BYTES + KTLS_HOLLOW_FACTOR * connection->remnant->received;
+    return ktls_received(kernel_of(connections), connection->fd) > allowed;
+}
+
+void connection_look_for_hollow(struct connections *connections, struct connection *connection)
+{
+    struct tls_remnant *remnant = connection->remnant;
+    if (remnant == NULL)
+        return;
+    /* Data that wait for us look the same. They do so once, and only where a receive is armed do they not go on to. */
+    const bool was_hollow = remnant->is_hollow;
+    remnant->is_hollow = connection->receive_armed && is_hollow(connections, connection);
+    if (was_hollow && remnant->is_hollow)
+        refuse(connections, connection, UNEXPECTED_MESSAGE);
 }
 
 static bool is_key_update(struct bytes message)

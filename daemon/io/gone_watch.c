@@ -41,5 +41,7 @@ void gone_watch_turn(struct gone_watch *watch, struct connections *connections)
         struct connection *connection = connections->by_index[watch->next++];
         if (connection != NULL && is_in_question(connection) && is_gone(connection))
             connection_abort(connections, connection, CLOSE_CLIENT_RESET, false);
+        else if (connection != NULL && connection->state < CONNECTION_LINGERING)
+            connection_look_for_hollow(connections, connection);
     }
 }

@@ -6,6 +6,8 @@
  * of its is with an application there is none. RES-21 wants it noticed within a second, so every connection that is in
  * the middle of something is asked about once in GONE_WATCH_PERIOD_MS.
  *
+ * On the way it has those looked at whose records the kernel decrypts, for some that it says nothing about.
+ *
  * Owns:    nothing; remembers how far it has come.
  * Threads: the loop.
  * Cost:    a system call for each connection that is not idle and each period, spread over the turns.

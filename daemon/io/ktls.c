@@ -4,8 +4,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,7 +34,14 @@ static ssize_t receive_message(int fd, struct msghdr *message, int flags)
     return received < 0 ? -errno : received;
 }
 
-static const struct ktls_calls KERNEL = {set_option, send_message, receive_message};
+static uint64_t received(int fd)
+{
+    struct tcp_info info = {};
+    socklen_t length = sizeof info;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ? 0 : info.tcpi_bytes_received;
+}
+
+static const struct ktls_calls KERNEL = {set_option, send_message, receive_message, received};
 
 int ktls_attach(const struct ktls_kernel *kernel, int fd)
 {

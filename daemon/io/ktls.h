@@ -30,6 +30,10 @@ enum {
     /* RFC 8446 5.5: 2^24.5 records under one key of AES-GCM; nobody in the kernel counts. */
     KTLS_RECORDS_MAX = 1 << 24,
     KTLS_RECORD_BYTES = 16'384,
+    /* What a client may have sent by TCP beyond its data: a handshake, and some six thousand records that are empty.
+     * For each octet of data another record, and some padding. */
+    KTLS_HOLLOW_FREE_BYTES = 131'072,
+    KTLS_HOLLOW_FACTOR = 32,
 };
 
 /* As the kernel wants them; to be wiped by who has them. */
@@ -49,6 +53,7 @@ struct ktls_calls {
     int (*set_option)(int fd, int level, int name, const void *value, socklen_t bytes);
     ssize_t (*send_message)(int fd, const struct msghdr *message, int flags);
     ssize_t (*receive_message)(int fd, struct msghdr *message, int flags);
+    uint64_t (*received)(int fd);
 };
 
 struct ktls_kernel {
@@ -80,6 +85,11 @@ static inline bool ktls_has(const struct ktls_kernel *kernel, enum ktls_cipher c
  * the type of data at the end of the connection. */
 [[nodiscard]] ssize_t ktls_receive_record(const struct ktls_kernel *kernel, int fd, uint8_t *memory, size_t capacity,
                                           uint8_t *ret_type);
+/* Octets that have come by TCP; 0 where that cannot be known. */
+static inline uint64_t ktls_received(const struct ktls_kernel *kernel, int fd)
+{
+    return kernel->calls->received(fd);
+}
 /* For a send of the ring's; they live for ever. */
 const struct msghdr *ktls_close_notify(void);
 const struct msghdr *ktls_key_update(void);

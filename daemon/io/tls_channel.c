@@ -27,13 +27,13 @@ struct tls_channel {
     struct tls_hello hello;
     struct bytes offered; /* the caller's */
     struct bytes record;  /* rest of the one that BoringSSL is reading: in `offered` or in `kept` */
-    struct tls_tally tally;
     struct octets kept;
     struct octets output;  /* grows with what BoringSSL says */
     struct octets sending; /* stays as it is */
     uint64_t hello_bytes;
     uint64_t read_bytes;
-    uint64_t sealed_ms; /* when last */
+    uint32_t records_sent; /* by the kernel */
+    uint64_t sealed_ms;    /* when last */
     uint64_t tiny_since_ms;
     uint32_t tiny_below;       /* octets of a record with its header */
     uint32_t tiny_records;     /* since then */
@@ -660,9 +660,14 @@ void tls_channel_mute(struct tls_channel *channel)
     channel->hello.key_update_asked = false; /* BoringSSL has answered what was asked before */
 }
 
-struct tls_tally *tls_channel_tally(struct tls_channel *channel)
+uint32_t *tls_channel_records_sent(struct tls_channel *channel)
 {
-    return &channel->tally;
+    return &channel->records_sent;
+}
+
+uint64_t tls_channel_received(const struct tls_channel *channel)
+{
+    return channel->read_bytes;
 }
 
 uint8_t tls_channel_alert(const struct tls_channel *channel)

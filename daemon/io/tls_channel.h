@@ -126,12 +126,10 @@ bool tls_channel_take_key_request(struct tls_channel *channel);
 /* Changes the keys of what is sent. False: this version of TLS has no way to do so. */
 bool tls_channel_change_keys(struct tls_channel *channel);
 
-/* What the kernel's TLS has done, which counts nothing itself. */
-struct tls_tally {
-    uint32_t records_sent; /* about, under one key */
-    uint32_t received_kib;
-};
-struct tls_tally *tls_channel_tally(struct tls_channel *channel);
+/* Records that the kernel has sent under its key, about: it counts nothing itself. */
+uint32_t *tls_channel_records_sent(struct tls_channel *channel);
+/* Octets of plaintext that came. */
+uint64_t tls_channel_received(const struct tls_channel *channel);
 
 /* What has to be sent: stays where it is until tls_channel_output_sent(). */
 bool tls_channel_has_output(const struct tls_channel *channel);

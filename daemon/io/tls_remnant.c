@@ -24,7 +24,8 @@ int tls_remnant_create(struct tls_agreements *agreements, struct tls_channel *ch
     if (r < 0) {
         free(remnant);
     } else {
-        remnant->tally = *tls_channel_tally(channel);
+        remnant->received = tls_channel_received(channel);
+        remnant->records_sent = *tls_channel_records_sent(channel);
         remnant->has_secrets = has_secrets;
         if (has_secrets)
             *secrets_of(remnant) = secrets;

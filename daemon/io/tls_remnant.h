@@ -16,13 +16,15 @@
 
 struct tls_remnant {
     struct tls_agreed *agreed;
-    struct tls_tally tally;
-    uint16_t key_updates; /* received; no more than it holds are counted */
-    uint8_t warnings;     /* alerts in a row that mean nothing */
-    bool said_close : 1;  /* close_notify, or an alert in its place */
-    bool keys_asked : 1;  /* the client wants new ones of ours */
-    bool keys_ahead : 1;  /* `secrets` are those after a KeyUpdate that has not been sent */
+    uint64_t received;     /* octets of data, those before the switch too */
+    uint32_t records_sent; /* about, under one key */
+    uint16_t key_updates;  /* received; no more than it holds are counted */
+    uint8_t warnings;      /* alerts in a row that mean nothing */
+    bool said_close : 1;   /* close_notify, or an alert in its place */
+    bool keys_asked : 1;   /* the client wants new ones of ours */
+    bool keys_ahead : 1;   /* `secrets` are those after a KeyUpdate that has not been sent */
     bool has_secrets : 1;
+    bool is_hollow : 1;      /* at the last look it had sent far more than its data are */
     uint8_t secret_memory[]; /* struct tls_secrets */
 };
 static_assert(sizeof(struct tls_remnant) <= 24, "an idle connection costs this, and the allocator's 8");

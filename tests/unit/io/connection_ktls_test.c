@@ -23,7 +23,8 @@ static struct {
     uint8_t record_type;                            /* the next that recvmsg() finds */
     struct bytes record;
     ssize_t record_error;
-    uint32_t fetched; /* octets of ciphertext that were asked for */
+    uint32_t fetched;  /* octets of ciphertext that were asked for */
+    uint64_t received; /* by TCP */
     uint8_t said_type;
     uint8_t said[8];
 } fake;
@@ -88,7 +89,13 @@ static ssize_t receive_message(int fd, struct msghdr *message, int flags)
     return (ssize_t)length;
 }
 
-static const struct ktls_calls FAKE = {set_option, send_message, receive_message};
+static uint64_t received(int fd)
+{
+    (void)fd;
+    return fake.received;
+}
+
+static const struct ktls_calls FAKE = {set_option, send_message, receive_message, received};
 
 static struct stage *open_with(bool receives, bool rekeys)
 {
@@ -520,7 +527,7 @@ static void a_key_that_has_sealed_enough_is_changed_or_the_connection_ends(void 
     for (int rekeys = 0; rekeys < 2; rekeys++) {
         struct stage *stage = open_with(true, rekeys != 0);
         struct client *client = client_offloaded(stage);
-        only_connection(stage)->remnant->tally.records_sent = KTLS_RECORDS_MAX + 1;
+        only_connection(stage)->remnant->records_sent = KTLS_RECORDS_MAX + 1;
         kernel_receives(client, tls_scene_get);
         stage_respond(stage, "another");
         scene_turns(&stage->scene, 6);
@@ -530,6 +537,44 @@ static void a_key_that_has_sealed_enough_is_changed_or_the_connection_ends(void 
         assert_int_equal(stage_metric(stage, METRIC_CLOSED_TLS_ERROR), 1 - rekeys);
         finish(client);
     }
+}
+
+static void look(struct stage *stage)
+{
+    connection_look_for_hollow(&stage->scene.connections, only_connection(stage));
+    scene_turns(&stage->scene, 4);
+}
+
+static void records_without_data_are_a_flood_when_they_are_most_of_what_came_twice(void **state)
+{
+    (void)state;
+    struct stage *stage = open_with(true, false);
+    struct client *client = client_offloaded(stage);
+    for (int i = 0; i < 2; i++) {
+        fake.received = KTLS_HOLLOW_FREE_BYTES;
+        look(stage);
+        fake.received = 2 * KTLS_HOLLOW_FREE_BYTES;
+        look(stage);
+    }
+    assert_int_equal(stage_metric(stage, METRIC_CLOSED_TLS_ERROR), 0);
+    look(stage);
+    assert_int_equal(fake.said[1], 10);
+    assert_int_equal(stage_metric(stage, METRIC_CLOSED_TLS_ERROR), 1);
+    finish(client);
+}
+
+static void data_that_nobody_takes_yet_are_no_flood(void **state)
+{
+    (void)state;
+    struct stage *stage = open_with(true, false);
+    struct client *client = client_offloaded(stage);
+    connection_want(&stage->scene.connections, only_connection(stage), false, LOAN_RECEIVE);
+    scene_turns(&stage->scene, 4);
+    fake.received = 2 * KTLS_HOLLOW_FREE_BYTES;
+    look(stage);
+    look(stage);
+    assert_int_equal(stage_metric(stage, METRIC_CLOSED_TLS_ERROR), 0);
+    finish(client);
 }
 
 /* ---- what is left of a connection -------------------------------------------------------------------------------- */
@@ -668,6 +713,8 @@ int main(void)
         cmocka_unit_test(keys_that_change_too_often_are_a_flood),
         cmocka_unit_test(a_handshake_message_that_is_none_of_a_clients_ends_the_connection),
         cmocka_unit_test(a_key_that_has_sealed_enough_is_changed_or_the_connection_ends),
+        cmocka_unit_test(records_without_data_are_a_flood_when_they_are_most_of_what_came_twice),
+        cmocka_unit_test(data_that_nobody_takes_yet_are_no_flood),
         cmocka_unit_test(what_an_application_may_ask_is_the_same_without_boringssl),
         cmocka_unit_test(a_host_of_another_certificate_is_still_refused),
         cmocka_unit_test(connections_that_agree_share_what_they_agree_on),
