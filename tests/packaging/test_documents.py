@@ -95,7 +95,8 @@ def test_settings(block, tmp_path):
     # The documents' application has a directory and an environment here too.
     path.write_text(block.text.replace("/srv/shop/venv", str(ROOT / ".venv")).replace("/srv/shop", str(tmp_path)))
     result = subprocess.run(
-        [DAEMON, "-c", path, "--print-config"], cwd=tmp_path, env=environment(), capture_output=True, text=True
-    )
+        [DAEMON, "-c", path, "--print-config"],
+        cwd=tmp_path, env=environment() | {"CREDENTIALS_DIRECTORY": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert str(path) in result.stdout
