@@ -11,11 +11,12 @@ int app_memory_create(const struct exchange_shape *shape, int fd, struct app_mem
     struct outbound_layout layout;
     outbound_layout_compute(shape, &layout);
     const uint32_t blocks = shape->outbound_small + shape->outbound_large;
-    struct app_memory *memory = calloc(1, sizeof *memory + blocks * sizeof memory->returns[0]);
+    struct app_memory *memory = calloc(1, sizeof *memory + 2 * (size_t)blocks * sizeof memory->returns[0]);
     if (memory == NULL) {
         close(fd);
         return -ENOMEM;
     }
+    memory->shares = memory->returns + blocks;
     int r = arena_adopt(&memory->outbound, fd, false, layout.bytes, UINT32_MAX);
     if (r < 0) {
         free(memory);
@@ -60,10 +61,20 @@ void app_memory_drop(struct app_memory *memory)
     free(memory);
 }
 
+void app_memory_share(struct app_memory *memory, uint32_t block)
+{
+    if (block < memory->blocks) /* the others are no blocks: their octets are nobody's, and may change */
+        memory->shares[block]++;
+}
+
 void app_memory_give_back(struct app_memory *memory, uint32_t block)
 {
     if (memory->gone || block == MESSAGE_NO_BLOCK)
         return;
+    if (block < memory->blocks && memory->shares[block] > 0) {
+        memory->shares[block]--;
+        return;
+    }
     /* Full only when the app lent a block twice, which harms nobody but itself. */
     if (memory->returns_count < memory->blocks)
         memory->returns[memory->returns_count++] = block;

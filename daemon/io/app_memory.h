@@ -16,7 +16,8 @@ struct app_memory {
     uint32_t holders;
     uint32_t blocks; /* how many there are */
     uint32_t returns_count;
-    bool gone; /* the process is dead: nobody wants its blocks back */
+    bool gone;        /* the process is dead: nobody wants its blocks back */
+    uint32_t *shares; /* of each block: holders beyond the first; behind the returns */
     uint32_t returns[];
 };
 
@@ -28,6 +29,9 @@ struct app_memory {
 
 void app_memory_hold(struct app_memory *memory);
 void app_memory_drop(struct app_memory *memory);
+
+/* Octets of `block` are in two places from now on: it goes back when both have given it back. */
+void app_memory_share(struct app_memory *memory, uint32_t block);
 
 /* `block` came in a message and was used; MESSAGE_NO_BLOCK is nothing. */
 void app_memory_give_back(struct app_memory *memory, uint32_t block);

@@ -296,8 +296,8 @@ static void shorten(struct output_piece *piece, uint32_t bytes)
     piece->length -= bytes;
 }
 
-/* The first `bytes` of the first piece, which is longer, become the last piece of `to`. The block stays with the rest,
- * which is sent later. */
+/* The first `bytes` of the first piece, which is longer, become the last piece of `to`. Both hold the block: the rest
+ * is sent later, but detached or dropped it may well be the first to go. */
 static int split_first(struct output_queue *from, struct output_queue *to, uint32_t bytes)
 {
     struct output_piece *rest = from->first;
@@ -307,10 +307,11 @@ static int split_first(struct output_queue *from, struct output_queue *to, uint3
     struct output_piece *next = piece->next;
     *piece = *rest;
     piece->next = next;
-    piece->block = MESSAGE_NO_BLOCK;
     piece->length = bytes;
-    if (piece->memory != NULL)
+    if (piece->memory != NULL) {
         app_memory_hold(piece->memory);
+        app_memory_share(piece->memory, piece->block);
+    }
     if (piece->scratch != NULL)
         piece->scratch->holders++;
     if (piece->file != NULL)

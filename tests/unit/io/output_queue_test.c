@@ -25,9 +25,10 @@ static int set_up(void **state)
     assert_non_null(scene);
     output_pools_init(&scene->pools);
     output_queue_init(&scene->queue, &scene->pools);
-    scene->memory = calloc(1, sizeof *scene->memory + BLOCKS * sizeof scene->memory->returns[0]);
+    scene->memory = calloc(1, sizeof *scene->memory + 2UL * BLOCKS * sizeof scene->memory->returns[0]);
     assert_non_null(scene->memory);
     scene->memory->blocks = BLOCKS;
+    scene->memory->shares = scene->memory->returns + BLOCKS;
     scene->memory->holders = 1;
     for (size_t i = 0; i < sizeof scene->arena; i++)
         scene->arena[i] = (uint8_t)('A' + i % 26);
@@ -378,6 +379,42 @@ static void what_moves_keeps_its_order_and_its_block_goes_back_with_its_last_oct
     output_queue_deinit(&stream);
 }
 
+/* Its application would write the next response into octets that are still to be sent, to a client whose they are not.
+ */
+static void a_block_stays_lent_while_a_part_that_moved_waits_though_the_rest_is_detached(void **state)
+{
+    struct scene *scene = *state;
+    struct output_queue stream;
+    uint8_t out[64];
+    output_queue_init(&stream, &scene->pools);
+    assert_int_equal(output_queue_lend(&stream, scene->memory, 3, bytes_of(scene->arena, 10)), 0);
+    assert_int_equal(output_queue_move(&stream, &scene->queue, 2), 0);
+    assert_int_equal(output_queue_move(&stream, &scene->queue, 2), 0);
+    output_queue_detach(&stream, 1'000, 1'000);
+    assert_int_equal(scene->memory->returns_count, 0);
+    assert_int_equal(send_all(scene, 3, out), 4);
+    assert_int_equal(scene->memory->returns_count, 1);
+    assert_int_equal(output_queue_move(&stream, &scene->queue, 6), 0);
+    assert_int_equal(send_all(scene, 64, out + 4), 6);
+    assert_memory_equal(out, "ABCDEFGHIJ", 10);
+    assert_int_equal(scene->memory->returns_count, 1);
+    output_queue_deinit(&stream);
+}
+
+static void a_block_stays_lent_while_a_part_that_moved_waits_though_the_rest_is_dropped(void **state)
+{
+    struct scene *scene = *state;
+    struct output_queue stream;
+    uint8_t out[64];
+    output_queue_init(&stream, &scene->pools);
+    assert_int_equal(output_queue_lend(&stream, scene->memory, 3, bytes_of(scene->arena, 10)), 0);
+    assert_int_equal(output_queue_move(&stream, &scene->queue, 4), 0);
+    output_queue_deinit(&stream);
+    assert_int_equal(scene->memory->returns_count, 0);
+    assert_int_equal(send_all(scene, 64, out), 4);
+    assert_int_equal(scene->memory->returns_count, 1);
+}
+
 static void what_was_copied_can_move_in_parts_and_outlives_its_queue(void **state)
 {
     struct scene *scene = *state;
@@ -437,6 +474,8 @@ int main(void)
         WITH_SCENE(detached_octets_share_a_buffer_and_are_one_piece),
         WITH_SCENE(detaching_stops_at_the_bound_of_a_queue_and_of_all),
         WITH_SCENE(what_moves_keeps_its_order_and_its_block_goes_back_with_its_last_octet),
+        WITH_SCENE(a_block_stays_lent_while_a_part_that_moved_waits_though_the_rest_is_detached),
+        WITH_SCENE(a_block_stays_lent_while_a_part_that_moved_waits_though_the_rest_is_dropped),
         WITH_SCENE(what_was_copied_can_move_in_parts_and_outlives_its_queue),
         WITH_SCENE(detached_octets_are_counted_until_the_last_part_that_moved_is_sent),
         WITH_SCENE(what_is_dropped_gives_its_blocks_back),
