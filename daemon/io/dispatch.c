@@ -240,7 +240,7 @@ void dispatch_recall_from(struct dispatch *dispatch, uint32_t app, uint32_t coun
     struct http_exchange *exchange = dispatch->apps[app].held.last;
     while (exchange != NULL && count > 0) {
         struct http_exchange *previous = exchange->wait_previous;
-        if (exchange->owner != NULL && dispatch_send_recall(dispatch, exchange)) {
+        if (exchange->owner != NULL && !exchange->touched && dispatch_send_recall(dispatch, exchange)) {
             dispatch_requeue(dispatch, exchange);
             metrics_add(dispatch->core->metrics, METRIC_DISPATCH_RECALLED, 1);
             count--;

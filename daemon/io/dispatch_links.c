@@ -135,7 +135,7 @@ static void sweep(struct dispatch *dispatch, struct http_exchange *exchange, uin
     bool unbegun = dispatch_send_recall(dispatch, exchange);
     if (!unbegun)
         dispatch_send_leave(dispatch, exchange);
-    if (unbegun && exchange->owner != NULL && !exchange->redispatched) {
+    if (unbegun && !exchange->touched && exchange->owner != NULL && !exchange->redispatched) {
         exchange->redispatched = true;
         metrics_add(dispatch->core->metrics, METRIC_DISPATCH_REDISPATCHED, 1);
         dispatch_requeue(dispatch, exchange);

@@ -56,7 +56,7 @@ static void on_reply(struct dispatch *dispatch, uint32_t app, struct http_exchan
     struct app_link *link = &dispatch->apps[app];
     struct reply reply = {
         .kind = message->kind,
-        .flags = message->flags,
+        .flags = message->kind == MESSAGE_INTERIM ? 0 : message->flags, /* it ends nothing */
         .status = message->status,
         .content_length = message->content_length,
         .head_block = message->kind == MESSAGE_BODY ? MESSAGE_NO_BLOCK : message->head_block,
@@ -141,6 +141,8 @@ static void on_message(struct dispatch *dispatch, uint32_t app, const struct mes
     /* Late words about a slot's earlier life are normal: a cancelled or recalled request crosses them. Its blocks go
      * back all the same. */
     bool ours = is_of(dispatch, app, message);
+    if (ours)
+        exchange->touched = true;
     switch (message->kind) {
     case MESSAGE_RESPONSE:
     case MESSAGE_INTERIM:

@@ -118,6 +118,7 @@ bool dispatch_send_request(struct dispatch *dispatch, struct http_exchange *exch
     exchange->app = app;
     exchange->app_pid = link->pid;
     exchange->begun_seen_ms = 0;
+    exchange->touched = false;
     exchange->published_ms = dispatch->core->now_ms;
     exchange_list_append(&link->held, exchange);
     dispatch_count_outstanding(dispatch, app, 1);

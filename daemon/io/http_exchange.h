@@ -92,6 +92,7 @@ struct http_exchange {
     struct loan head_loan;
     struct loan tls_loan;
     bool redispatched;   /* once: a poison request must not kill the whole set */
+    bool touched;        /* the app where it is has spoken of it: whatever its claim word says, no other app gets it */
     bool wants_continue; /* 100 Continue is due when the application reads */
     bool is_safe;        /* GET, HEAD, OPTIONS or TRACE without body: may run beside others of its connection */
     bool is_head;

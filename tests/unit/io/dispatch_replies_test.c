@@ -111,6 +111,56 @@ static void a_response_to_a_request_that_was_never_begun_leaves_nothing_behind(v
     scene_close(&scene);
 }
 
+/* It has taken a part of the body, which another app would be given without. The claim word is the app's to write, too:
+ * that it says `unbegun` is no proof. */
+static void a_request_that_an_app_has_touched_goes_to_no_other_though_it_was_never_begun(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct message request;
+    scene_open(&scene, NULL);
+    scene_app_up(&scene, 0, 1, CONTROL_APP_EVENT_LOOP);
+    int fd = scene_connect(&scene);
+    scene_say(&scene, fd, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n12345678");
+    assert_true(scene_take(&scene, 0, &request));
+    scene_reply(&scene, 0,
+                &(struct message){
+                    .kind = MESSAGE_CONSUMED, .slot = request.slot, .generation = request.generation, .count = 4});
+    scene_turn(&scene);
+    scene_app_up(&scene, 1, 1, CONTROL_APP_EVENT_LOOP);
+    dispatch_app_drain(&scene.dispatch, 0, scene.apps[0].generation);
+    scene_turns(&scene, 2);
+    assert_false(scene_take(&scene, 1, &request));
+    scene_app_gone(&scene, 0, 502);
+    scene_turns(&scene, 4);
+    assert_false(scene_take(&scene, 1, &request));
+    assert_non_null(strstr(scene_heard(&scene, fd), "HTTP/1.1 502"));
+    scene_close(&scene);
+}
+
+/* Before its turn, or behind a file, an end is noted as it comes. */
+static void an_interim_response_ends_nothing_whatever_its_flags(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene, NULL);
+    scene_app_up(&scene, 0, 2, CONTROL_APP_EVENT_LOOP);
+    int fd = scene_connect(&scene);
+    scene_say(&scene, fd, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    struct message first = scene_begin(&scene, 0);
+    struct message second = scene_begin(&scene, 0);
+    struct message hint = scene_piece(&scene, 0, &second, MESSAGE_INTERIM, 1, BYTES_LITERAL(""));
+    hint.status = 103;
+    hint.flags = MESSAGE_END | MESSAGE_WAS_DONE;
+    scene_reply(&scene, 0, &hint);
+    scene_turn(&scene);
+    scene_respond(&scene, 0, &first, 200, "x", MESSAGE_WAS_DONE);
+    scene_turns(&scene, 4);
+    assert_non_null(strstr(scene_heard(&scene, fd), "HTTP/1.1 200"));
+    assert_int_equal(scene.core.exchanges.live, 0); /* and not waiting for what never comes */
+    scene_close(&scene);
+}
+
 static void an_app_whose_queue_makes_no_sense_lets_the_loop_sleep(void **state)
 {
     (void)state;
@@ -136,6 +186,8 @@ int main(void)
         cmocka_unit_test(slots_and_kinds_that_do_not_exist_are_counted_and_nothing_else),
         cmocka_unit_test(a_reply_to_a_request_that_was_not_begun_may_break_it_off_and_end_it),
         cmocka_unit_test(a_response_to_a_request_that_was_never_begun_leaves_nothing_behind),
+        cmocka_unit_test(a_request_that_an_app_has_touched_goes_to_no_other_though_it_was_never_begun),
+        cmocka_unit_test(an_interim_response_ends_nothing_whatever_its_flags),
         cmocka_unit_test(an_app_whose_queue_makes_no_sense_lets_the_loop_sleep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
