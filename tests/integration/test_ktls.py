@@ -7,6 +7,9 @@ here; tests/kernel/run.py runs this file in a kernel that has it, and there a mi
 """
 
 import contextlib
+import ctypes
+import hashlib
+import hmac
 import itertools
 import json
 import os
@@ -154,8 +157,10 @@ def test_the_kernel_serves(mode, version, cipher, protocol, application, serve_m
 class Wire:
     """TLS in memory: what it has to say is sent when and as the test wants."""
 
-    def __init__(self, server: Server, tls, version: str, alpn: tuple[str, ...] = ("http/1.1",)) -> None:
-        context = tls.client_context(alpn)
+    def __init__(self, server: Server, tls, version: str, key_log: Path | None = None) -> None:
+        context = tls.client_context(("http/1.1",))
+        if key_log is not None:
+            context.keylog_filename = key_log
         context.minimum_version = context.maximum_version = VERSIONS[version]
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="test.example")
@@ -379,6 +384,63 @@ def test_an_end_that_tls_does_not_know_of_is_counted(serve_mode, tls, mode):
         name = 'tls_truncations_total{ring="0"}'
         eventually(lambda: metric(observer, name) > 0, what="the end that was not polite is counted")
         assert metric(observer, name) == 1
+
+
+class Sealer:
+    """Makes records of TLS 1.3 by itself, for those that OpenSSL makes for nobody: without data."""
+
+    KEY_BYTES, NONCE_BYTES, TAG_BYTES, GET_TAG, DATA = 32, 12, 16, 0x10, b"\x17"
+
+    def __init__(self, wire: Wire, key_log: Path) -> None:
+        assert wire.tls.cipher()[0] == "TLS_AES_256_GCM_SHA384"
+        secret = bytes.fromhex(re.search(r"^CLIENT_TRAFFIC_SECRET_0 \w+ (\w+)$", key_log.read_text(), re.MULTILINE)[1])
+        self.key, self.nonce = (
+            self.expand(secret, label, length) for label, length in ((b"key", self.KEY_BYTES), (b"iv", self.NONCE_BYTES))
+        )
+        self.sent = 0
+        self.library = ctypes.CDLL("libcrypto.so.3")
+        for name in ("EVP_CIPHER_CTX_new", "EVP_aes_256_gcm"):
+            getattr(self.library, name).restype = ctypes.c_void_p
+        self.cipher = ctypes.c_void_p(self.library.EVP_aes_256_gcm())
+        self.context = ctypes.c_void_p(self.library.EVP_CIPHER_CTX_new())
+
+    @staticmethod
+    def expand(secret: bytes, label: bytes, length: int) -> bytes:
+        """HKDF-Expand-Label, of at most one block: RFC 8446 7.1."""
+        label = b"tls13 " + label
+        info = length.to_bytes(2, "big") + bytes([len(label)]) + label + b"\0"
+        return hmac.digest(secret, info + b"\1", hashlib.sha384)[:length]
+
+    def record(self, data: bytes = b"") -> bytes:
+        text, length = data + self.DATA, ctypes.c_int()
+        header = b"\x17\3\3" + (len(text) + self.TAG_BYTES).to_bytes(2, "big")
+        number = self.sent.to_bytes(self.NONCE_BYTES, "big")
+        nonce = bytes(a ^ b for a, b in zip(self.nonce, number, strict=True))
+        self.sent += 1
+        sealed, tag = ctypes.create_string_buffer(len(text)), ctypes.create_string_buffer(self.TAG_BYTES)
+        context, crypto = self.context, self.library
+        assert crypto.EVP_EncryptInit_ex(context, self.cipher, None, self.key, nonce) == 1
+        assert crypto.EVP_EncryptUpdate(context, None, ctypes.byref(length), header, len(header)) == 1
+        assert crypto.EVP_EncryptUpdate(context, sealed, ctypes.byref(length), text, len(text)) == 1
+        assert crypto.EVP_EncryptFinal_ex(context, None, ctypes.byref(length)) == 1
+        assert crypto.EVP_CIPHER_CTX_ctrl(context, self.GET_TAG, self.TAG_BYTES, tag) == 1
+        return header + sealed.raw + tag.raw
+
+
+def test_records_without_data_are_a_flood_and_few_of_them_are_not(serve_mode, tls, tmp_path):
+    with Wire(serve_mode(), tls, "1.3", key_log=tmp_path / "keys") as wire:
+        wire.sock.sendall(wire.handshake())
+        sealer = Sealer(wire, tmp_path / "keys")
+        for _ in range(2):
+            wire.sock.sendall(sealer.record(GET))
+            wire.answers(1, b"nothing came")
+        few = b"".join(sealer.record() for _ in range(30))
+        wire.sock.sendall(few + sealer.record(GET))
+        wire.answers(1, b"nothing came")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            for _ in range(10):
+                wire.sock.sendall(b"".join(sealer.record() for _ in range(1_000)))
+            wire.finish()
 
 
 def heap(pid: int) -> int:
