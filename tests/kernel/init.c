@@ -47,6 +47,7 @@ static const char *const MODULES[] = {
     "crypto/poly1305_generic.ko",
     "crypto/chacha20poly1305.ko",
     "net/tls/tls.ko",
+    "drivers/block/loop.ko",
 };
 
 /* Without an exit status on the console the run counts as failed. */

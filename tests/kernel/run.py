@@ -46,6 +46,7 @@ SMOKE = [
     "test_bodies.py::test_a_body_in_drips_is_put_together",
     "test_buffering.py::test_a_body_from_the_file_is_followed_by_the_next_request",
     "test_ktls.py",
+    "test_files_ktls.py",
 ]
 # The kernel maps the pages of a process one by one, and the machine outside allows 65530 mappings: the client of these
 # tests holds more than those 256 MiB.
