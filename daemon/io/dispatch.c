@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { NO_APP = 0xffff'ffff };
+
 /* ---- birth and death -------------------------------------------------------------------------------------------- */
 
 static int allocate(struct dispatch *dispatch)
@@ -119,6 +121,36 @@ static struct choice choose(struct dispatch *dispatch)
     return best;
 }
 
+uint32_t dispatch_places(const struct dispatch *dispatch)
+{
+    uint32_t places = 0;
+    for (uint32_t i = 0; i < dispatch->up_count; i++) {
+        const struct app_link *link = &dispatch->apps[dispatch->up[i]];
+        places += link->draining ? 0 : link->places;
+    }
+    return places;
+}
+
+/* Free places at apps other than `but`. */
+static uint32_t free_places(const struct dispatch *dispatch, uint32_t but)
+{
+    uint32_t places = 0;
+    for (uint32_t i = 0; i < dispatch->up_count; i++) {
+        uint32_t app = dispatch->up[i];
+        const struct app_link *link = &dispatch->apps[app];
+        if (app == but || link->draining)
+            continue;
+        uint32_t load = load_of(dispatch, app);
+        places += load < link->places ? link->places - load : 0;
+    }
+    return places;
+}
+
+bool dispatch_has_place(const struct dispatch *dispatch)
+{
+    return dispatch->queue.count == 0 && free_places(dispatch, NO_APP) > 0;
+}
+
 /* ---- the queue -------------------------------------------------------------------------------------------------- */
 
 static void note_waiting(const struct dispatch *dispatch)
@@ -218,21 +250,6 @@ static void queue_turn(struct dispatch *dispatch)
 }
 
 /* ---- recall ----------------------------------------------------------------------------------------------------- */
-
-/* Free places at apps other than `busy`. */
-static uint32_t free_places(const struct dispatch *dispatch, uint32_t busy)
-{
-    uint32_t places = 0;
-    for (uint32_t i = 0; i < dispatch->up_count; i++) {
-        uint32_t app = dispatch->up[i];
-        const struct app_link *link = &dispatch->apps[app];
-        if (app == busy || link->draining)
-            continue;
-        uint32_t load = load_of(dispatch, app);
-        places += load < link->places ? link->places - load : 0;
-    }
-    return places;
-}
 
 /* Takes unbegun requests from the back of this app's list: the front ones will be begun next here anyway. */
 void dispatch_recall_from(struct dispatch *dispatch, uint32_t app, uint32_t count)

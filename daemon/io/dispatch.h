@@ -79,6 +79,12 @@ static inline bool dispatch_slot_free(const struct dispatch *dispatch)
 /* Whether any application process could take a request now or soon. */
 bool dispatch_serving(const struct dispatch *dispatch);
 
+/* Requests that all application processes together take at once. */
+uint32_t dispatch_places(const struct dispatch *dispatch);
+
+/* Whether one of them would begin a request now that is submitted now. */
+bool dispatch_has_place(const struct dispatch *dispatch);
+
 /* The record is complete. Publishes or queues it; false when the queue is full (answer 503). */
 [[nodiscard]] bool dispatch_submit(struct dispatch *dispatch, struct http_exchange *exchange);
 

@@ -1,6 +1,7 @@
 #include "daemon/io/dispatch_state.h"
 
 #include "daemon/base/log.h"
+#include "daemon/io/early_start.h"
 
 enum { WATCH_INTERVAL_MAX_MS = 1'000, WATCH_INTERVAL_MIN_MS = 50 };
 
@@ -23,7 +24,7 @@ void dispatch_clock_watch(struct dispatch *dispatch, struct http_exchange *excha
 
 static bool passed(uint64_t since_ms, uint64_t now_ms, int64_t limit_ms)
 {
-    return limit_ms > 0 && now_ms - since_ms >= (uint64_t)limit_ms;
+    return limit_ms > 0 && now_ms >= since_ms + (uint64_t)limit_ms;
 }
 
 /* The app took too long. Its client is told; the app hears that nobody waits any more. */
@@ -69,7 +70,8 @@ static void watch_begun(struct dispatch *dispatch, struct http_exchange *exchang
     }
     bool watched_here = (link->flags & CONTROL_APP_EVENT_LOOP) == 0;
     bool whole = (link->flags & CONTROL_APP_SYNC) != 0;
-    uint64_t since = whole ? exchange->dispatched_ms : exchange->begun_seen_ms;
+    const uint64_t waited = early_start_waited_ms(dispatch->core, exchange); /* not its application's fault */
+    uint64_t since = (whole ? exchange->dispatched_ms : exchange->begun_seen_ms) + waited;
     bool stuck = watched_here && passed(since, now, settings->timeout_ms);
     if (stuck && !link->draining) {
         log_critical("app %u: a request took longer than timeout (%lld s); the process is replaced", exchange->app,
@@ -78,7 +80,10 @@ static void watch_begun(struct dispatch *dispatch, struct http_exchange *exchang
     }
     dispatch_clock_watch(dispatch,
                          exchange); /* a request whose client was answered may still show that its app is stuck */
-    if (exchange->owner != NULL && (stuck || passed(exchange->dispatched_ms, now, settings->request_timeout_ms)))
+    if (exchange->owner != NULL && exchange->is_early && waited >= EARLY_START_WAIT_MS_MAX)
+        dispatch_slots_fail(exchange, 408, CLOSE_BODY_RATE);
+    else if (exchange->owner != NULL &&
+             (stuck || passed(exchange->dispatched_ms + waited, now, settings->request_timeout_ms)))
         time_out(dispatch, exchange);
 }
 

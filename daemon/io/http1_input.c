@@ -1,6 +1,7 @@
 #include "daemon/io/http1_input.h"
 
 #include "daemon/base/log.h"
+#include "daemon/io/early_start.h"
 #include "daemon/io/exchange_log.h"
 #include "daemon/io/request_body.h"
 #include "daemon/io/request_record.h"
@@ -241,7 +242,8 @@ void http1_input_submit(struct http1_session *session, struct http_exchange *exc
 {
     if (exchange->state != EXCHANGE_BUFFERING || exchange->local_status != 0 || !its_turn(session, exchange))
         return;
-    if (!exchange->body_ended && request_body_held(session->all->core, exchange)) {
+    if (!exchange->body_ended && request_body_held(session->all->core, exchange) &&
+        !early_start_try(session->all->dispatch, exchange)) {
         http1_input_continue(session, exchange);
         return;
     }
@@ -279,6 +281,7 @@ static void open_body(struct http1_session *session, struct http_exchange *excha
     session->body_held = false;
     session->body_exchange = exchange;
     session->discarded = 0;
+    session->discards_all = false;
     session->body_since = session->body_progress = core->now_ms;
     session->body_mark_bytes = 0;
     if (session->input_bytes > 0)
@@ -449,6 +452,7 @@ static void body_ended(struct http1_session *session)
     if (exchange == NULL)
         return;
     exchange->body_ended = true;
+    early_start_end(session->all->core, exchange);
     if (exchange->state == EXCHANGE_BUFFERING)
         http1_input_submit(session, exchange);
     else

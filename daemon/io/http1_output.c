@@ -60,7 +60,8 @@ static bool rest_is_bearable(const struct http1_session *session, const struct h
         return true;
     if (exchange->wants_continue)
         return false;
-    return session->body.kind == HTTP_BODY_UNKNOWN || session->body.remaining <= HTTP1_DISCARD_BYTES;
+    return exchange->is_early || session->body.kind == HTTP_BODY_UNKNOWN ||
+           session->body.remaining <= HTTP1_DISCARD_BYTES;
 }
 
 /* RFC 9112 9.6: nothing follows a response that says close, so only the last one to a client that has ended says it. */
@@ -411,8 +412,10 @@ static void unlink_first(struct http1_session *session)
     exchange->next = NULL;
     session->count--;
     session->unsafe_count -= !exchange->is_safe;
-    if (session->body_exchange == exchange)
+    if (session->body_exchange == exchange) {
         session->body_exchange = NULL; /* what is left of its body is read past */
+        session->discards_all = exchange->is_early;
+    }
 }
 
 void http1_output_drop_all(struct http1_session *session)

@@ -111,7 +111,7 @@ static void settle(struct http1_session *session)
     write_watch_note(&session->write, all->core, connection);
     if (!connection_is_over(connection))
         close_ended_client(session);
-    if (!connection_is_over(connection) && session->discarded > HTTP1_DISCARD_BYTES)
+    if (!connection_is_over(connection) && session->discarded > HTTP1_DISCARD_BYTES && !session->discards_all)
         connection_close_when_sent(all->connections, connection, CLOSE_REQUESTED);
     if (connection_is_over(connection)) {
         if (connection->state < CONNECTION_LINGERING)

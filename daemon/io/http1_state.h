@@ -68,6 +68,7 @@ struct http1_session {
     bool body_held;                      /* ... but not read for now: nobody takes it */
     struct http_exchange *body_exchange; /* ... for this one; NULL: nobody wants it any more */
     uint32_t discarded;
+    bool discards_all; /* however long it is: its client was found to be fast */
     bool settling;     /* http1_session_settle() is under way */
     bool client_ended; /* EOF: what is here is answered, nothing else comes */
     bool starved;

@@ -2,6 +2,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/io/client_identity.h"
+#include "daemon/io/early_start.h"
 #include "daemon/io/exchange_log.h"
 #include "daemon/io/own_answer.h"
 #include "daemon/io/request_body.h"
@@ -234,8 +235,10 @@ static void describe(struct http2_session *session, struct http2_member *member,
 void http2_input_submit(struct http2_session *session, struct http2_member *member)
 {
     struct http_exchange *exchange = member->exchange;
-    const struct io_core *core = session->all->core;
-    if (exchange->state != EXCHANGE_BUFFERING || (!exchange->body_ended && request_body_held(core, exchange)))
+    if (exchange->state != EXCHANGE_BUFFERING)
+        return;
+    if (!exchange->body_ended && request_body_held(session->all->core, exchange) &&
+        !early_start_try(session->all->dispatch, exchange))
         return;
     if (!dispatch_submit(session->all->dispatch, exchange))
         http2_replies_answer(session, member, 503, own_answer_text(503), exchange->is_head);
@@ -353,6 +356,7 @@ static void end_body(struct http2_session *session, struct http2_member *member)
     if (exchange == NULL)
         return;
     exchange->body_ended = true;
+    early_start_end(session->all->core, exchange);
     if (unwanted(member))
         return;
     if (exchange->state == EXCHANGE_BUFFERING)

@@ -1,5 +1,7 @@
 #include "daemon/io/http_exchange.h"
 
+#include "daemon/io/early_start.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -23,7 +25,7 @@ struct http_exchange *http_exchange_create(struct io_core *core, uint32_t slot)
     return exchange;
 }
 
-static void append_piece(struct http_exchange *exchange, struct body_piece *piece)
+static void append_piece(const struct io_core *core, struct http_exchange *exchange, struct body_piece *piece)
 {
     piece->next = NULL;
     if (exchange->last != NULL)
@@ -35,6 +37,7 @@ static void append_piece(struct http_exchange *exchange, struct body_piece *piec
         exchange->unsent = piece;
     exchange->unconsumed_bytes += piece->length;
     exchange->piece_count++;
+    early_start_fed(core, exchange);
 }
 
 /* Room for `length` octets behind the last ones gathered. */
@@ -79,7 +82,7 @@ static int append_copy(struct io_core *core, struct http_exchange *exchange, con
         return -ENOBUFS;
     buffer_pool_hold(&core->buffers, exchange->tail_loan);
     *piece = (struct body_piece){.loan = exchange->tail_loan, .offset = offset, .length = length};
-    append_piece(exchange, piece);
+    append_piece(core, exchange, piece);
     return 0;
 }
 
@@ -98,7 +101,7 @@ static int append(struct io_core *core, struct http_exchange *exchange, struct l
         return -ENOBUFS;
     buffer_pool_hold(&core->buffers, loan);
     *piece = (struct body_piece){.loan = loan, .offset = buffer_pool_offset(&core->buffers, data), .length = length};
-    append_piece(exchange, piece);
+    append_piece(core, exchange, piece);
     return 0;
 }
 
@@ -146,7 +149,7 @@ int http_exchange_body_unspool(struct io_core *core, struct http_exchange *excha
     }
     *piece = (struct body_piece){
         .loan = loan, .offset = buffer_pool_offset(&core->buffers, memory), .length = (uint32_t)length};
-    append_piece(exchange, piece);
+    append_piece(core, exchange, piece);
     return 0;
 }
 
@@ -183,6 +186,8 @@ uint32_t http_exchange_body_consumed(struct io_core *core, struct http_exchange 
         if (piece->length == 0)
             pop_piece(core, exchange);
     }
+    if (exchange->unconsumed_bytes == 0)
+        early_start_starves(core, exchange);
     return octets - left;
 }
 
@@ -234,6 +239,7 @@ static void leave_tally(struct http_exchange *exchange)
 void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
 {
     timer_wheel_disarm(&core->exchange_wheel, &exchange->timer);
+    early_start_end(core, exchange);
     while (exchange->first != NULL)
         pop_piece(core, exchange);
     while (exchange->replies != NULL) {

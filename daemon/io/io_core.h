@@ -28,6 +28,12 @@
 
 struct tls_descriptions;
 
+/* Requests that began before their bodies were complete (early_start.h). */
+struct early_starts {
+    uint32_t count;
+    uint64_t paused_until_ms;
+};
+
 struct io_core {
     struct ring *ring;
     struct timer_wheel wheel;          /* of connections */
@@ -38,6 +44,7 @@ struct io_core {
     struct ktls_kernel ktls;      /* what of TLS the kernel does */
     struct spool spool;           /* parts of request bodies; not open: there is no file for them */
     struct file_sources files;    /* parts of responses */
+    struct early_starts early;
     struct metrics *metrics;
     struct arena metrics_memory;   /* a page for each I/O process; `metrics` is our own */
     struct access_log *access_log; /* NULL: off */

@@ -82,6 +82,7 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(RECV_BUFFERS_LENT, GAUGE, "recv_buffers_lent", "", "Receive buffers held by requests")                           \
     X(STAGING_LIVE, GAUGE, "staging_live", "", "Blocks of the inbound arena's staging part in use")                    \
     X(SPOOL_BLOCKS, GAUGE, "request_spool_blocks", "", "Blocks of 64 KiB in use in the file of held bodies")           \
+    X(EARLY_STARTS, COUNTER, "request_early_starts", "", "Requests begun before their body ended: a fast client's")    \
     X(FILES, COUNTER, "files", "", "Files that application processes handed over to be sent")                          \
     X(FILES_LIVE, GAUGE, "files_live", "", "Files that are being sent")                                                \
     X(FILE_BYTES_SENDFILE, COUNTER, "file_bytes", "way=\"sendfile\"", "Octets of such files, by the way they took")     \

@@ -18,6 +18,8 @@ from harness.waiting import wait_for_event
 MIB = 1 << 20
 BLOCK = os.urandom(MIB)
 FOUR_THREADS = ("-w", "1", "--threads", "4", "--rings", "1")
+# A long body of a fast client is not held with `auto` (test_early_start.py).
+ALL_HELD = (*FOUR_THREADS, "--request-buffering", "on")
 
 
 def body_of(number: int, size: int) -> bytes:
@@ -108,7 +110,7 @@ def test_100_uploads_at_64_kib_per_second_do_not_disturb_others(serve):
 
 @pytest.mark.parametrize("size", [MIB - 1, MIB, MIB + 1, MIB + 65_536, MIB + 65_537, 5 * MIB + 3])
 def test_bodies_around_the_border_of_memory_arrive_whole(serve_shared, size):
-    server = serve_shared("echo_wsgi:app", *FOUR_THREADS)
+    server = serve_shared("echo_wsgi:app", *ALL_HELD)
     upload = Upload(server, size, size)
     upload.send(1000)
     upload.send(70_000)
@@ -116,7 +118,7 @@ def test_bodies_around_the_border_of_memory_arrive_whole(serve_shared, size):
 
 
 def test_a_chunked_body_is_held_too(serve):
-    server = serve("echo_wsgi:app", *FOUR_THREADS)
+    server = serve("echo_wsgi:app", *ALL_HELD)
     body = body_of(7, 3 * MIB)
     clients = [server.connect(timeout=30) for _ in range(8)]
     for client in clients:
@@ -132,7 +134,7 @@ def test_a_chunked_body_is_held_too(serve):
 
 
 def test_a_body_from_the_file_is_followed_by_the_next_request(serve):
-    server = serve("echo_wsgi:app", *FOUR_THREADS)
+    server = serve("echo_wsgi:app", *ALL_HELD)
     body = body_of(1, 2 * MIB)
     with server.connect(timeout=30) as client:
         for _ in range(5):
@@ -143,7 +145,7 @@ def test_a_body_from_the_file_is_followed_by_the_next_request(serve):
 
 
 def test_an_application_that_does_not_read_costs_the_file_nothing(serve):
-    server = serve("echo_wsgi:app", *FOUR_THREADS, "--request-spool-max", "8M")
+    server = serve("echo_wsgi:app", *ALL_HELD, "--request-spool-max", "8M")
     body = body_of(1, 6 * MIB)
     for _ in range(5):
         with server.connect(timeout=30) as client:
@@ -163,7 +165,7 @@ def test_100_continue_comes_when_holding_begins(serve):
 
 def test_a_client_that_goes_leaves_no_block_behind(serve):
     """That nothing is left is proved when the daemon stops: its count of blocks is zero."""
-    server = serve("echo_wsgi:app", *FOUR_THREADS, "--request-spool-max", "16M")
+    server = serve("echo_wsgi:app", *ALL_HELD, "--request-spool-max", "16M")
     for number in range(20):
         upload = Upload(server, number, 8 * MIB)
         upload.send(3 * MIB)
@@ -178,7 +180,7 @@ def test_a_client_that_goes_leaves_no_block_behind(serve):
 
 
 def test_a_body_that_could_never_be_held_is_413_at_once(serve_shared):
-    server = serve_shared("echo_wsgi:app", *FOUR_THREADS, "--request-spool-max", "4M")
+    server = serve_shared("echo_wsgi:app", *ALL_HELD, "--request-spool-max", "4M")
     with server.connect() as client:
         client.send(post_head(6 * MIB))
         assert client.read_response().status == 413
@@ -186,7 +188,7 @@ def test_a_body_that_could_never_be_held_is_413_at_once(serve_shared):
 
 
 def test_a_chunked_body_that_grows_beyond_it_is_413(serve_shared):
-    server = serve_shared("echo_wsgi:app", *FOUR_THREADS, "--request-spool-max", "4M")
+    server = serve_shared("echo_wsgi:app", *ALL_HELD, "--request-spool-max", "4M")
     with server.connect() as client:
         client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         piece = b"%x\r\n%s\r\n" % (MIB // 4, BLOCK[: MIB // 4])
@@ -195,7 +197,7 @@ def test_a_chunked_body_that_grows_beyond_it_is_413(serve_shared):
 
 
 def test_a_full_file_is_503_until_there_is_room_again(serve_shared):
-    server = serve_shared("echo_wsgi:app", *FOUR_THREADS, "--request-spool-max", "4M")
+    server = serve_shared("echo_wsgi:app", *ALL_HELD, "--request-spool-max", "4M")
     first = Upload(server, 1, 4 * MIB)
     first.send(4 * MIB)
     assert_others_are_served(server, "/", 20)  # by now all of it was taken in
