@@ -11,15 +11,11 @@ import argparse
 import sys
 from statistics import median
 
-from harness.files import SIZES, WAYS, FileRun, make_files, run_files, server
+from harness.files import SIZES, WAYS, FileRun, goal_of, make_files, run_files, server
 from harness.machine import add_cpu_options
 from harness.servers import ensure_venv
 
 SERVERS = ("nginx", "uroboros-wsgi", "uroboros-asgi", "granian")
-# Against nginx in clear, by size; over its TLS whatever the size. Against granian pathsend's rate, wherever it is.
-CLEAR_GOALS = {"4k": 1.0, "1m": 0.95, "100m": 0.95}
-TLS_GOAL = 0.9
-GRANIAN_GOAL = 1.5
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -37,14 +33,6 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"--{name}: {', '.join(unknown)}; there are: {' '.join(allowed)}")
         setattr(options, name, words)
     return options
-
-
-def goal_of(name: str, peer: str, way: str, size: str) -> float | None:
-    if not name.startswith("uroboros"):
-        return None
-    if peer == "granian":
-        return GRANIAN_GOAL if name == "uroboros-asgi" else None
-    return CLEAR_GOALS.get(size) if way == "clear" else TLS_GOAL
 
 
 def measure(options: argparse.Namespace, way: str, size: str) -> dict[str, list[FileRun]]:

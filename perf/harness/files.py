@@ -16,6 +16,10 @@ SIZES = {"4k": 4 << 10, "64k": 64 << 10, "1m": 1 << 20, "100m": 100 << 20}
 FEW_BYTES = 1 << 20  # files as long as this or longer are asked for on one connection
 CONNECTIONS = 8
 WAYS = ("clear", "tls", "h2")
+# Our rate over the peer's, at least: nginx's in clear, by size; over TLS whatever the size; granian's pathsend wherever it is.
+CLEAR_GOALS = {"4k": 1.0, "1m": 0.95, "100m": 0.95}
+TLS_GOAL = 0.9
+GRANIAN_GOAL = 1.5
 ANSWERED = re.compile(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx")
 
 NGINX_CONFIGURATION = """
@@ -79,6 +83,14 @@ def make_files() -> None:
         path = PLACE / name
         if not path.exists() or path.stat().st_size != size:
             path.write_bytes(os.urandom(min(size, 1 << 20)) * max(size >> 20, 1))
+
+
+def goal_of(name: str, peer: str, way: str, size: str) -> float | None:
+    if not name.startswith("uroboros"):
+        return None
+    if peer == "granian":
+        return GRANIAN_GOAL if name == "uroboros-asgi" else None
+    return CLEAR_GOALS.get(size) if way == "clear" else TLS_GOAL
 
 
 def warm(name: str) -> None:

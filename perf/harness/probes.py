@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from harness import scenarios
+from harness import files, scenarios
 from harness.comparison import YARDSTICK
 from harness.handshakes import run_flood, run_handshakes
 from harness.http2_load import run_fan_out, run_http2_load, run_http2_transfer
@@ -105,6 +105,20 @@ def _http2_transfer(target: str, direction: str, streams: int) -> Probe:
     )
 
 
+def _file_probe(kind: str, size: str) -> Probe:
+    """In clear, against nginx's sendfile; pathsend against granian's, too. CPU is that of a MiB."""
+
+    def measure(rig: Rig, name: str) -> Figures:
+        files.make_files()
+        with files.server(name, "clear", rig.server_cpus) as server:
+            run = files.run_files(server, "clear", size, rig.seconds, rig.generator_cpus)
+        return {"rate": run.rate, "cpu_us": run.cpu_ms_per_mib * 1e3, "others_cpu": run.others_cpu}
+
+    ours, peers = f"uroboros-{kind}", ("nginx", "granian") if kind == "asgi" else ("nginx",)
+    goals = {peer: goal for peer in peers if (goal := files.goal_of(ours, peer, "clear", size))}
+    return Probe(f"file-{kind}-{size}", "MiB/s", ours, peers, measure, goals, is_quick=size == "1m")
+
+
 def _handshakes(kind: str, ours: str, peer: str, is_resumed: bool = False) -> Probe:
     def measure(rig: Rig, name: str) -> Figures:
         with rig.server(name, "plain_wsgi:app") as server:
@@ -164,6 +178,7 @@ PROBES: tuple[Probe, ...] = (
         for direction in ("download", "upload")
         for streams in (1, 8)
     ),
+    *(_file_probe(kind, size) for kind in ("wsgi", "asgi") for size in files.CLEAR_GOALS),
     _handshakes("ecdsa", "uroboros-health-h2", "nginx-h2"),
     _handshakes("rsa", "uroboros-rsa-h2", "nginx-rsa-h2"),
     _handshakes("resumed", "uroboros-health-h2", "nginx-h2", is_resumed=True),
