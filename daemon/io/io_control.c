@@ -80,10 +80,8 @@ static int handle(struct io_process *io, struct control_message *message)
     case CONTROL_START:
         return io_process_start(io);
     case CONTROL_SETTINGS:
-        if (message->fd_count == 1) {
-            message->fd_count = 0;
+        if (message->fd_count == 1)
             io_settings_apply(io, message->fds[0]);
-        }
         return 0;
     case CONTROL_LOG:
         reopen_logs(io, message);

@@ -74,7 +74,7 @@ static inline uint32_t io_settings_bounded(int64_t value)
 
 /* What the parsers bear, who is trusted. */
 [[nodiscard]] int io_settings_derive(struct io_core *core);
-/* After a reload: what can change while requests run. Takes `fd`. */
+/* After a reload: what can change while requests run. `fd` stays the caller's. */
 void io_settings_apply(struct io_process *io, int fd);
 
 #endif
