@@ -1,10 +1,11 @@
 /*
- * The first process of a kernel under test: shows it the files of the machine outside (hostfs, read-only), the usual
- * file systems and a loopback interface, loads what kernel TLS is made of, runs the script that the kernel command line
- * names, says its exit status, and powers off.
+ * The first process of a kernel under test: loads the modules that lie beside it, shows the files of the machine
+ * outside (read-only, by hostfs or 9p, as the kernel command line says), the usual file systems and a loopback
+ * interface, runs the script that the command line names, says its exit status, and powers off.
  *
- * Linked statically: it is all there is in the initial file system.
+ * Linked statically: but for the modules it is all there is in the initial file system.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -34,22 +35,6 @@ static const struct file_system FILE_SYSTEMS[] = {
     {"tmpfs", "/run", "mode=755"}, {"tmpfs", "/tmp", "mode=1777"},
 };
 
-/* Below the folder of the kernel's modules; each after those it needs. */
-static const char *const MODULES[] = {
-    "crypto/gf128mul.ko",
-    "crypto/ghash-generic.ko",
-    "crypto/ctr.ko",
-    "crypto/seqiv.ko",
-    "crypto/gcm.ko",
-    "lib/crypto/libchacha.ko",
-    "crypto/chacha_generic.ko",
-    "lib/crypto/libpoly1305.ko",
-    "crypto/poly1305_generic.ko",
-    "crypto/chacha20poly1305.ko",
-    "net/tls/tls.ko",
-    "drivers/block/loop.ko",
-};
-
 /* Without an exit status on the console the run counts as failed. */
 static void demand(int result, const char *what)
 {
@@ -59,9 +44,14 @@ static void demand(int result, const char *what)
     }
 }
 
-static void enter_host(void)
+/* The script finds what the guest's own file systems cover below /mnt. */
+static void enter_host(const char *type)
 {
-    demand(mount("none", "/host", "hostfs", MS_RDONLY, "/"), "hostfs");
+    if (strcmp(type, "9p") == 0)
+        demand(mount("host", "/host", type, MS_RDONLY, "trans=virtio,version=9p2000.L,cache=loose,msize=524288"), type);
+    else
+        demand(mount("none", "/host", type, MS_RDONLY, "/"), type);
+    demand(mount("/host", "/host/mnt", NULL, MS_BIND, NULL), "/mnt");
     demand(chroot("/host"), "chroot");
     demand(chdir("/"), "chdir");
 }
@@ -91,17 +81,27 @@ static void raise_limits(void)
     demand(setrlimit(RLIMIT_NOFILE, &descriptors), "RLIMIT_NOFILE");
 }
 
-/* What is missing is missed by the tests that need it. */
-static void load_modules(const char *folder)
+static int is_module(const struct dirent *entry)
 {
-    for (size_t i = 0; folder != NULL && i < sizeof MODULES / sizeof MODULES[0]; i++) {
+    return strstr(entry->d_name, ".ko") != NULL;
+}
+
+/* In the order of their names. What is missing is missed by the tests that need it. */
+static void load_modules(void)
+{
+    struct dirent **entries;
+    int count = scandir("/modules", &entries, is_module, alphasort);
+    for (int i = 0; i < count; i++) {
         char path[512];
-        snprintf(path, sizeof path, "%s/%s", folder, MODULES[i]);
+        snprintf(path, sizeof path, "/modules/%s", entries[i]->d_name);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) < 0)
             perror(path);
         close(fd);
+        free(entries[i]);
     }
+    if (count >= 0)
+        free(entries);
 }
 
 static int run(int script)
@@ -125,12 +125,13 @@ static int run(int script)
 
 int main(void)
 {
-    const char *path = getenv("script"); /* the kernel hands parameters it does not know to its first process */
-    enter_host();
+    /* The kernel hands parameters it does not know to its first process. */
+    const char *path = getenv("script"), *host = getenv("hostfiles");
+    load_modules();
+    enter_host(host != NULL ? host : "hostfs");
     /* Opened before a file system of the guest's own covers the place where it lies. */
     int script = open(path != NULL ? path : "", O_RDONLY);
     demand(script, "script");
-    load_modules(getenv("modules")); /* also before anything covers them */
     mount_file_systems();
     raise_loopback();
     raise_limits();

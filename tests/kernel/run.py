@@ -1,25 +1,31 @@
 #!/usr/bin/env python3
-"""Runs integration tests on kernel 6.1, the oldest that is supported.
+"""Runs integration tests on kernel 6.1, the oldest that is supported, or on one that is newer than this machine's.
 
-The kernel is Debian's user-mode-linux: an ordinary program, no privilege and no hardware support needed. It sees the
-files of this machine, so the daemon and the tests are the ones that were built here; what
-they write stays in the guest.
+The first is Debian's user-mode-linux, an ordinary program; the second runs in an emulated machine and takes new keys of
+TLS (6.14 and later). Neither needs privilege or hardware support. Both see the files of this machine, so the daemon and
+the tests are the ones that were built here; what they write stays in the guest.
 
-usage: run.py [--full] [PYTEST OPTION...] [TEST...]
+usage: run.py [--newer] [--ktls MODE] [--full] [PYTEST OPTION...] [TEST...]
+
+--ktls is the setting of every daemon that a test does not give one of its own.
 
 Without a test a smoke set runs, with --full every integration test that takes no --full of its own. A test that is
 named gets --full itself. The exit status is that of pytest; 1 when the guest panics or does not end in time; 77 when
 there is no such kernel here.
 """
 
+import argparse
 import os
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from newer import find_newer_kernel, newer_command, read_modules
 from uml import RELEASE, NoKernelError, boot, find_kernel, find_modules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +33,7 @@ BUILD = ROOT / "build" / "kernel"
 DAEMON = Path(os.environ.get("UROBOROS", ROOT / "build" / "release" / "uroboros")).resolve()
 SKIPPED = 77
 # The guest has one CPU, and this machine may be busy.
-SMOKE_SECONDS, FULL_SECONDS = 600, 3600
+SMOKE_SECONDS, NEWER_SECONDS, FULL_SECONDS = 600, 1800, 3600
 # What differs between kernels: accepting, receiving into provided buffers, sending, polling, cancelling, limits.
 SMOKE = [
     "test_wsgi.py::test_the_environ_names_the_request",
@@ -47,6 +53,31 @@ SMOKE = [
     "test_buffering.py::test_a_body_from_the_file_is_followed_by_the_next_request",
     "test_ktls.py",
     "test_files_ktls.py",
+]
+# What a newer one does that 6.1 does not: new keys, and so both directions by default.
+NEWER = [
+    "test_ktls.py::test_a_client_that_takes_new_keys_is_served_on_where_that_is_possible",
+    "test_ktls.py::test_by_default_the_kernel_decrypts_where_it_can_take_new_keys",
+    "test_ktls.py::test_what_the_kernel_does_is_told",
+    "test_ktls.py::test_the_kernel_serves",
+    "test_ktls.py::test_the_end_is_said_in_tls",
+    "test_ktls.py::test_a_forged_record_ends_the_connection_with_an_alert_or_a_reset",
+    "test_ktls.py::test_many_streams_of_one_connection",
+]
+# Below the folder of its modules; each after those it needs.
+MODULES = [
+    "crypto/gf128mul.ko",
+    "crypto/ghash-generic.ko",
+    "crypto/ctr.ko",
+    "crypto/seqiv.ko",
+    "crypto/gcm.ko",
+    "lib/crypto/libchacha.ko",
+    "crypto/chacha_generic.ko",
+    "lib/crypto/libpoly1305.ko",
+    "crypto/poly1305_generic.ko",
+    "crypto/chacha20poly1305.ko",
+    "net/tls/tls.ko",
+    "drivers/block/loop.ko",
 ]
 # The kernel maps the pages of a process one by one, and the machine outside allows 65530 mappings: the client of these
 # tests holds more than those 256 MiB.
@@ -68,7 +99,33 @@ def cpio_entry(name: str, mode: int, data: bytes = b"", device: tuple[int, int] 
     return entry + b"\0" * (-len(entry) % 4)
 
 
-def make_initial_file_system(folder: Path) -> Path:
+@dataclass
+class Engine:
+    """How a kernel comes to run."""
+
+    release: str
+    modules: list[bytes]
+    command: Callable[[Path, list[str]], list[str | Path]]  # of the initial file system and the kernel's parameters
+
+
+def uml_engine() -> Engine:
+    kernel = find_kernel()
+    folders = sorted(find_modules(kernel).glob(f"{RELEASE}.*/kernel"))
+    modules = [folders[-1] / name for name in MODULES] if folders else []
+
+    def command(archive: Path, parameters: list[str]) -> list[str | Path]:
+        return [kernel, "mem=1024M", f"uml_dir={archive.parent}", f"initrd={archive}", *parameters,
+                "con=null", "con0=fd:0,fd:1", "loglevel=1", "panic=-1"]  # fmt: skip
+
+    return Engine(RELEASE, [path.read_bytes() for path in modules if path.exists()], command)
+
+
+def newer_engine() -> Engine:
+    kernel = find_newer_kernel()
+    return Engine("newer", read_modules(), lambda archive, parameters: newer_command(kernel, archive, parameters))
+
+
+def make_initial_file_system(folder: Path, modules: list[bytes]) -> Path:
     program, archive = folder / "init", folder / "initramfs"
     source = Path(__file__).parent / "init.c"
     subprocess.run(["cc", "-static", "-O1", "-Wall", "-Werror", "-D_GNU_SOURCE", "-o", program, source], check=True)
@@ -76,6 +133,8 @@ def make_initial_file_system(folder: Path) -> Path:
         cpio_entry("dev", 0o040755)
         + cpio_entry("dev/console", 0o020600, device=(5, 1))
         + cpio_entry("host", 0o040755)
+        + cpio_entry("modules", 0o040755)
+        + b"".join(cpio_entry(f"modules/{i:02}.ko", 0o100644, module) for i, module in enumerate(modules))
         + cpio_entry("init", 0o100755, program.read_bytes())
         + cpio_entry("TRAILER!!!", 0)
     )
@@ -87,18 +146,20 @@ def uncover(folder: Path) -> str:
     if not folder.is_relative_to("/tmp") and not folder.is_relative_to("/run"):
         return ""
     name = shlex.quote(str(folder))
-    return f"mkdir -p {name} && mount -t hostfs -o ro,{name} none {name} || exit 1\n"
+    return f"mkdir -p {name} && mount --bind /mnt{name} {name} || exit 1\n"
 
 
-def write_script(folder: Path, arguments: list[str]) -> Path:
+def write_script(folder: Path, ktls: str | None, arguments: list[str]) -> Path:
     script = folder / "script"
     python = ROOT / ".venv" / "bin" / "python"
     pytest = [str(python), "-m", "pytest", "--color=no", "-p", "no:cacheprovider", *arguments]
+    wanted = f" UROBOROS_TEST_KTLS_MODE={ktls}" if ktls else ""
     script.write_text(
         uncover(ROOT)
         + ("" if DAEMON.is_relative_to(ROOT) else uncover(DAEMON.parent))
         + "uname -sr\n"
-        + f"export HOME=/run PYTHONDONTWRITEBYTECODE=1 UROBOROS_SLOW_MACHINE=1 UROBOROS_TEST_KTLS=1 UROBOROS={shlex.quote(str(DAEMON))}\n"
+        + f"export HOME=/run PYTHONDONTWRITEBYTECODE=1 UROBOROS_SLOW_MACHINE=1 UROBOROS_TEST_KTLS=1{wanted}\n"
+        + f"export UROBOROS={shlex.quote(str(DAEMON))}\n"
         + f"cd {shlex.quote(str(ROOT / 'tests' / 'integration'))} || exit 1\n"
         + f"{shlex.join(pytest)}\n"
         + 'status=$?\n[ "$status" -eq 0 ] || dmesg | tail -n 30\nexit "$status"\n'
@@ -106,51 +167,59 @@ def write_script(folder: Path, arguments: list[str]) -> Path:
     return script
 
 
-def name_modules(kernel: Path) -> list[str]:
-    """The kernel hands it to its first process."""
-    folders = sorted(find_modules(kernel).glob(f"{RELEASE}.*/kernel"))
-    return [f"modules={folders[-1]}"] if folders else []
+def is_expected(release: str, console: str) -> bool:
+    said = re.search(r"^Linux (\d+)\.(\d+)", console, re.MULTILINE)
+    if not said:
+        return False
+    number = int(said[1]), int(said[2])
+    return number >= (6, 14) if release == "newer" else f"{number[0]}.{number[1]}" == release
 
 
-def run_guest(kernel: Path, arguments: list[str], seconds: int) -> int:
+def run_guest(engine: Engine, ktls: str | None, arguments: list[str], seconds: int) -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
         folder = Path(name)
-        archive, script = make_initial_file_system(folder), write_script(folder, arguments)
-        console, ended = boot(
-            [kernel, "mem=1024M", f"uml_dir={folder}", f"initrd={archive}", f"script={script}", *name_modules(kernel),
-             "con=null", "con0=fd:0,fd:1", "loglevel=1", "panic=-1"],
-            seconds,
-        )  # fmt: skip
+        archive = make_initial_file_system(folder, engine.modules)
+        script = write_script(folder, ktls, arguments)
+        console, ended = boot(engine.command(archive, [f"script={script}"]), seconds)
     statuses = re.findall(r"^kernel test: exit status (\d+)$", console, re.MULTILINE)
     if not ended:
-        print(f"FAIL kernel {RELEASE}: the guest did not end within {seconds} s")
+        print(f"FAIL kernel {engine.release}: the guest did not end within {seconds} s")
     elif not statuses:
-        print(f"FAIL kernel {RELEASE}: the guest ended without an exit status (a panic?)")
-    elif not re.search(rf"^Linux {re.escape(RELEASE)}\.", console, re.MULTILINE):
-        print(f"FAIL kernel {RELEASE}: the guest ran another one")
+        print(f"FAIL kernel {engine.release}: the guest ended without an exit status (a panic?)")
+    elif not is_expected(engine.release, console):
+        print(f"FAIL kernel {engine.release}: the guest ran another one")
     else:
         return int(statuses[-1])
     return 1
 
 
+def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(usage=__doc__, add_help=False, allow_abbrev=False)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--newer", action="store_true")
+    parser.add_argument("--ktls", choices=["auto", "tx", "both", "off"])
+    return parser.parse_known_args(words)
+
+
 def main() -> int:
-    is_full, arguments = "--full" in sys.argv, [word for word in sys.argv[1:] if word != "--full"]
+    options, arguments = parse(sys.argv[1:])
     is_named = not all(word.startswith("-") for word in arguments)
-    if not is_full and not is_named:
-        arguments += SMOKE
-    if is_full and is_named:
+    if not is_named and (options.newer or not options.full):
+        arguments += NEWER if options.newer else SMOKE
+    if options.full and is_named:
         arguments.append("--full")
     try:
-        kernel = find_kernel()
+        engine = newer_engine() if options.newer else uml_engine()
     except NoKernelError as reason:
-        print(f"NOT RUN: nothing was tested on kernel {RELEASE}: {reason}")
+        print(f"NOT RUN: nothing was tested on kernel {'6.14 or newer' if options.newer else RELEASE}: {reason}")
         return SKIPPED
-    if is_full:
+    if options.full and not options.newer:
         for test in TOO_LARGE:
             print(f"SKIPPED {test}: too large for a process of this kernel")
             arguments.append(f"--deselect={test}")
-    return run_guest(kernel, arguments, FULL_SECONDS if is_full else SMOKE_SECONDS)
+    seconds = FULL_SECONDS if options.full else NEWER_SECONDS if options.newer else SMOKE_SECONDS
+    return run_guest(engine, options.ktls, arguments, seconds)
 
 
 if __name__ == "__main__":
