@@ -15,6 +15,13 @@
 
 enum { EXIT_BAD_SETTINGS = 2 };
 
+/* Settings that do not hold end a start. Where another program's processes serve, they go on without it. */
+static int fail_settings(const struct settings_outcome *outcome, struct handover *handed, int argc, char **argv)
+{
+    fprintf(stderr, "%s%s\n", log_journal_prefix(LOG_LEVEL_CRITICAL, STDERR_FILENO), outcome->message);
+    return handed != NULL ? supervisor_keep(handed, argc, argv) : EXIT_BAD_SETTINGS;
+}
+
 static int run_supervisor(struct handover *handed, int argc, char **argv)
 {
     struct settings settings = {};
@@ -29,9 +36,7 @@ static int run_supervisor(struct handover *handed, int argc, char **argv)
         handover_destroy(handed);
         break;
     case SETTINGS_FAILED:
-        fprintf(stderr, "%s%s\n", log_journal_prefix(LOG_LEVEL_CRITICAL, STDERR_FILENO), outcome.message);
-        handover_destroy(handed);
-        status = EXIT_BAD_SETTINGS;
+        status = fail_settings(&outcome, handed, argc, argv);
         break;
     }
     settings_outcome_deinit(&outcome);
@@ -45,6 +50,18 @@ static int find_handover(struct handover **ret_handed)
     if (r < 0)
         fprintf(stderr, "%sthe program before this one has left something that this one does not understand: %s\n",
                 log_journal_prefix(LOG_LEVEL_CRITICAL, STDERR_FILENO), strerror(-r));
+    return r;
+}
+
+/* Said while the running program only tries this one: afterwards it would be too late. */
+static int check_format(void)
+{
+    int r = handover_check_format();
+    if (r < 0)
+        fprintf(stderr,
+                "%suroboros %s cannot take over from the running program, which leaves its sockets and processes in "
+                "another format: restart the server\n",
+                log_journal_prefix(LOG_LEVEL_CRITICAL, STDERR_FILENO), UROBOROS_VERSION);
     return r;
 }
 
@@ -74,7 +91,7 @@ int main(int argc, char **argv)
         return io_process_main();
 
     struct handover *handed;
-    if (find_handover(&handed) < 0)
+    if (check_format() < 0 || find_handover(&handed) < 0)
         return EXIT_FAILURE;
     char **arguments = copy_arguments(argc, argv);
     if (arguments == NULL)

@@ -159,7 +159,7 @@ static int make_development_certificate(struct supervisor *supervisor)
     return 0;
 }
 
-static int open_addresses(struct supervisor *supervisor, const struct listener_plan *plan)
+static int open_with(struct supervisor *supervisor, const struct listener_plan *plan, struct handover *untaken)
 {
     char why[LISTENERS_WHY_BYTES];
     const struct settings *settings = &supervisor->settings;
@@ -178,9 +178,19 @@ static int open_addresses(struct supervisor *supervisor, const struct listener_p
         .inherited_count =
             supervisor->handed != NULL ? (int)supervisor->handed->activated_count : supervisor->manager.listen_count,
         .inherited_names = supervisor->manager.listen_names,
-        .handed = supervisor->handed,
+        .handed = untaken,
     };
     return listeners_open(&supervisor->listeners, &request, why) < 0 ? fail("%s", why) : 0;
+}
+
+static int open_addresses(struct supervisor *supervisor, const struct listener_plan *plan)
+{
+    if (supervisor->handed == NULL)
+        return open_with(supervisor, plan, NULL);
+    struct handover *untaken = handover_copy(supervisor->handed);
+    int r = untaken == NULL ? fail("no memory") : open_with(supervisor, plan, untaken);
+    handover_destroy(untaken);
+    return r;
 }
 
 static int open_listeners(struct supervisor *supervisor)
@@ -267,17 +277,28 @@ static int show_title(struct supervisor *supervisor)
     return 0;
 }
 
+static int run(struct supervisor *supervisor, int (*const steps[])(struct supervisor *), size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (steps[i](supervisor) < 0)
+            return -1;
+    return 0;
+}
+
+/* The service manager's words name this process id, so they are read before a fork. */
+int boot_itself(struct supervisor *supervisor)
+{
+    static int (*const steps[])(struct supervisor *) = {open_standard_streams, find_directory, hear_service_manager};
+    return run(supervisor, steps, sizeof steps / sizeof steps[0]);
+}
+
 /*
- * The service manager's words name this process id, so they are read before a fork. Addresses are bound and the pid
- * file is written while the terminal is still there to complain on. Files are opened by root, before anybody drops
- * to a user.
+ * Addresses are bound and the pid file is written while the terminal is still there to complain on. Files are opened by
+ * root, before anybody drops to a user.
  */
 int boot(struct supervisor *supervisor)
 {
     static int (*const steps[])(struct supervisor *) = {
-        open_standard_streams,
-        find_directory,
-        hear_service_manager,
         enter_directory,
         go_to_background,
         hold_signals,
@@ -295,8 +316,5 @@ int boot(struct supervisor *supervisor)
         make_shared_memory,
         show_title,
     };
-    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
-        if (steps[i](supervisor) < 0)
-            return -1;
-    return 0;
+    return run(supervisor, steps, sizeof steps / sizeof steps[0]);
 }

@@ -9,7 +9,10 @@
 
 struct supervisor;
 
-/* 0, or -1 after the reason was logged. */
+/* What a supervisor needs to know of itself, whatever its settings are. 0, or -1 after the reason was logged. */
+[[nodiscard]] int boot_itself(struct supervisor *supervisor);
+
+/* The rest, after it. What a program before this one has left stays as it was until listeners_own_handed(). */
 [[nodiscard]] int boot(struct supervisor *supervisor);
 
 #endif

@@ -43,7 +43,7 @@ struct child {
 
 /* The same by a copy of `original`, a child that answers FORK (control.h), and of which it is ours by way of a process
  * between: the caller is a subreaper. Waits for the answer, CHILD_COPY_MS at most. */
-enum { CHILD_COPY_MS = 10'000 };
+enum { CHILD_COPY_MS = 1'000 };
 [[nodiscard]] int child_copy(struct child *child, struct event_loop *loop, const struct child *original,
                              const int output[2], char why[CHILD_TEXT_BYTES]);
 

@@ -10,10 +10,11 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { HANDOVER_MAGIC = 0x55'52'48'4f, FD_TEXT_BYTES = 16 };
+enum { HANDOVER_MAGIC = 0x55'52'48'4f, FD_TEXT_BYTES = 16, FORMAT_TEXT_BYTES = 32 };
 
 /* The underscore: it is no setting, which UROBOROS_* would be. */
 static const char variable[] = "_UROBOROS_HANDOVER";
+static const char format_variable[] = "_UROBOROS_HANDOVER_FORMAT";
 
 struct handover *handover_create(void)
 {
@@ -31,6 +32,42 @@ void handover_destroy(struct handover *handover)
     if (handover != NULL)
         explicit_bzero(handover, sizeof *handover);
     free(handover);
+}
+
+struct handover *handover_copy(const struct handover *handover)
+{
+    struct handover *copy = handover_create();
+    if (copy != NULL)
+        *copy = *handover;
+    return copy;
+}
+
+/* The size as well: two builds may differ in a bound and agree on the version. */
+static void describe_format(char text[FORMAT_TEXT_BYTES])
+{
+    snprintf(text, FORMAT_TEXT_BYTES, "%d.%zu", HANDOVER_VERSION, sizeof(struct handover));
+}
+
+void handover_announce_format(void)
+{
+    char text[FORMAT_TEXT_BYTES];
+    describe_format(text);
+    setenv(format_variable, text, 1);
+}
+
+void handover_unannounce_format(void)
+{
+    unsetenv(format_variable);
+}
+
+int handover_check_format(void)
+{
+    char ours[FORMAT_TEXT_BYTES];
+    const char *theirs = getenv(format_variable);
+    describe_format(ours);
+    int r = theirs == NULL || strcmp(theirs, ours) == 0 ? 0 : -EPROTO;
+    unsetenv(format_variable);
+    return r;
 }
 
 static void set_inherited(int fd, bool inherited)
@@ -74,16 +111,33 @@ void handover_unpublish(int fd)
     close(fd);
 }
 
+static bool is_sound_listener(const struct handover_listener *listener)
+{
+    return listener->fd_count <= LAYOUT_RINGS_MAX && memchr(listener->key, '\0', sizeof listener->key) != NULL &&
+           memchr(listener->path, '\0', sizeof listener->path) != NULL;
+}
+
+/* A pid of 1 or less would mean somebody else, or everybody, to kill(2). */
+static bool is_sound_child(const struct handover_child *child)
+{
+    return child->pid > 1 && child->control > STDERR_FILENO && child->is_app <= 1 &&
+           child->index < (child->is_app != 0 ? (uint32_t)LAYOUT_APPS_MAX : (uint32_t)LAYOUT_RINGS_MAX);
+}
+
 static bool is_sound(const struct handover *handover)
 {
     if (handover->magic != HANDOVER_MAGIC || handover->version != HANDOVER_VERSION ||
         handover->bytes != sizeof *handover)
         return false;
     if (handover->listener_count > LISTENERS_MAX || handover->child_count > HANDOVER_CHILDREN_MAX ||
-        handover->activated_count > handover->listener_count || handover->rings > LAYOUT_RINGS_MAX)
+        handover->activated_count > handover->listener_count || handover->rings > LAYOUT_RINGS_MAX ||
+        handover->tickets.count > CONTROL_TLS_TICKET_KEYS)
         return false;
     for (uint32_t i = 0; i < handover->listener_count; i++)
-        if (handover->listeners[i].fd_count > LAYOUT_RINGS_MAX)
+        if (!is_sound_listener(&handover->listeners[i]))
+            return false;
+    for (uint32_t i = 0; i < handover->child_count; i++)
+        if (!is_sound_child(&handover->children[i]))
             return false;
     return true;
 }
@@ -96,6 +150,14 @@ static int load(int fd, struct handover *handover)
     return length == (ssize_t)sizeof *handover && is_sound(handover) ? 0 : -EPROTO;
 }
 
+/* -1: it is none, or one of the standard streams, which are not ours to close. */
+static int descriptor_of(const char *text)
+{
+    char *end;
+    long number = strtol(text, &end, 10);
+    return end != text && *end == '\0' && number > STDERR_FILENO && number <= INT_MAX ? (int)number : -1;
+}
+
 int handover_take(struct handover **ret_handover)
 {
     const char *text = getenv(variable);
@@ -104,7 +166,7 @@ int handover_take(struct handover **ret_handover)
         return 0;
     /* An execve() makes a process dumpable again, and there are keys in the file. */
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    OWNED_FD fd = (int)strtol(text, NULL, 10);
+    OWNED_FD fd = descriptor_of(text);
     unsetenv(variable);
     struct handover *handover = handover_create();
     int r = handover == NULL ? -ENOMEM : load(fd, handover);

@@ -63,6 +63,16 @@ void handover_unpublish(int fd);
  * a child from here on. */
 [[nodiscard]] int handover_take(struct handover **ret_handover);
 
+/* Which formats the running program leaves is told to the one that is tried before it is executed. */
+void handover_announce_format(void);
+void handover_unannounce_format(void);
+
+/* 0: this program was told of none, or understands it. -EPROTO: it must not be executed in place of the running one. */
+[[nodiscard]] int handover_check_format(void);
+
+/* For whoever takes sockets out of it and may have to give up: the descriptors are the same. NULL: no memory. */
+struct handover *handover_copy(const struct handover *handover);
+
 /* The sockets of one address that nobody has taken yet, or NULL. */
 struct handover_listener *handover_find_listener(struct handover *handover, const char *key);
 

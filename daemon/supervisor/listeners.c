@@ -369,22 +369,31 @@ static void describe_handed(struct listener *listener, const struct socket_addre
         describe_tcp(listener, address);
 }
 
+static bool copy_sockets(const struct handover_listener *handed, struct listener *listener)
+{
+    while (listener->fd_count < handed->fd_count) {
+        int fd = fcntl(handed->fds[listener->fd_count], F_DUPFD_CLOEXEC, CONTROL_FD + 1);
+        if (fd < 0)
+            break;
+        listener->fds[listener->fd_count++] = fd;
+    }
+    if (listener->fd_count == handed->fd_count)
+        return true;
+    while (listener->fd_count > 0)
+        close(listener->fds[--listener->fd_count]);
+    return false;
+}
+
 /* They are the very same sockets, so nothing is bound and no connection that waits in one is lost. */
 static bool take_handed(const struct opening *opening, struct listener *listener)
 {
     struct handover_listener *handed = handover_find_listener(opening->request->handed, opening->text);
     struct socket_address address = {};
 
-    if (handed == NULL || refuse_inherited(handed->fds[0], &address) != NULL)
+    if (handed == NULL || refuse_inherited(handed->fds[0], &address) != NULL || !copy_sockets(handed, listener))
         return false;
-    listener->fd_count = handed->fd_count;
-    for (uint32_t ring = 0; ring < handed->fd_count; ring++)
-        listener->fds[ring] = handed->fds[ring];
     handed->fd_count = 0;
     listener->hello.flags = handed->flags;
-    listener->device = (dev_t)handed->device;
-    listener->inode = (ino_t)handed->inode;
-    snprintf(listener->path, sizeof listener->path, "%s", handed->path);
     describe_handed(listener, &address);
     return true;
 }
@@ -405,16 +414,35 @@ static void close_listener(const struct listener *listener)
         close(listener->fds[ring]);
 }
 
-/* Addresses that the settings name no longer. */
-static void close_untaken(const struct listeners_request *request)
+static struct listener *find(struct listeners *listeners, const char *key)
 {
-    for (uint32_t i = 0; request->handed != NULL && i < request->handed->listener_count; i++) {
-        struct opening opening = {.request = request};
-        struct listener listener = {};
-        memcpy(opening.text, request->handed->listeners[i].key, sizeof opening.text);
-        if (take_handed(&opening, &listener))
-            close_listener(&listener);
+    for (size_t i = 0; i < listeners->count; i++)
+        if (strcmp(listeners->items[i].key, key) == 0)
+            return &listeners->items[i];
+    return NULL;
+}
+
+/* The file of an address that the settings name no longer goes with it. */
+static void own_file(struct listener *listener, const struct handover_listener *handed)
+{
+    struct listener nobody = {};
+    struct listener *owner = listener != NULL ? listener : &nobody;
+    owner->device = (dev_t)handed->device;
+    owner->inode = (ino_t)handed->inode;
+    snprintf(owner->path, sizeof owner->path, "%s", handed->path);
+    if (owner == &nobody)
+        remove_file(owner);
+}
+
+void listeners_own_handed(struct listeners *listeners, struct handover *handed)
+{
+    for (uint32_t i = 0; i < handed->listener_count; i++) {
+        const struct handover_listener *one = &handed->listeners[i];
+        own_file(find(listeners, one->key), one);
+        for (uint32_t ring = 0; ring < one->fd_count; ring++)
+            close(one->fds[ring]);
     }
+    handed->listener_count = 0;
 }
 
 /* All of them ------------------------------------------------------------------------------------------------ */
@@ -546,7 +574,6 @@ int listeners_open(struct listeners *ret_listeners, const struct listeners_reque
     bool activated = request->inherited_count > 0 && !names_inherited(request->bind);
     int r = activated ? open_activated(ret_listeners, request, why) : open_bind_items(ret_listeners, request, why);
     ret_listeners->activated_count = activated ? (uint32_t)request->inherited_count : 0;
-    close_untaken(request);
     if (r < 0)
         listeners_deinit(ret_listeners);
     return r;

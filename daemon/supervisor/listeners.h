@@ -59,12 +59,16 @@ struct listeners_request {
     int inherited_first;           /* descriptors of socket activation; they replace `bind` unless it names any */
     int inherited_count;
     const char *inherited_names; /* of them, as in socket_names.h; NULL: they have none */
-    struct handover *handed; /* of a program before this one: its sockets are taken, the rest is closed; NULL: none */
+    struct handover *handed;     /* of a program before this one: its sockets are used, by copies; NULL: none */
 };
 
 /* All or nothing; `why` has a sentence for the operator on failure. */
 [[nodiscard]] int listeners_open(struct listeners *ret_listeners, const struct listeners_request *request,
                                  char why[LISTENERS_WHY_BYTES]);
+
+/* The server is made: what `handed` held is theirs from now on, and what they do not use is closed. Until then a start
+ * that fails leaves it as it was. */
+void listeners_own_handed(struct listeners *listeners, struct handover *handed);
 
 /* Closes all, and removes the files of unix sockets that are still the ones we made. */
 void listeners_deinit(struct listeners *listeners);

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 
 enum { DRAIN_GRACE_MS = 1'000, STOP_GRACE_MS = 1'000 };
 
@@ -113,8 +114,12 @@ static void on_end(struct event_watch *watch)
     child_describe_end(status, end);
     log_info("old %s %u (pid %d) %s", name_of(one), one->index, (int)pid, end);
     const struct control_peer peer = {.index = one->index, .generation = one->generation};
-    send_to(one->supervisor, !one->is_app, CONTROL_PEER_GONE, &peer, sizeof peer);
+    struct supervisor *supervisor = one->supervisor;
+    send_to(supervisor, !one->is_app, CONTROL_PEER_GONE, &peer, sizeof peer);
     forget(one);
+    /* Nobody replaces it but a program that can start. */
+    if (supervisor->state == SUPERVISOR_KEEPING && supervisor->predecessors.first != NULL)
+        upgrade_begin(supervisor);
 }
 
 /* Life ------------------------------------------------------------------------------------------------------- */
@@ -129,8 +134,12 @@ static void watch_output(struct predecessor *one, struct app_output *output, int
 static int adopt(struct supervisor *supervisor, const struct handover_child *left)
 {
     struct predecessor *one = calloc(1, sizeof *one);
-    if (one == NULL)
+    if (one == NULL) {
+        kill(left->pid, SIGKILL);
+        waitpid(left->pid, NULL, 0);
+        close(left->control);
         return -ENOMEM;
+    }
     one->supervisor = supervisor;
     one->is_app = left->is_app != 0;
     one->index = left->index;
@@ -184,6 +193,32 @@ void predecessors_adopt(struct supervisor *supervisor, struct handover *handover
             log_error("the old process %d cannot be watched (%s), it is killed", (int)left->pid, strerror(-r));
     }
     handover->child_count = 0;
+}
+
+/* Half a line of an application stays here, so it goes to the log as it is. */
+static void leave_one(struct predecessor *one, struct handover_child *left)
+{
+    log_lines_finish(&one->output[0].lines, log_lines_to_log, NULL);
+    log_lines_finish(&one->output[1].lines, log_lines_to_log, NULL);
+    *left = (struct handover_child){.pid = one->child.pid,
+                                    .control = one->child.control.fd,
+                                    .output = {one->output[0].watch.fd, one->output[1].watch.fd},
+                                    .is_app = one->is_app ? 1 : 0,
+                                    .index = one->index,
+                                    .generation = one->generation};
+}
+
+void predecessors_hand_on(const struct supervisor *supervisor, struct handover *handover)
+{
+    for (struct predecessor *one = supervisor->predecessors.first; one != NULL; one = one->next)
+        leave_one(one, &handover->children[handover->child_count++]);
+}
+
+void predecessors_send_logs(struct supervisor *supervisor)
+{
+    const int fds[] = {supervisor->logs.error, supervisor->logs.access};
+    for (struct predecessor *one = supervisor->predecessors.first; one != NULL; one = one->next)
+        child_send(&one->child, CONTROL_LOG, NULL, 0, fds, !one->is_app && supervisor->logs.access >= 0 ? 2 : 1);
 }
 
 void predecessors_leave(struct supervisor *supervisor)

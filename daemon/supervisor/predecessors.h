@@ -50,6 +50,12 @@ void predecessors_settle(struct supervisor *supervisor);
 void predecessors_stop(struct supervisor *supervisor);
 void predecessors_kill(struct supervisor *supervisor);
 
+/* Those that live, once more left to a program that is executed in our place. */
+void predecessors_hand_on(const struct supervisor *supervisor, struct handover *handover);
+
+/* They write to the log files that are open now. */
+void predecessors_send_logs(struct supervisor *supervisor);
+
 bool predecessors_include(const struct supervisor *supervisor, pid_t pid);
 
 #endif

@@ -138,4 +138,5 @@ void reload_logs(struct supervisor *supervisor)
     const int fds[] = {supervisor->logs.error, supervisor->logs.access};
     io_children_send(supervisor, CONTROL_LOG, fds, supervisor->logs.access >= 0 ? 2 : 1);
     app_children_send(supervisor, CONTROL_LOG, fds, 1);
+    predecessors_send_logs(supervisor);
 }

@@ -58,6 +58,8 @@ static void describe_serving(struct line *line, const struct supervisor *supervi
     }
     if (supervisor->predecessors.first != NULL)
         add(line, "; the program before this one finishes its requests");
+    if (supervisor->upgrade.state == UPGRADE_WAITING)
+        add(line, "; an upgrade waits");
     add_trouble(line, supervisor);
 }
 
@@ -68,15 +70,27 @@ static void describe_exchange(struct line *line, const struct supervisor *superv
     add(line, " of the new settings ready");
 }
 
+static void describe_starting(struct line *line, const struct supervisor *supervisor)
+{
+    add(line, "starting: %u of %u application processes ready", app_children_count(supervisor).serving,
+        supervisor->apps.wanted);
+    if (supervisor->predecessors.first == NULL)
+        return;
+    add(line, "; those of the program before this one serve");
+    add_trouble(line, supervisor);
+}
+
 static void describe(struct line *line, const struct supervisor *supervisor)
 {
-    if (supervisor->state == SUPERVISOR_STARTING)
-        add(line, "starting: %u of %u application processes ready", app_children_count(supervisor).serving,
-            supervisor->apps.wanted);
-    else if (supervisor->state == SUPERVISOR_RELOADING)
-        describe_exchange(line, supervisor);
-    else if (supervisor->upgrade.state != UPGRADE_IDLE)
+    if (supervisor->upgrade.state >= UPGRADE_CHECKING)
         add(line, "upgrading: trying the new program");
+    else if (supervisor->state == SUPERVISOR_STARTING)
+        describe_starting(line, supervisor);
+    else if (supervisor->state == SUPERVISOR_KEEPING) {
+        add(line, "serving by the processes of the program before this one");
+        add_trouble(line, supervisor);
+    } else if (supervisor->state == SUPERVISOR_RELOADING)
+        describe_exchange(line, supervisor);
     else if (settings_reader_is_busy(&supervisor->reader))
         add(line, "reloading: reading the settings");
     else

@@ -15,14 +15,15 @@
 #include <string.h>
 #include <sys/signalfd.h>
 
-enum { TICK_MS = 1'000, STOP_GRACE_MS = 1'000, LISTENERS_TEXT_BYTES = 1'024 };
+enum { TICK_MS = 1'000, STOP_GRACE_MS = 1'000, KEEPING_GRACE_MS = 30'000, LISTENERS_TEXT_BYTES = 1'024 };
 
 /* States ----------------------------------------------------------------------------------------------------- */
 
 #define STATE_BIT(state) (1u << (state))
 static const unsigned next_states[] = {
-    [SUPERVISOR_STARTING] =
-        STATE_BIT(SUPERVISOR_SERVING) | STATE_BIT(SUPERVISOR_DRAINING) | STATE_BIT(SUPERVISOR_STOPPING),
+    [SUPERVISOR_STARTING] = STATE_BIT(SUPERVISOR_KEEPING) | STATE_BIT(SUPERVISOR_SERVING) |
+                            STATE_BIT(SUPERVISOR_DRAINING) | STATE_BIT(SUPERVISOR_STOPPING),
+    [SUPERVISOR_KEEPING] = STATE_BIT(SUPERVISOR_DRAINING) | STATE_BIT(SUPERVISOR_STOPPING),
     [SUPERVISOR_SERVING] =
         STATE_BIT(SUPERVISOR_RELOADING) | STATE_BIT(SUPERVISOR_DRAINING) | STATE_BIT(SUPERVISOR_STOPPING),
     [SUPERVISOR_RELOADING] = STATE_BIT(SUPERVISOR_SERVING),
@@ -49,9 +50,19 @@ static void enter_serving(struct supervisor *supervisor, enum supervisor_state b
         service_status_ready(supervisor);
 }
 
+static void enter_keeping(struct supervisor *supervisor, [[maybe_unused]] enum supervisor_state before)
+{
+    log_error("the new program cannot serve: the processes of the one before it serve on, and SIGUSR2 or SIGHUP tries "
+              "again");
+    service_status_failed(supervisor, "upgrade", "the new program could not start, see the log");
+    service_status_ready(supervisor);
+}
+
 /* Our copies of the listening sockets go first: then the I/O processes hold the last ones, and decide. */
 static void stop_listening(struct supervisor *supervisor)
 {
+    if (supervisor->handed != NULL)
+        listeners_own_handed(&supervisor->listeners, supervisor->handed);
     listeners_deinit(&supervisor->listeners);
 }
 
@@ -86,9 +97,10 @@ static void enter_quietly([[maybe_unused]] struct supervisor *supervisor, [[mayb
 void supervisor_enter(struct supervisor *supervisor, enum supervisor_state state)
 {
     static void (*const enter[])(struct supervisor *, enum supervisor_state before) = {
-        [SUPERVISOR_STARTING] = enter_quietly,  [SUPERVISOR_SERVING] = enter_serving,
-        [SUPERVISOR_RELOADING] = enter_quietly, [SUPERVISOR_DRAINING] = enter_draining,
-        [SUPERVISOR_STOPPING] = enter_stopping, [SUPERVISOR_ENDED] = enter_quietly,
+        [SUPERVISOR_STARTING] = enter_quietly,  [SUPERVISOR_KEEPING] = enter_keeping,
+        [SUPERVISOR_SERVING] = enter_serving,   [SUPERVISOR_RELOADING] = enter_quietly,
+        [SUPERVISOR_DRAINING] = enter_draining, [SUPERVISOR_STOPPING] = enter_stopping,
+        [SUPERVISOR_ENDED] = enter_quietly,
     };
     enum supervisor_state before = supervisor->state;
 
@@ -172,6 +184,18 @@ static void settle_starting(struct supervisor *supervisor)
     bool complete = io_children_complete(supervisor) && app_children_complete(supervisor);
     if (supervisor->state == SUPERVISOR_STARTING && complete)
         supervisor_enter(supervisor, SUPERVISOR_SERVING);
+    else if (supervisor->state == SUPERVISOR_STARTING)
+        upgrade_settle(supervisor);
+}
+
+static void settle_keeping(struct supervisor *supervisor)
+{
+    if (supervisor->predecessors.first != NULL) {
+        upgrade_settle(supervisor);
+        return;
+    }
+    log_critical("the processes of the program before this one have ended, the server stops");
+    supervisor_give_up(supervisor, SUPERVISOR_EXIT_FAILURE);
 }
 
 static void settle_serving(struct supervisor *supervisor)
@@ -204,9 +228,9 @@ static void settle_draining(struct supervisor *supervisor)
 static void settle(struct supervisor *supervisor)
 {
     static void (*const settle_in[])(struct supervisor *) = {
-        [SUPERVISOR_STARTING] = settle_starting,   [SUPERVISOR_SERVING] = settle_serving,
-        [SUPERVISOR_RELOADING] = settle_reloading, [SUPERVISOR_DRAINING] = settle_draining,
-        [SUPERVISOR_STOPPING] = end_when_alone,
+        [SUPERVISOR_STARTING] = settle_starting, [SUPERVISOR_KEEPING] = settle_keeping,
+        [SUPERVISOR_SERVING] = settle_serving,   [SUPERVISOR_RELOADING] = settle_reloading,
+        [SUPERVISOR_DRAINING] = settle_draining, [SUPERVISOR_STOPPING] = end_when_alone,
     };
     /* A state that was entered while settling may be settled at once: a start that failed with nobody alive. */
     enum supervisor_state before;
@@ -235,6 +259,8 @@ static void on_hangup(struct supervisor *supervisor)
 {
     if (supervisor->state == SUPERVISOR_SERVING || supervisor->state == SUPERVISOR_RELOADING)
         reload_begin(supervisor);
+    else if (supervisor->predecessors.first != NULL && !supervisor_is_ending(supervisor))
+        upgrade_begin(supervisor); /* what it would reload has not come up yet */
     else
         log_warning("SIGHUP is ignored while the server is %s",
                     supervisor_is_ending(supervisor) ? "stopping" : "starting");
@@ -269,21 +295,27 @@ static void on_window([[maybe_unused]] struct supervisor *supervisor)
 static const struct {
     int number;
     void (*handle)(struct supervisor *supervisor);
+    bool needs_settings;
 } signals[] = {
-    {SIGTERM, on_terminate}, {SIGINT, on_interrupt}, {SIGQUIT, on_interrupt}, {SIGHUP, on_hangup},   {SIGTTIN, on_more},
-    {SIGTTOU, on_fewer},     {SIGUSR1, on_reopen},   {SIGUSR2, on_upgrade},   {SIGWINCH, on_window},
+    {SIGTERM, on_terminate, false}, {SIGINT, on_interrupt, false}, {SIGQUIT, on_interrupt, false},
+    {SIGHUP, on_hangup, false},     {SIGUSR2, on_upgrade, false},  {SIGTTIN, on_more, true},
+    {SIGTTOU, on_fewer, true},      {SIGUSR1, on_reopen, true},    {SIGWINCH, on_window, true},
 };
 enum { SIGNAL_COUNT = sizeof signals / sizeof signals[0] };
 
 static void on_signal(struct event_watch *watch)
 {
+    struct supervisor *supervisor = watch->owner;
     struct signalfd_siginfo info;
     if (read(watch->fd, &info, sizeof info) != sizeof info)
         return;
     for (size_t i = 0; i < SIGNAL_COUNT; i++)
         if (signals[i].number == (int)info.ssi_signo) {
             log_debug("signal %s from pid %u", sigabbrev_np((int)info.ssi_signo), info.ssi_pid);
-            signals[i].handle(watch->owner);
+            if (signals[i].needs_settings && supervisor->state == SUPERVISOR_KEEPING)
+                log_warning("SIG%s is ignored: this program could not start", sigabbrev_np((int)info.ssi_signo));
+            else
+                signals[i].handle(supervisor);
         }
 }
 
@@ -356,19 +388,29 @@ static int begin(struct supervisor *supervisor)
     set_alarms(supervisor);
     io_children_init(supervisor);
     app_children_init(supervisor);
-    certificate_keeper_start(supervisor);
-    service_status_refresh(supervisor);
     if (supervisor->handed != NULL)
         predecessors_adopt(supervisor, supervisor->handed);
-    log_info("uroboros %s starts %u I/O and %u application processes", UROBOROS_VERSION, supervisor->shape.rings,
-             supervisor->apps.wanted);
     return 0;
 }
 
-static int serve(struct supervisor *supervisor)
+static void start(struct supervisor *supervisor)
+{
+    certificate_keeper_start(supervisor);
+    service_status_refresh(supervisor);
+    if (supervisor->handed != NULL)
+        listeners_own_handed(&supervisor->listeners, supervisor->handed);
+    log_info("uroboros %s starts %u I/O and %u application processes", UROBOROS_VERSION, supervisor->shape.rings,
+             supervisor->apps.wanted);
+}
+
+static int serve(struct supervisor *supervisor, bool booted)
 {
     if (begin(supervisor) < 0)
         return SUPERVISOR_EXIT_FAILURE;
+    if (booted)
+        start(supervisor);
+    else
+        supervisor_enter(supervisor, SUPERVISOR_KEEPING);
     settle(supervisor);
     while (supervisor->state != SUPERVISOR_ENDED) {
         int r = event_loop_turn(&supervisor->loop);
@@ -410,12 +452,20 @@ static void report_warnings(const struct settings_outcome *outcome)
         log_warning("%s", outcome->warnings.items[i]);
 }
 
-int supervisor_run(struct settings *settings, const struct settings_outcome *outcome, struct handover *handed, int argc,
-                   char **argv)
+/* What a start that failed has made would be in the way of the next. The pid file stays: the process is the same. */
+static int keep(struct supervisor *supervisor)
+{
+    if (supervisor_hold_signals(supervisor) < 0)
+        return SUPERVISOR_EXIT_FAILURE;
+    listeners_deinit(&supervisor->listeners);
+    return serve(supervisor, false);
+}
+
+static struct supervisor *create(const struct settings *settings, struct handover *handed, int argc, char **argv)
 {
     struct supervisor *supervisor = calloc(1, sizeof *supervisor);
     if (supervisor == NULL)
-        return SUPERVISOR_EXIT_FAILURE;
+        return NULL;
     *supervisor = (struct supervisor){
         .argc = argc,
         .argv = argv,
@@ -432,12 +482,37 @@ int supervisor_run(struct settings *settings, const struct settings_outcome *out
         .io.metrics.fd = -1,
     };
     log_init("supervisor", settings->loglevel, STDERR_FILENO);
-    int exit_code = SUPERVISOR_EXIT_FAILURE;
-    if (boot(supervisor) == 0) {
-        report_warnings(outcome);
-        exit_code = serve(supervisor);
-    }
+    return supervisor;
+}
+
+static int finish(struct supervisor *supervisor, int exit_code)
+{
     end(supervisor, exit_code);
     free(supervisor);
     return exit_code;
+}
+
+int supervisor_keep(struct handover *handed, int argc, char **argv)
+{
+    const struct settings none = {.loglevel = LOG_LEVEL_INFO, .graceful_timeout_ms = KEEPING_GRACE_MS};
+    struct supervisor *supervisor = create(&none, handed, argc, argv);
+    if (supervisor == NULL)
+        return SUPERVISOR_EXIT_FAILURE;
+    return finish(supervisor, boot_itself(supervisor) == 0 ? keep(supervisor) : SUPERVISOR_EXIT_FAILURE);
+}
+
+int supervisor_run(struct settings *settings, const struct settings_outcome *outcome, struct handover *handed, int argc,
+                   char **argv)
+{
+    struct supervisor *supervisor = create(settings, handed, argc, argv);
+    if (supervisor == NULL)
+        return SUPERVISOR_EXIT_FAILURE;
+    if (boot_itself(supervisor) < 0)
+        return finish(supervisor, SUPERVISOR_EXIT_FAILURE);
+    bool booted = boot(supervisor) == 0;
+    if (booted)
+        report_warnings(outcome);
+    if (!booted && handed == NULL)
+        return finish(supervisor, SUPERVISOR_EXIT_FAILURE);
+    return finish(supervisor, booted ? serve(supervisor, true) : keep(supervisor));
 }

@@ -7,6 +7,8 @@
  *       +-----------+--------|-------------^            ^
  *                            +--------------------------+   nobody is left
  *
+ *   KEEPING    entered from STARTING, left by a stop or by another program: this one was executed in place of another
+ *              and cannot start. That one's processes serve on (predecessors.h), and SIGUSR2 or SIGHUP tries again
  *   DRAINING   the I/O processes finish their requests and end, then the application processes do
  *   STOPPING   everybody exits now, or is killed a second later
  *
@@ -34,7 +36,7 @@
 
 #include <limits.h>
 
-#define SUPERVISOR_STATES(X) X(STARTING) X(SERVING) X(RELOADING) X(DRAINING) X(STOPPING) X(ENDED)
+#define SUPERVISOR_STATES(X) X(STARTING) X(KEEPING) X(SERVING) X(RELOADING) X(DRAINING) X(STOPPING) X(ENDED)
 
 enum supervisor_state {
 #define SUPERVISOR_STATE_ENUM(name) SUPERVISOR_##name,

@@ -89,28 +89,28 @@ static int start_check(struct supervisor *supervisor, char why[CHILD_TEXT_BYTES]
     upgrade->deadline = (struct event_alarm){.on_alarm = on_deadline, .owner = supervisor};
     upgrade->checker = (struct child){.exit = {.fd = -1, .on_event = on_checked, .owner = supervisor},
                                       .control = {.fd = -1, .on_event = on_silence, .owner = supervisor}};
-    return child_spawn(&upgrade->checker, &supervisor->loop, &launch, why);
+    handover_announce_format();
+    int r = child_spawn(&upgrade->checker, &supervisor->loop, &launch, why);
+    handover_unannounce_format();
+    return r;
 }
 
-static const char *refuse(const struct supervisor *supervisor)
+/* What it has to wait for, or NULL. */
+static const char *obstacle(const struct supervisor *supervisor)
 {
-    if (child_lives(&supervisor->upgrade.checker) || supervisor->upgrade.state != UPGRADE_IDLE)
-        return "another upgrade is under way";
-    if (supervisor->predecessors.first != NULL)
-        return "processes of the program before this one still finish their requests";
+    bool predecessors = supervisor->predecessors.first != NULL;
+    if (supervisor->state == SUPERVISOR_KEEPING || (supervisor->state == SUPERVISOR_STARTING && predecessors))
+        return NULL;
+    if (predecessors)
+        return "the processes of the program before this one have finished their requests";
     if (supervisor->state != SUPERVISOR_SERVING || settings_reader_is_busy(&supervisor->reader))
-        return "the server starts, reloads or stops";
+        return "the server has started or reloaded";
     return NULL;
 }
 
-void upgrade_begin(struct supervisor *supervisor)
+static void begin(struct supervisor *supervisor)
 {
     char why[CHILD_TEXT_BYTES];
-    const char *refusal = refuse(supervisor);
-    if (refusal != NULL) {
-        log_warning("SIGUSR2 is ignored: %s", refusal);
-        return;
-    }
     log_info("upgrading to what is %s now", supervisor->program);
     service_manager_reloading(&supervisor->manager);
     if (start_check(supervisor, why) < 0) {
@@ -119,6 +119,20 @@ void upgrade_begin(struct supervisor *supervisor)
     }
     supervisor->upgrade.state = UPGRADE_CHECKING;
     event_loop_arm(&supervisor->loop, &supervisor->upgrade.deadline, event_loop_now_ms() + CHECK_MS);
+}
+
+void upgrade_begin(struct supervisor *supervisor)
+{
+    const char *until = obstacle(supervisor);
+    if (supervisor_is_ending(supervisor) || supervisor->upgrade.state != UPGRADE_IDLE) {
+        log_warning("no upgrade is begun: %s",
+                    supervisor_is_ending(supervisor) ? "the server stops" : "another one is under way");
+    } else if (until != NULL) {
+        log_info("the upgrade waits until %s", until);
+        supervisor->upgrade.state = UPGRADE_WAITING;
+    } else {
+        begin(supervisor);
+    }
 }
 
 void upgrade_give_up(struct supervisor *supervisor)
@@ -192,6 +206,12 @@ static void leave_keys(const struct supervisor *supervisor, struct handover *han
 
 /* In the place of this program ------------------------------------------------------------------------------- */
 
+/* Without settings there is none, and we are where we were started. */
+static int change_directory(const char *directory)
+{
+    return directory != NULL ? chdir(directory) : 0;
+}
+
 /* Comes back only on failure. The new program finds what this one found: arguments, environment, directory. */
 static int become(struct supervisor *supervisor, const struct handover *handover)
 {
@@ -201,36 +221,66 @@ static int become(struct supervisor *supervisor, const struct handover *handover
         return r;
     handover_set_inherited(handover, true);
     service_manager_export(&supervisor->manager);
-    r = chdir(supervisor->settings.start_directory);
+    r = change_directory(supervisor->settings.start_directory);
     if (r == 0)
         execve(supervisor->program, supervisor->argv, environ);
     r = -errno;
     service_manager_unexport();
     handover_set_inherited(handover, false);
     handover_unpublish(fd);
-    if (chdir(supervisor->settings.chdir) < 0)
+    if (change_directory(supervisor->settings.chdir) < 0)
         log_error("cannot go back to %s: %s", supervisor->settings.chdir, strerror(errno));
     return r;
 }
 
+/* A program that could not start leaves what it was left. */
+static struct handover *collect(struct supervisor *supervisor)
+{
+    bool keeps = supervisor->state == SUPERVISOR_KEEPING;
+    struct handover *handover = keeps ? handover_copy(supervisor->handed) : handover_create();
+    if (handover == NULL)
+        return NULL;
+    if (!keeps) {
+        handover->rings = supervisor->shape.rings;
+        leave_listeners(supervisor, handover);
+        leave_keys(supervisor, handover);
+    }
+    if (supervisor->state == SUPERVISOR_SERVING)
+        leave_children(supervisor, handover);
+    else
+        predecessors_hand_on(supervisor, handover);
+    return handover;
+}
+
 static int hand_over(struct supervisor *supervisor)
 {
-    struct handover *handover = handover_create();
+    struct handover *handover = collect(supervisor);
     if (handover == NULL)
         return -ENOMEM;
-    handover->rings = supervisor->shape.rings;
-    leave_listeners(supervisor, handover);
-    leave_children(supervisor, handover);
-    leave_keys(supervisor, handover);
+    /* Of a start that has not got to the end nobody serves yet. They are reaped by whoever runs here then. */
+    if (supervisor->state == SUPERVISOR_STARTING)
+        app_children_kill(supervisor);
     int r = become(supervisor, handover);
     handover_destroy(handover);
     return r;
 }
 
+/* An I/O process of ours has clients already while it starts: then the start is soon over, and theirs is the set that
+ * is left. */
+static bool may_execute(const struct supervisor *supervisor)
+{
+    if (obstacle(supervisor) != NULL)
+        return false;
+    if (supervisor->state == SUPERVISOR_SERVING)
+        return io_children_complete(supervisor) && app_children_complete(supervisor);
+    return io_children_alive(supervisor) == 0;
+}
+
 void upgrade_settle(struct supervisor *supervisor)
 {
-    if (supervisor->upgrade.state != UPGRADE_PROVEN || settings_reader_is_busy(&supervisor->reader) ||
-        !io_children_complete(supervisor) || !app_children_complete(supervisor))
+    if (supervisor->upgrade.state == UPGRADE_WAITING && obstacle(supervisor) == NULL)
+        begin(supervisor);
+    if (supervisor->upgrade.state != UPGRADE_PROVEN || !may_execute(supervisor))
         return;
     log_info("executing %s", supervisor->program);
     int r = hand_over(supervisor);

@@ -1,13 +1,15 @@
 /*
  * Upgrade: the program is exchanged under a server that serves on (SIGUSR2). The process keeps its id.
  *
- *   IDLE --> CHECKING --> PROVEN --> (another program)
- *     ^         |            |
- *     +---------+------------+   the new program refused, or could not be executed: nothing has changed
+ *   IDLE --> WAITING --> CHECKING --> PROVEN --> (another program)
+ *     ^                     |            |
+ *     +---------------------+------------+   the new program refused, or could not be executed: nothing has changed
  *
+ *   WAITING    asked for while the server starts, reloads, or processes of an earlier upgrade finish their requests
  *   CHECKING   the new program runs beside us with --check-config: it reads the settings and loads the application
  *   PROVEN     as soon as everybody is up it is executed in our place; children, sockets and ticket keys are left to it
- *              (handover.h). It starts processes of its own, and ours finish once those are ready (predecessors.h)
+ *              (handover.h). It starts processes of its own, and ours finish once those are ready (predecessors.h).
+ *              If it cannot start, ours serve on, and another upgrade may begin at once: it has nothing to wait for
  *
  * Owns:    the process that checks.
  * Threads: the supervisor's only one, which waits for nothing here.
@@ -19,7 +21,7 @@
 
 struct supervisor;
 
-enum upgrade_state { UPGRADE_IDLE, UPGRADE_CHECKING, UPGRADE_PROVEN };
+enum upgrade_state { UPGRADE_IDLE, UPGRADE_WAITING, UPGRADE_CHECKING, UPGRADE_PROVEN };
 
 struct upgrade {
     enum upgrade_state state;
@@ -29,7 +31,7 @@ struct upgrade {
 
 void upgrade_begin(struct supervisor *supervisor);
 
-/* While the server serves: executes what is proven, once it may. */
+/* Begins what waits and executes what is proven, once they may. */
 void upgrade_settle(struct supervisor *supervisor);
 
 /* The server stops. */

@@ -317,6 +317,180 @@ def test_the_old_processes_serve_until_the_new_ones_have_come_up(serve, tmp_path
     assert server.get("/").body == b"hello\n"
 
 
+NOT_TAKEN_OVER = "the new program cannot serve: the processes of the one before it serve on"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        return unused.getsockname()[1]
+
+
+def bind_to(config: Path, *addresses: str) -> None:
+    config.write_text(f"bind = {list(addresses)}\n".replace("'", '"'))
+
+
+def test_an_address_that_is_taken_leaves_the_old_processes_serving(serve, tmp_path):
+    config, pid_file, path = tmp_path / "site.toml", tmp_path / "site.pid", tmp_path / "site.sock"
+    first = f"127.0.0.1:{free_port()}"
+    bind_to(config, first, f"unix:{path}")
+    server = serve("hello_wsgi:app", "-w", "2", "-c", str(config), "-p", str(pid_file), binds=())
+    before = server.processes()
+    with (
+        load_on(server, {"new connections": fresh_connections(server, Server.connect)}) as load,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        second = f"127.0.0.1:{taken.getsockname()[1]}"
+        bind_to(config, first, second, f"unix:{path}")
+        for attempt in (1, 2):
+            server.send_signal(signal.SIGUSR2)
+            server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS, count=attempt)
+            server.wait_for_log(f"cannot listen at {second}: the address is in use", count=attempt)
+            load.wait_for_more()
+            assert server.processes() == before
+        assert pid_file.read_text() == f"{server.pid}\n"
+        with Client(str(path)) as client:
+            assert client.request("/").status == 200
+        taken.close()
+        since = server.log_position
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log(READY, UPGRADE_SECONDS, since=since)
+    for address in (second.split(":"), [str(path)]):
+        with Client(address[0] if len(address) == 1 else (address[0], int(address[1]))) as client:
+            assert client.request("/").status == 200
+    assert server.stop() == 0
+    assert not path.exists() and not pid_file.exists()
+
+
+# Good for the check, and gone wrong when it counts.
+SPOILS_SETTINGS = """#!/bin/sh
+case $* in *--check-config*) exec {binary} "$@" ;; esac
+echo 'workers = "many"' >{config}
+exec {binary} "$@"
+"""
+
+
+def test_settings_that_break_at_the_last_moment_leave_the_old_processes_serving(serve, installed, tmp_path):
+    config = tmp_path / "site.toml"
+    config.write_text("workers = 1\n")
+    server = serve("hello_wsgi:app", "-c", str(config))
+    before = server.processes()
+    with load_on(server, {"a kept connection": kept_connection(server, Server.connect)}) as load:
+        install(installed, SPOILS_SETTINGS.format(binary=BINARY, config=config))
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS)
+        server.send_signal(signal.SIGUSR1)
+        server.wait_for_log("SIGUSR1 is ignored")
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log("upgrade failed, nothing has changed", UPGRADE_SECONDS)
+        load.wait_for_more()
+        assert server.processes() == before
+        config.write_text("workers = 2\n")
+        upgrade(server)
+    assert len(server.app_processes()) == 2
+
+
+def test_a_program_that_cannot_start_stops_in_peace(serve, installed, tmp_path):
+    config, path = tmp_path / "site.toml", tmp_path / "site.sock"
+    config.write_text("workers = 1\n")
+    server = serve("hello_wsgi:app", "-c", str(config), binds=(f"unix:{path}",))
+    install(installed, SPOILS_SETTINGS.format(binary=BINARY, config=config))
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS)
+    assert server.stop() == 0
+    server.assert_nothing_alive()
+    assert not path.exists()
+
+
+def test_a_process_that_dies_while_no_program_can_start_makes_it_try_again(serve, installed, tmp_path):
+    config = tmp_path / "site.toml"
+    config.write_text("workers = 2\n")
+    server = serve("hello_wsgi:app", "-c", str(config))
+    install(installed, SPOILS_SETTINGS.format(binary=BINARY, config=config))
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS)
+    config.write_text("workers = 2\n")
+    since = server.log_position
+    os.kill(server.app_processes()[0], signal.SIGKILL)
+    server.wait_for_log(READY, UPGRADE_SECONDS, since=since)
+    assert server.get("/").status == 200
+
+
+def test_a_program_that_would_not_understand_the_running_one_is_not_executed(serve, installed):
+    server = serve("hello_wsgi:app", "-w", "1")
+    before = server.processes()
+    install(installed, f'#!/bin/sh\n_UROBOROS_HANDOVER_FORMAT=0.0 exec {BINARY} "$@"\n')
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for_log("cannot take over from the running program, .*: restart the server", UPGRADE_SECONDS)
+    server.wait_for_log("upgrade failed, nothing has changed: its --check-config exited with status 1")
+    assert server.processes() == before
+    assert server.get("/").status == 200
+
+
+def test_settings_are_read_again_while_the_new_application_does_not_come_up(serve, tmp_path):
+    marks, bad, config = tmp_path / "marks", tmp_path / "bad", tmp_path / "site.toml"
+    (tmp_path / "turning.py").write_text(GOOD_ONCE.format(marks=str(marks), bad=str(bad)))
+    config.write_text('wsgi_app = "turning:app"\n')
+    server = serve(None, "-w", "1", "--pythonpath", str(tmp_path), "-c", str(config))
+    marks.write_text("1")
+    bad.touch()
+    since = server.log_position
+    with load_on(server, {"new connections": fresh_connections(server, Server.connect)}) as load:
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log("bad now", UPGRADE_SECONDS, since=since)
+        load.wait_for_more()
+        config.write_text('wsgi_app = "hello_wsgi:app"\n')
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log(READY, UPGRADE_SECONDS, since=since)
+    server.wait_for_log("old app 0 .* exited with status 0", since=since)
+
+
+# --- during an upgrade -------------------------------------------------------------------------------------------
+
+
+def test_a_second_upgrade_waits_for_the_end_of_the_first(serve):
+    server = serve("hello_wsgi:app", "-w", "1", "--graceful-timeout", "60")
+    with server.connect() as idle:
+        assert idle.request("/").status == 200
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log(READY, UPGRADE_SECONDS, count=2)
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log("the upgrade waits until the processes of the program before this one have finished")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("reloaded: 1 new", UPGRADE_SECONDS)
+        assert server.get("/").status == 200
+    server.wait_for_log(READY, UPGRADE_SECONDS, count=3)
+    assert server.get("/").status == 200
+
+
+def test_old_processes_write_to_the_log_files_that_are_opened_again(serve, tmp_path):
+    log, moved = tmp_path / "access.log", tmp_path / "access.log.1"
+    server = serve("hello_wsgi:app", "-w", "1", "--access-logfile", str(log), "--graceful-timeout", "60")
+    with server.connect() as old:
+        assert old.request("/before").status == 200
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log(READY, UPGRADE_SECONDS, count=2)
+        eventually(lambda: log.exists() and "/before" in log.read_text(), what="the line of the first request")
+        log.rename(moved)
+        server.send_signal(signal.SIGUSR1)
+        server.wait_for_log("log files opened again")
+        assert old.request("/after").status == 200
+    eventually(lambda: "/after" in log.read_text(), what="a line in the new file")
+    assert "/after" not in moved.read_text()
+
+
+def test_addresses_come_and_go_with_an_upgrade(serve, tmp_path):
+    config, gone, stays = tmp_path / "site.toml", tmp_path / "gone.sock", f"127.0.0.1:{free_port()}"
+    comes = ("127.0.0.1", free_port())
+    bind_to(config, stays, f"unix:{gone}")
+    server = serve("hello_wsgi:app", "-w", "1", "-c", str(config), binds=())
+    with load_on(server, {"new connections": fresh_connections(server, Server.connect)}):
+        bind_to(config, stays, f"127.0.0.1:{comes[1]}")
+        upgrade(server)
+    with Client(comes) as client:
+        assert client.request("/").status == 200
+    assert not gone.exists()
+
+
 def test_a_stop_while_old_processes_finish_ends_all(serve):
     server = serve("hello_wsgi:app", "-w", "1", "--graceful-timeout", "30")
     with connect(server.address):

@@ -89,9 +89,25 @@ static void refuse(void (*spoil)(struct handover *left))
     handover_destroy(left);
 }
 
+static void add_child(struct handover *left)
+{
+    left->children[0] = (struct handover_child){.pid = 1'000'000, .control = 1'000, .output = {-1, -1}};
+    left->child_count = 1;
+}
+
+static void another_magic(struct handover *left)
+{
+    left->magic++;
+}
+
 static void another_version(struct handover *left)
 {
     left->version++;
+}
+
+static void another_size(struct handover *left)
+{
+    left->bytes--;
 }
 
 static void too_many_children(struct handover *left)
@@ -99,16 +115,156 @@ static void too_many_children(struct handover *left)
     left->child_count = HANDOVER_CHILDREN_MAX + 1;
 }
 
+static void too_many_listeners(struct handover *left)
+{
+    left->listener_count = LISTENERS_MAX + 1;
+}
+
 static void too_many_sockets(struct handover *left)
 {
     left->listeners[0].fd_count = LAYOUT_RINGS_MAX + 1;
 }
 
+static void too_many_rings(struct handover *left)
+{
+    left->rings = LAYOUT_RINGS_MAX + 1;
+}
+
+static void more_activated_than_there_are(struct handover *left)
+{
+    left->activated_count = 2;
+}
+
+static void too_many_ticket_keys(struct handover *left)
+{
+    left->tickets.count = CONTROL_TLS_TICKET_KEYS + 1;
+}
+
+static void an_address_without_end(struct handover *left)
+{
+    memset(left->listeners[0].key, 'a', sizeof left->listeners[0].key);
+}
+
+static void a_path_without_end(struct handover *left)
+{
+    memset(left->listeners[0].path, 'a', sizeof left->listeners[0].path);
+}
+
+static void a_child_that_is_everybody(struct handover *left)
+{
+    add_child(left);
+    left->children[0].pid = -1;
+}
+
+static void a_child_that_is_our_own_group(struct handover *left)
+{
+    add_child(left);
+    left->children[0].pid = 0;
+}
+
+static void a_child_on_our_standard_error(struct handover *left)
+{
+    add_child(left);
+    left->children[0].control = STDERR_FILENO;
+}
+
+static void a_child_of_a_third_kind(struct handover *left)
+{
+    add_child(left);
+    left->children[0].is_app = 2;
+}
+
+static void a_ring_that_cannot_be(struct handover *left)
+{
+    add_child(left);
+    left->children[0].index = LAYOUT_RINGS_MAX;
+}
+
+static void an_app_that_cannot_be(struct handover *left)
+{
+    add_child(left);
+    left->children[0].is_app = 1;
+    left->children[0].index = LAYOUT_APPS_MAX;
+}
+
 static void what_is_not_understood_is_refused([[maybe_unused]] void **state)
 {
-    refuse(another_version);
-    refuse(too_many_children);
-    refuse(too_many_sockets);
+    static void (*const spoilers[])(struct handover *) = {
+        another_magic,
+        another_version,
+        another_size,
+        too_many_children,
+        too_many_listeners,
+        too_many_sockets,
+        too_many_rings,
+        more_activated_than_there_are,
+        too_many_ticket_keys,
+        an_address_without_end,
+        a_path_without_end,
+        a_child_that_is_everybody,
+        a_child_that_is_our_own_group,
+        a_child_on_our_standard_error,
+        a_child_of_a_third_kind,
+        a_ring_that_cannot_be,
+        an_app_that_cannot_be,
+    };
+    for (size_t i = 0; i < sizeof spoilers / sizeof spoilers[0]; i++)
+        refuse(spoilers[i]);
+}
+
+static void every_octet_of_the_counts_may_be_anything([[maybe_unused]] void **state)
+{
+    struct handover *left = with_one_socket(-1), *taken;
+    add_child(left);
+    for (size_t at = 0; at < offsetof(struct handover, tickets); at++) {
+        uint8_t *octet = (uint8_t *)left + at, before = *octet;
+        *octet = 0xff;
+        publish(left);
+        assert_int_equal(handover_take(&taken), -EPROTO);
+        *octet = before;
+    }
+    publish(left);
+    assert_int_equal(handover_take(&taken), 0);
+    assert_int_equal(taken->children[0].pid, 1'000'000);
+    handover_destroy(taken);
+    handover_destroy(left);
+}
+
+static void a_file_that_is_too_short_is_refused([[maybe_unused]] void **state)
+{
+    struct handover *left = with_one_socket(-1), *taken = NULL;
+    int fd;
+    assert_int_equal(handover_publish(left, &fd), 0);
+    assert_int_equal(ftruncate(fd, sizeof *left - 1), 0);
+    assert_int_equal(handover_take(&taken), -EPROTO);
+    assert_null(taken);
+    handover_destroy(left);
+}
+
+static void a_number_that_is_no_descriptor_is_refused([[maybe_unused]] void **state)
+{
+    struct handover *taken = NULL;
+    setenv("_UROBOROS_HANDOVER", "1000000", 1);
+    assert_int_equal(handover_take(&taken), -EBADF);
+    setenv("_UROBOROS_HANDOVER", "-7", 1);
+    assert_int_equal(handover_take(&taken), -EBADF);
+    setenv("_UROBOROS_HANDOVER", "a lot", 1);
+    assert_int_equal(handover_take(&taken), -EBADF);
+    assert_null(taken);
+    assert_int_not_equal(fcntl(STDIN_FILENO, F_GETFD), -1);
+}
+
+static void a_program_knows_whether_it_would_understand([[maybe_unused]] void **state)
+{
+    assert_int_equal(handover_check_format(), 0); /* nobody asks */
+    handover_announce_format();
+    assert_int_equal(handover_check_format(), 0);
+    assert_null(getenv("_UROBOROS_HANDOVER_FORMAT")); /* asked once, and no application sees it */
+    setenv("_UROBOROS_HANDOVER_FORMAT", "0.0", 1);
+    assert_int_equal(handover_check_format(), -EPROTO);
+    handover_announce_format();
+    handover_unannounce_format();
+    assert_null(getenv("_UROBOROS_HANDOVER_FORMAT"));
 }
 
 int main(void)
@@ -119,6 +275,10 @@ int main(void)
         cmocka_unit_test(descriptors_survive_execution_and_then_no_other),
         cmocka_unit_test(sockets_are_found_by_their_address_until_they_are_taken),
         cmocka_unit_test(what_is_not_understood_is_refused),
+        cmocka_unit_test(every_octet_of_the_counts_may_be_anything),
+        cmocka_unit_test(a_file_that_is_too_short_is_refused),
+        cmocka_unit_test(a_number_that_is_no_descriptor_is_refused),
+        cmocka_unit_test(a_program_knows_whether_it_would_understand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
