@@ -24,6 +24,11 @@ case \$* in
 list-units*) printf '%s\n' 'uroboros.service loaded active running A' 'uroboros@shop.service loaded active running B' ;;
 *MainPID*uroboros.service) echo $heeds ;;
 *MainPID*uroboros@shop.service) echo $ignores ;;
+*ActiveState*)
+    # "reloading" when it is asked for the first time
+    if mkdir "$directory/asked-\${*##* }" 2>/dev/null; then echo reloading; else echo active; fi
+    ;;
+*StatusText*) echo 'serving; the last upgrade failed: this and that' ;;
 *) echo "\$@" ;;
 esac
 TEXT
