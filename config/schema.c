@@ -342,7 +342,7 @@ static const struct setting table[] = {
 
     {WORD_OF(request_buffering, buffering), .group = BUFFERS, .initial = "auto", FOR(IO),
      .help = "Hold a request until its body is complete, so that no thread waits for a slow client. `auto`: for WSGI, "
-             "not for ASGI."},
+             "not for ASGI; long bodies of fast clients are streamed, to a quarter of the threads at most."},
     {SIZE(request_buffer_max), .group = BUFFERS, .initial = "1M", RANGE(0, 1 * GIB), FOR(IO),
      .help = "Bytes of a held body that stay in memory; the rest goes to an unlinked file in `tmp_upload_dir`."},
     {SIZE(request_spool_max), .group = BUFFERS, .initial = "1G", RANGE(0, REQUEST_MAX), FOR(IO),

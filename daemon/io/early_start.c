@@ -32,25 +32,28 @@ static bool outgrows_memory(const struct io_core *core, const struct http_exchan
            exchange->body_bytes + rest_of(core, exchange) > most;
 }
 
-/* Whether it would be complete in moments if its client went on like this. */
-static bool is_fast(const struct io_core *core, const struct http_exchange *exchange)
+/* How long the rest takes if the client goes on like this; UINT64_MAX for one that is not fast. */
+static uint64_t rest_us_of(const struct io_core *core, const struct http_exchange *exchange)
 {
     const uint64_t took_us = core->now_us - exchange->started_us;
     const uint64_t rate = exchange->body_bytes / (took_us > 0 ? took_us : 1);
-    return rate >= EARLY_START_RATE_MIN && rest_of(core, exchange) / rate <= EARLY_START_REST_US_MAX;
+    return rate >= EARLY_START_RATE_MIN ? rest_of(core, exchange) / rate : UINT64_MAX;
 }
 
 bool early_start_try(struct dispatch *dispatch, struct http_exchange *exchange)
 {
     struct io_core *core = dispatch->core;
     assert(exchange->state == EXCHANGE_BUFFERING && !exchange->is_early);
-    if (core->settings.request_buffering != BUFFERING_AUTO || !outgrows_memory(core, exchange) ||
-        !is_fast(core, exchange))
+    if (core->settings.request_buffering != BUFFERING_AUTO || !outgrows_memory(core, exchange))
+        return false;
+    const uint64_t rest_us = rest_us_of(core, exchange);
+    if (rest_us > EARLY_START_REST_US_MAX)
         return false;
     if (core->early.count >= allowance(dispatch) || core->now_ms < core->early.paused_until_ms ||
         !dispatch_has_place(dispatch))
         return false;
     exchange->is_early = true;
+    exchange->promised_ms = (uint32_t)(rest_us / 1'000);
     core->early.count++;
     metrics_add(core->metrics, METRIC_EARLY_STARTS, 1);
     return true;
@@ -81,7 +84,8 @@ void early_start_end(struct io_core *core, struct http_exchange *exchange)
     if (!exchange->is_early)
         return;
     early_start_fed(core, exchange);
-    if (exchange->starved_ms >= EARLY_START_WAIT_MS_MAX / 2)
+    const uint64_t granted_ms = EARLY_START_GRACE_MS + (exchange->body_ended ? exchange->promised_ms : 0);
+    if (exchange->starved_ms > granted_ms)
         core->early.paused_until_ms = core->now_ms + EARLY_START_PAUSE_MS;
     assert(core->early.count > 0);
     exchange->is_early = false;

@@ -9,7 +9,8 @@
  *   how many    at most a quarter of all threads run such requests at a time
  *   how long    one waits EARLY_START_WAIT_MS_MAX for its client, all its waits together; then the client gets 408.
  *               Those waits do not count for `timeout`: no client gets an app process replaced
- *   how often   one that waited for half of that ends early starts for a while: all bodies are held as before
+ *   how often   one that waited a second longer than was to be expected (of a body that breaks off: a second)
+ *               ends early starts for a while: all bodies are held as before
  *
  * Owns:    the count of requests that run so.
  * Threads: the loop.
@@ -24,6 +25,7 @@ enum {
     EARLY_START_RATE_MIN = 32,       /* octets in a microsecond */
     EARLY_START_REST_US_MAX = 5'000'000,
     EARLY_START_WAIT_MS_MAX = 10'000,
+    EARLY_START_GRACE_MS = 1'000,
     EARLY_START_PAUSE_MS = 60'000,
     EARLY_START_PART = 4, /* of all threads */
 };

@@ -113,6 +113,7 @@ struct http_exchange {
     bool is_early;              /* began before its body was complete (early_start.h) ... */
     uint64_t starved_since_ms;  /* ... and waits for its client since then; 0: it does not */
     uint64_t starved_ms;        /* ... and waited so long before */
+    uint32_t promised_ms;       /* that its body would take, when it began */
     bool retry;                 /* something could not be pushed, the queue to the app was full */
     bool cancel_due;
     bool client_ended;     /* the client's half of the connection is closed */

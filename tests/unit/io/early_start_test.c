@@ -275,8 +275,9 @@ static void who_was_waited_for_ends_early_starts_for_a_while(void **state)
     struct scene_owner owner = {};
     begin_and_starve(&stage);
     struct io_core *core = &stage.scene.core;
-    scene_wait(&stage.scene, EARLY_START_WAIT_MS_MAX / 2);
-    early_start_end(core, stage.exchange); /* the rest came in the end */
+    scene_wait(&stage.scene, EARLY_START_GRACE_MS + stage.exchange->promised_ms + 1);
+    stage.exchange->body_ended = true;
+    early_start_end(core, stage.exchange);
     struct http_exchange *next = scene_exchange(&stage.scene, &owner);
     next->record->content_length = LENGTH;
     next->body_bytes = MIB;
@@ -295,9 +296,22 @@ static void a_short_wait_ends_nothing(void **state)
     (void)state;
     struct stage stage;
     begin_and_starve(&stage);
-    scene_wait(&stage.scene, EARLY_START_WAIT_MS_MAX / 2 - 1);
+    assert_int_equal(stage.exchange->promised_ms, 126); /* 63 MiB, as fast as one in 2 ms */
+    scene_wait(&stage.scene, EARLY_START_GRACE_MS + 126);
+    stage.exchange->body_ended = true;
     early_start_end(&stage.scene.core, stage.exchange);
     assert_int_equal(stage.scene.core.early.paused_until_ms, 0);
+    close_stage(&stage);
+}
+
+static void who_promises_much_and_goes_ends_them_too(void **state)
+{
+    (void)state;
+    struct stage stage;
+    begin_and_starve(&stage);
+    scene_wait(&stage.scene, EARLY_START_GRACE_MS + 1);
+    early_start_end(&stage.scene.core, stage.exchange);
+    assert_true(stage.scene.core.early.paused_until_ms > stage.scene.core.now_ms);
     close_stage(&stage);
 }
 
@@ -319,6 +333,7 @@ int main(void)
         cmocka_unit_test(waits_for_the_client_do_not_count_for_timeout),
         cmocka_unit_test(who_was_waited_for_ends_early_starts_for_a_while),
         cmocka_unit_test(a_short_wait_ends_nothing),
+        cmocka_unit_test(who_promises_much_and_goes_ends_them_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
