@@ -85,7 +85,7 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(EARLY_STARTS, COUNTER, "request_early_starts", "", "Requests begun before their body ended: a fast client's")    \
     X(FILES, COUNTER, "files", "", "Files that application processes handed over to be sent")                          \
     X(FILES_LIVE, GAUGE, "files_live", "", "Files that are being sent")                                                \
-    X(FILE_BYTES_SENDFILE, COUNTER, "file_bytes", "way=\"sendfile\"", "Octets of such files, by the way they took")     \
+    X(FILE_BYTES_SENDFILE, COUNTER, "file_bytes", "way=\"sendfile\"", "Octets of such files, by the way they took")    \
     X(FILE_BYTES_READ, COUNTER, "file_bytes", "way=\"read\"", "")                                                      \
     X(FILE_COLD_READS, COUNTER, "file_cold_reads", "", "Reads of what sendfile would have had to wait for")            \
     X(TIMERS_LIVE, GAUGE, "timers_live", "", "Timers armed")                                                           \
