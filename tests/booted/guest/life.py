@@ -11,6 +11,7 @@ from machine import (
     WORKERS,
     children,
     drop_in,
+    exposure,
     get,
     is_served,
     journal,
@@ -24,6 +25,7 @@ from machine import (
 )
 
 SOCKET = "uroboros.socket"
+EXPOSURE_WITH_SOCKET_MAX = 1.1
 SOCKET_DROP_IN = "/usr/share/uroboros/socket-activation.conf"
 
 
@@ -55,6 +57,7 @@ def test_a_reload_that_fails_keeps_what_serves():
     run("systemctl", "reload", UNIT, check=False)
     wait_until(lambda: any(is_complaint(entry) for entry in journal(cursor)), "the complaint")
     assert get().startswith("second from ")
+    wait_until(lambda: "; the last reload failed: a new application process" in show("StatusText"), "the status")
     write_application("second")
     run("systemctl", "reload", UNIT)
     wait_until(lambda: show("ActiveState") == "active" and is_served(), "a reload that works again")
@@ -93,6 +96,12 @@ def test_a_socket_starts_the_service():
     assert get().startswith("second from ")
     # The first application process serves before the last one is ready, and only then the service is.
     wait_until(lambda: show("ActiveState") == "active", "readiness")
+
+
+def test_with_the_socket_the_service_is_exposed_less():
+    found = exposure()
+    assert found <= EXPOSURE_WITH_SOCKET_MAX, found
+    return str(found)
 
 
 def test_a_restart_behind_the_socket_refuses_no_connection():

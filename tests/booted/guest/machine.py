@@ -13,10 +13,10 @@ SITE = Path("/srv/site")
 # Only root reads the key; the service gets it as a credential.
 CERTIFICATE, KEY = Path("/etc/uroboros/site.pem"), Path("/etc/uroboros/site.key")
 CREDENTIALS = "[Service]\nLoadCredential=site.key:/etc/uroboros/site.key\n"
-CREDENTIAL = "/run/credentials/uroboros.service/site.key"
+CREDENTIAL = "${CREDENTIALS_DIRECTORY}/site.key"
 UNIT = "uroboros.service"
 HTTP, HTTPS = ("127.0.0.1", 8000), ("127.0.0.1", 8443)
-IMPORT_SECONDS = 0.5
+IMPORT_SECONDS = 0.2
 WORKERS = 2
 # syslog(3), as the journal writes them.
 ERROR, INFO = "3", "6"
@@ -60,7 +60,8 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = PATI
     while not condition():
         if time.monotonic() - started > seconds:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
+        # Asking systemd costs as much as what it is asked about needs.
+        time.sleep(0.2)
     return time.monotonic() - started
 
 
@@ -131,6 +132,10 @@ def journal_end() -> str | None:
 
 def said_by_daemon(entries: list[dict]) -> list[dict]:
     return [entry for entry in entries if entry.get("SYSLOG_IDENTIFIER") == "uroboros"]
+
+
+def exposure(unit: str = UNIT) -> float:
+    return float(re.search(r"Overall exposure level for \S+: ([\d.]+)", run("systemd-analyze", "security", unit))[1])
 
 
 def curl(*arguments: str) -> str:

@@ -13,13 +13,14 @@ from types import FunctionType, ModuleType
 from unittest import SkipTest
 
 import install
+import instance
 import life
 import remove
 import serve
 import upgrade
 
 SHARED = Path("/booted")
-CHAPTERS: list[ModuleType] = [install, serve, life, upgrade, remove]
+CHAPTERS: list[ModuleType] = [install, serve, instance, life, upgrade, remove]
 
 
 def tests_of(chapter: ModuleType) -> list[FunctionType]:
