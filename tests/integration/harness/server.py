@@ -20,6 +20,11 @@ PYTHON = os.environ.get("UROBOROS_TEST_PYTHON")
 # A sanitizer build, or an emulated kernel, is several times slower; every deadline follows.
 IS_SLOW = IS_SANITIZED or "UROBOROS_SLOW_MACHINE" in os.environ
 PATIENCE = 4 if IS_SLOW else 1
+# Seconds that a machine with sixteen things to do may add to a deadline. Where two deadlines lie nearer to each other
+# than this, the log says which of them it was.
+LATENESS = 10 * PATIENCE
+# What every daemon has for `ktls` that is not given one by its test.
+KTLS_MODE = os.environ.get("UROBOROS_TEST_KTLS_MODE")
 LIVE_COUNTERS = ("connections", "exchanges", "slots", "buffers", "staging", "timers")
 
 
@@ -41,6 +46,8 @@ def clean_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
     env["VIRTUAL_ENV"] = sys.prefix
     env["UROBOROS_LIVE_COUNTERS"] = "1"
+    if KTLS_MODE:
+        env["UROBOROS_KTLS"] = KTLS_MODE
     env.update(sanitizer_environment())
     env.update(extra or {})
     return env
