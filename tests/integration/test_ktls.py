@@ -508,7 +508,8 @@ def can_rekey() -> bool:
 def test_a_client_that_takes_new_keys_is_served_on_where_that_is_possible(keyed, mode, letter):
     say(keyed, GET)
     read_to(keyed, b"nothing came")
-    for _ in range(3):
+    before, times = counters(), 3
+    for _ in range(times):
         say(keyed, f"{letter}\n".encode())
         if mode == "both" and not can_rekey():
             read_to(keyed, b"alert internal error")
@@ -516,6 +517,19 @@ def test_a_client_that_takes_new_keys_is_served_on_where_that_is_possible(keyed,
         read_to(keyed, b"KEYUPDATE")
         say(keyed, GET)
         read_to(keyed, b"nothing came")
+    if can_rekey():
+        after = counters()
+        assert after["TlsRxRekeyOk"] - before["TlsRxRekeyOk"] == (times if mode == "both" else 0)
+        assert after["TlsTxRekeyOk"] - before["TlsTxRekeyOk"] == (times if letter == "K" else 0)
+
+
+def test_by_default_the_kernel_decrypts_where_it_can_take_new_keys(serve, tls):
+    server = serve("ktls_wsgi:app", *tls.ecdsa.options, "--ktls", "auto")
+    before = counters()
+    with tls.connect(server) as client:
+        assert client.request("/b").status == 200
+        assert client.request("/b").status == 200
+    expected("both" if can_rekey() else "tx", before)
 
 
 # --- other clients ---------------------------------------------------------------------------------------------------
