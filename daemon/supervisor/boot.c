@@ -235,6 +235,8 @@ static int write_pid_file(struct supervisor *supervisor)
 static int open_logs(struct supervisor *supervisor)
 {
     char why[LOG_FILES_WHY_BYTES];
+    if (supervisor->logs.error >= 0)
+        return 0;
     if (log_files_open(&supervisor->logs, &supervisor->settings, why) < 0)
         return fail("%s", why);
     return 0;
@@ -251,6 +253,16 @@ static int use_logs(struct supervisor *supervisor)
 {
     log_init("supervisor", supervisor->settings.loglevel, supervisor->logs.error);
     return 0;
+}
+
+/* In the place of another program the terminal has been left long ago, and what fails from here on belongs in the log.
+ */
+static int log_as_before(struct supervisor *supervisor)
+{
+    if (supervisor->handed == NULL)
+        return 0;
+    int r = open_logs(supervisor);
+    return r < 0 ? r : use_logs(supervisor);
 }
 
 static int publish_settings(struct supervisor *supervisor)
@@ -299,21 +311,10 @@ int boot_itself(struct supervisor *supervisor)
 int boot(struct supervisor *supervisor)
 {
     static int (*const steps[])(struct supervisor *) = {
-        enter_directory,
-        go_to_background,
-        hold_signals,
-        resolve_ids,
-        raise_limits,
-        choose_shape,
-        make_development_certificate,
-        open_listeners,
-        hide_keys,
-        write_pid_file,
-        leave_terminal,
-        open_logs,
-        use_logs,
-        publish_settings,
-        make_shared_memory,
+        enter_directory, log_as_before, go_to_background, hold_signals,
+        resolve_ids,     raise_limits,  choose_shape,     make_development_certificate,
+        open_listeners,  hide_keys,     write_pid_file,   leave_terminal,
+        open_logs,       use_logs,      publish_settings, make_shared_memory,
         show_title,
     };
     return run(supervisor, steps, sizeof steps / sizeof steps[0]);

@@ -1,6 +1,7 @@
 """SIGUSR2: the program is exchanged under a server that serves on, and keeps its process id."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -8,7 +9,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 import harness.server
 from harness.client import Client, connect
 from harness.http2 import Http2Client, connect_http2
-from harness.server import APPS, BINARY, PATIENCE, Server, clean_environment
+from harness.server import APPS, BINARY, PATIENCE, Server, clean_environment, run_to_end
 from harness.waiting import eventually
 
 READY = r"\bready: listening at "
@@ -460,6 +461,43 @@ def test_a_second_upgrade_waits_for_the_end_of_the_first(serve):
         assert server.get("/").status == 200
     server.wait_for_log(READY, UPGRADE_SECONDS, count=3)
     assert server.get("/").status == 200
+
+
+def test_a_stop_while_an_upgrade_waits_ends_all(serve):
+    server = serve("hello_wsgi:app", "-w", "1", "--graceful-timeout", "60")
+    with server.connect() as idle:
+        assert idle.request("/").status == 200
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log(READY, UPGRADE_SECONDS, count=2)
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log("the upgrade waits until")
+        assert server.stop() == 0
+    server.assert_nothing_alive()
+
+
+def test_a_daemon_in_the_background_is_upgraded_where_it_is(tmp_path):
+    pid_file, log, path = tmp_path / "site.pid", tmp_path / "error.log", tmp_path / "site.sock"
+    config, no_directory = tmp_path / "site.toml", tmp_path / "nowhere" / "site.sock"
+    bind_to(config, f"unix:{path}")
+    options = ("-c", str(config), "-D", "-p", str(pid_file), "--error-logfile", str(log))
+    assert run_to_end("hello_wsgi:app", "-w", "1", *options).returncode == 0
+    pid = int(pid_file.read_text())
+    try:
+        bind_to(config, f"unix:{path}", f"unix:{no_directory}")
+        os.kill(pid, signal.SIGUSR2)
+        eventually(lambda: NOT_TAKEN_OVER in log.read_text(), UPGRADE_SECONDS, "the failure")
+        assert f"cannot listen at unix:{no_directory}" in log.read_text()
+        bind_to(config, f"unix:{path}")
+        os.kill(pid, signal.SIGUSR2)
+        eventually(lambda: len(re.findall(READY, log.read_text())) == 2, UPGRADE_SECONDS, "the new program")
+        assert int(pid_file.read_text()) == pid
+        with Client(str(path)) as client:
+            assert client.request("/").status == 200
+        os.kill(pid, signal.SIGTERM)
+        eventually(lambda: not pid_file.exists(), 20, "the end")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_old_processes_write_to_the_log_files_that_are_opened_again(serve, tmp_path):
