@@ -47,7 +47,7 @@ from harness.frames import (
     settings,
     window_update,
 )
-from harness.server import PATIENCE
+from harness.server import LATENESS, PATIENCE
 
 CLEARTEXT = ("--http2-cleartext", "prior-knowledge")
 MEMORY_GROWTH = 8 << 20
@@ -448,8 +448,8 @@ def test_h2_13_a_reader_with_a_closed_window_is_given_up_and_holds_no_thread(sce
     with FrameClient(server, PREFACE + settings([(4, 0)])) as client:
         client.send(get(1, "/large?200000"))
         started = time.monotonic()
-        assert client.answer(1, timeout=10).reset == CANCEL
-        assert time.monotonic() - started < 6 * PATIENCE
+        assert client.answer(1, timeout=15).reset == CANCEL
+        assert time.monotonic() - started < LATENESS
 
 
 def test_h2_13_a_window_that_opens_octet_by_octet_is_as_good_as_closed(scene):
@@ -594,8 +594,8 @@ def test_h2_26_a_preface_that_does_not_come_is_not_waited_for(serve):
     server = serve("hello_wsgi:app", *CLEARTEXT)
     with FrameClient(server, PREFACE, acknowledges=False) as client:
         started = time.monotonic()
-        client.wait_for_close(15)
-        assert 4 < time.monotonic() - started < 8 * PATIENCE
+        client.wait_for_close(20)
+        assert 4 < time.monotonic() - started < 5 + LATENESS
 
 
 def test_h2_26_a_field_block_that_does_not_end_is_not_waited_for(serve):
@@ -603,16 +603,16 @@ def test_h2_26_a_field_block_that_does_not_end_is_not_waited_for(serve):
     with FrameClient(server, acknowledges=False) as client:
         client.send(frame(SETTINGS, ACK), request(1, GET, END_STREAM))
         started = time.monotonic()
-        client.wait_for_close(20)
-        assert 8 < time.monotonic() - started < 14 * PATIENCE
+        client.wait_for_close(25)
+        assert 8 < time.monotonic() - started < 10 + LATENESS
 
 
 def test_h2_26_settings_that_are_not_acknowledged_are_an_error(serve):
     server = serve("hello_wsgi:app", *CLEARTEXT)
     with FrameClient(server, acknowledges=False) as client:
         started = time.monotonic()
-        assert client.wait_for_close(20) == SETTINGS_TIMEOUT
-        assert 8 < time.monotonic() - started < 14 * PATIENCE
+        assert client.wait_for_close(25) == SETTINGS_TIMEOUT
+        assert 8 < time.monotonic() - started < 10 + LATENESS
 
 
 def test_h2_28_a_burst_of_new_streams_does_not_keep_others_waiting(scene):

@@ -5,13 +5,12 @@ import os
 import signal
 import threading
 import time
-from statistics import median
 
 import h2.errors
 import pytest
 
 from harness.http2 import Http2Client, StreamReset, connect_http2
-from harness.server import PATIENCE, Server
+from harness.server import LATENESS, PATIENCE, Server
 from harness.waiting import eventually
 
 CLEARTEXT = ("--http2-cleartext", "prior-knowledge")
@@ -20,8 +19,6 @@ KINDS = {
     "wsgi-sync-threads-1": ("wsgi_cases:app", "--threads", "1", "-w", "2"),
     "asgi": ("asgi_cases:app",),
 }
-QUICK = 0.2 * PATIENCE
-SLOWEST = 1.0 * PATIENCE  # of many, on a machine that has something else to do
 
 
 @pytest.fixture(params=["clear", "tls"])
@@ -48,19 +45,11 @@ def pids_of(server: Server, processes: int) -> list[int]:
 def test_a_slow_stream_delays_no_other(server, way):
     with way[1](server) as client:
         client.request("/hello")
-        begin = time.monotonic()
-        slow = client.start("/sleep?2")
-        times = []
-        while time.monotonic() - begin < 1.5:
-            before = time.monotonic()
+        slow = client.start("/sleep?4")
+        for count in range(40):  # had one of them to wait for the slow one, that one would end before
             assert client.request("/hello").status == 200
-            times.append(time.monotonic() - before)
-        assert slow not in client.ends
+            assert slow not in client.ends, f"{count} were answered beside it"
         assert client.finish(slow).text == "slept\n"
-        assert client.ends[slow] - begin >= 2
-        assert median(times) < QUICK, f"half of {len(times)} took more than {median(times):.3f} s"
-        assert max(times) < SLOWEST, f"the slowest of {len(times)} took {max(times):.3f} s"
-        assert len(times) > 10
 
 
 def test_a_stalled_reader_of_one_stream_delays_no_other(server, way):
@@ -73,10 +62,8 @@ def test_a_stalled_reader_of_one_stream_delays_no_other(server, way):
         client.acknowledges = False
         stuck = client.start("/large?1000000")
         client.read_until(lambda: len(client.body_so_far(stuck)) >= 16384, "the first window")
-        for _ in range(20):
-            before = time.monotonic()
+        for _ in range(20):  # the stuck one waits for us: nothing behind it would ever come
             assert client.request("/hello").status == 200
-            assert time.monotonic() - before < SLOWEST
         assert len(client.body_so_far(stuck)) == 16384
         client.acknowledges = True
         client.h2.increment_flow_control_window(1 << 20, stuck)
@@ -199,7 +186,7 @@ def test_an_idle_connection_is_told_to_go_and_the_stop_is_prompt(server, way):
         server.send_signal(signal.SIGTERM)
         client.read_until(lambda: client.is_closed, "the end")
         assert server.wait() == 0
-        assert time.monotonic() - begin < 3 * PATIENCE
+        assert time.monotonic() - begin < LATENESS
     check_goaways(client, last=1)
     server.assert_nothing_alive()
 
@@ -213,7 +200,7 @@ def test_a_busy_connection_is_served_to_its_end(server, way):
         assert client.finish(stream).text == "slept\n"
         client.read_until(lambda: client.is_closed, "the end")
         assert server.wait() == 0
-        assert time.monotonic() - begin < 6 * PATIENCE
+        assert time.monotonic() - begin < 1.5 + LATENESS
     check_goaways(client, last=stream)
     server.assert_nothing_alive()
 

@@ -1,8 +1,6 @@
 """256 MiB over HTTP/2, up and down, by one stream and by eight at once: every octet, in bounded memory."""
 
 import hashlib
-import re
-from pathlib import Path
 
 import h2.events
 import h2.settings
@@ -58,17 +56,14 @@ class Summing(Http2Client):
 
 
 class Memory:
-    """What the I/O process has of its own, by the kernel's count, beyond what it had."""
+    """What the I/O process has beyond what it had."""
 
     def __init__(self, server: Server) -> None:
-        (self.pid,) = server.io_processes()
-        self.before, self.most = self._kilobytes(), 0
-
-    def _kilobytes(self) -> int:
-        return int(re.search(r"Pss:\s+(\d+)", Path(f"/proc/{self.pid}/smaps_rollup").read_text())[1])
+        self.server, (self.pid,) = server, server.io_processes()
+        self.before, self.most = server.kilobytes_of(self.pid), 0
 
     def look(self) -> None:
-        self.most = max(self.most, self._kilobytes())
+        self.most = max(self.most, self.server.kilobytes_of(self.pid))
 
     def assert_bounded(self) -> None:
         grown = self.most - self.before

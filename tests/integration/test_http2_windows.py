@@ -3,13 +3,12 @@
 import hashlib
 import random
 import re
-from pathlib import Path
 
 import h2.exceptions
 import pytest
 
 from harness.http2 import Http2Client, connect_http2
-from harness.server import PATIENCE, Server
+from harness.server import PATIENCE
 
 CLEARTEXT = ("--http2-cleartext", "prior-knowledge")
 KINDS = {
@@ -43,11 +42,6 @@ def send_what_is_allowed(client: Http2Client, stream: int) -> int:
     return sent
 
 
-def kilobytes_of_io(server: Server) -> int:
-    (pid,) = server.io_processes()
-    return int(re.search(r"Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text())[1])
-
-
 def widened(client: Http2Client) -> int:
     return int(re.search(r"uroboros_http2_widened_bytes\{.*\} (\d+)", client.request("/metrics").text)[1])
 
@@ -78,14 +72,14 @@ def test_unread_uploads_together_stop_at_the_window_of_the_connection(serve, way
     with way[1](server) as client, way[1](server) as other:
         assert other.request("/digest", "POST", body=OCTETS[:100_000]).status == 200
         client.request("/")
-        before = kilobytes_of_io(server)
+        before = server.kilobytes_of(*server.io_processes())
         streams = [client.start("/later?all", "POST", end=False) for _ in range(10)]
         server.wait_for_log("waiting for all$", count=10)
         sent = [send_what_is_allowed(client, stream) for stream in streams]
         assert sum(sent) == CONNECTION_WINDOW, sent
         assert other.request("/digest", "POST", body=OCTETS).text == hashlib.sha256(OCTETS).hexdigest()
         assert client.h2.outbound_flow_control_window == 0
-        grown = kilobytes_of_io(server) - before
+        grown = server.kilobytes_of(*server.io_processes()) - before
         assert grown < 16_384 * PATIENCE, f"{grown} KiB for {CONNECTION_WINDOW >> 10} KiB of bodies"
         client.request("/open?all")
         for stream, taken in zip(streams, sent, strict=True):

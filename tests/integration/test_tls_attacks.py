@@ -14,7 +14,7 @@ import pytest
 
 from harness.client import Client, Parallel, build_request
 from harness.programs import need
-from harness.server import PATIENCE, Server
+from harness.server import LATENESS, PATIENCE, Server
 from harness.tls import TlsClient, TlsFiles
 
 APP = "hello_wsgi:app"
@@ -160,7 +160,7 @@ def test_a_damaged_record_ends_the_connection_and_no_request_comes_of_it(serve, 
 def test_a_client_that_says_nothing_is_closed_in_time(server):
     with plain(server) as client:
         took = seconds_until_end(client)
-    assert HELLO_SECONDS - 0.5 <= took < (HELLO_SECONDS + 1) * PATIENCE
+    assert HELLO_SECONDS - 0.5 <= took < HELLO_SECONDS + LATENESS
     server.wait_for_log("failed: timeout, the ClientHello took too long")
 
 
@@ -178,7 +178,7 @@ def drip(client: Client, data: bytes, pause: float) -> float:
 def test_a_dripping_hello_is_closed_in_time(server, tls):
     with plain(server) as client:
         took = drip(client, client_hello(), 0.1)
-    assert HELLO_SECONDS - 0.5 <= took < (HELLO_SECONDS + 1) * PATIENCE
+    assert HELLO_SECONDS - 0.5 <= took < HELLO_SECONDS + LATENESS
     honest(server, tls)
 
 
@@ -189,7 +189,7 @@ def test_a_client_that_never_finishes_is_closed_in_time(server, tls):
         assert len(client.sock.recv(65536)) > 100  # our part
         client.read_until_close()
     took = time.monotonic() - began
-    assert HANDSHAKE_SECONDS - 0.5 <= took < (HANDSHAKE_SECONDS + 1) * PATIENCE
+    assert HANDSHAKE_SECONDS - 0.5 <= took < HANDSHAKE_SECONDS + LATENESS
     server.wait_for_log("failed: timeout, the handshake took too long")
 
 
@@ -213,12 +213,12 @@ def test_unfinished_handshakes_are_bounded_and_go(serve, tls, tmp_path):
             assert established.request("/").status == 200
             with Client(clear, 10 * PATIENCE) as client:
                 assert client.request("/").status == 200
-            assert time.monotonic() - began < 0.5 * PATIENCE
-        assert honest(server, tls) < (2 * HELLO_SECONDS + 2) * PATIENCE  # in, when the silent ones have had their time
+            assert time.monotonic() - began < LATENESS
+        assert honest(server, tls) < 2 * HELLO_SECONDS + LATENESS  # in, when the silent ones have had their time
         for client in silent:
             client.read_until_close()
             client.close()
-        assert honest(server, tls) < 0.5 * PATIENCE
+        assert honest(server, tls) < LATENESS
 
 
 def test_a_flood_of_handshakes_does_not_keep_those_waiting_who_are_in(serve, tls):
@@ -243,7 +243,7 @@ def test_a_flood_of_handshakes_does_not_keep_those_waiting_who_are_in(serve, tls
                 times.append(time.monotonic() - began)
         finally:
             ending.set()
-    assert sorted(times)[int(len(times) * 0.99)] < 0.1 * PATIENCE
+    assert sorted(times)[int(len(times) * 0.99)] < 1.0 * PATIENCE
     honest(server, tls)
 
 
