@@ -5,9 +5,9 @@ The first is Debian's user-mode-linux, an ordinary program; the second runs in a
 TLS (6.14 and later). Neither needs privilege or hardware support. Both see the files of this machine, so the daemon and
 the tests are the ones that were built here; what they write stays in the guest.
 
-usage: run.py [--newer] [--ktls MODE] [--full] [PYTEST OPTION...] [TEST...]
+usage: run.py [--newer] [--ktls MODE] [--full] [--seconds N] [PYTEST OPTION...] [TEST...]
 
---ktls is the setting of every daemon that a test does not give one of its own.
+--ktls is the setting of every daemon that a test does not give one of its own; --seconds bounds the guest's life.
 
 Without a test a smoke set runs, with --full every integration test that takes no --full of its own. A test that is
 named gets --full itself. The exit status is that of pytest; 1 when the guest panics or does not end in time; 77 when
@@ -199,12 +199,13 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--newer", action="store_true")
     parser.add_argument("--ktls", choices=["auto", "tx", "both", "off"])
+    parser.add_argument("--seconds", type=int)
     return parser.parse_known_args(words)
 
 
 def main() -> int:
     options, arguments = parse(sys.argv[1:])
-    is_named = not all(word.startswith("-") for word in arguments)
+    is_named = any(".py" in word for word in arguments)  # an option's value is no test
     if not is_named and (options.newer or not options.full):
         arguments += NEWER if options.newer else SMOKE
     if options.full and is_named:
@@ -219,7 +220,7 @@ def main() -> int:
             print(f"SKIPPED {test}: too large for a process of this kernel")
             arguments.append(f"--deselect={test}")
     seconds = FULL_SECONDS if options.full else NEWER_SECONDS if options.newer else SMOKE_SECONDS
-    return run_guest(engine, options.ktls, arguments, seconds)
+    return run_guest(engine, options.ktls, arguments, options.seconds or seconds)
 
 
 if __name__ == "__main__":
