@@ -333,7 +333,7 @@ def test_reloads_leave_no_descriptors_behind(serve):
         server.wait_for_log("reloaded: ", timeout=20, since=position)
         eventually(lambda: len(server.app_processes()) == 2, 20, "the end of the old processes")
 
-    reload()  # the first may open what stays
+    # Before the first: a process that has just ended is still known for a moment to those that had to do with it.
     before = {pid: open_descriptors(pid) for pid in processes}
     for _ in range(3):
         reload()
