@@ -8,11 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <linux/magic.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "daemon/io/ring.h"
@@ -204,6 +207,63 @@ static void parts_are_sent_in_order(void **state)
     assert_string_equal(got, "one two!");
 }
 
+/* A file of `bytes` on the disk; of what is beyond `kept` nothing is in the page cache, where the disk is one. */
+static int make_file(size_t bytes, size_t kept)
+{
+    char path[] = "/var/tmp/ring-test-XXXXXX";
+    uint8_t octets[4096];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(unlink(path), 0);
+    memset(octets, 'f', sizeof octets);
+    for (size_t i = 0; i < bytes; i += sizeof octets)
+        assert_int_equal(write(fd, octets, sizeof octets), sizeof octets);
+    assert_int_equal(fsync(fd), 0);
+    assert_int_equal(posix_fadvise(fd, (off_t)kept, 0, POSIX_FADV_DONTNEED), 0);
+    return fd;
+}
+
+static bool is_in_memory_only(int fd)
+{
+    struct statfs facts;
+    assert_int_equal(fstatfs(fd, &facts), 0);
+    return facts.f_type == TMPFS_MAGIC;
+}
+
+static void what_of_a_file_is_at_hand_is_known_without_waiting_for_it(void **state)
+{
+    enum { STEP = RING_FILE_STEP_BYTES };
+    const struct scene *scene = *state;
+    int fd = make_file(4 * STEP, 2 * STEP);
+    int64_t ready = ring_file_at_hand(scene->ring, fd, 100, 4 * STEP - 100);
+    if (ready == -EOPNOTSUPP || is_in_memory_only(fd)) {
+        close(fd);
+        skip();
+    }
+    assert_int_equal(ready, 2 * STEP - 100);
+    assert_int_equal(ring_file_at_hand(scene->ring, fd, 100, 50), 50);
+    close(fd);
+    fd = make_file(4 * STEP, 0);
+    assert_int_equal(ring_file_at_hand(scene->ring, fd, 0, 4 * STEP), 0);
+    close(fd);
+}
+
+static void a_file_is_sent_as_far_as_the_client_has_room_and_the_file_goes(void **state)
+{
+    const struct scene *scene = *state;
+    uint8_t got[4096];
+    int fd = make_file(sizeof got, sizeof got);
+    assert_int_equal(ring_send_file(scene->ring, scene->pair[0], fd, 4000, 4096), 96);
+    assert_int_equal(read(scene->pair[1], got, sizeof got), 96);
+    assert_int_equal(got[95], 'f');
+    assert_int_equal(ring_send_file(scene->ring, scene->pair[0], fd, 4096, 10), 0);
+    int64_t sent = 0;
+    for (int i = 0; i < 10'000 && sent >= 0; i++)
+        sent = ring_send_file(scene->ring, scene->pair[0], fd, 0, 4096);
+    assert_int_equal(sent, -EAGAIN);
+    close(fd);
+}
+
 static void a_send_to_a_client_that_is_gone_is_an_error_and_no_signal(void **state)
 {
     struct scene *scene = *state;
@@ -306,6 +366,8 @@ int main(void)
         WITH_RING(a_cancelled_receive_says_so),
         WITH_RING(the_end_of_a_client_is_a_result_of_zero),
         WITH_RING(parts_are_sent_in_order),
+        WITH_RING(what_of_a_file_is_at_hand_is_known_without_waiting_for_it),
+        WITH_RING(a_file_is_sent_as_far_as_the_client_has_room_and_the_file_goes),
         WITH_RING(a_send_to_a_client_that_is_gone_is_an_error_and_no_signal),
         WITH_RING(shutdown_and_close_end_the_stream),
         WITH_RING(a_poll_ends_or_stays_as_it_was_asked),
