@@ -79,6 +79,7 @@ static int start_check(struct supervisor *supervisor, char why[CHILD_TEXT_BYTES]
         snprintf(why, CHILD_TEXT_BYTES, "no memory");
         return -ENOMEM;
     }
+    handover_announce_format(); /* before `environ` is read, which this moves */
     const struct child_launch launch = {
         .path = supervisor->program,
         .argv = arguments,
@@ -89,7 +90,6 @@ static int start_check(struct supervisor *supervisor, char why[CHILD_TEXT_BYTES]
     upgrade->deadline = (struct event_alarm){.on_alarm = on_deadline, .owner = supervisor};
     upgrade->checker = (struct child){.exit = {.fd = -1, .on_event = on_checked, .owner = supervisor},
                                       .control = {.fd = -1, .on_event = on_silence, .owner = supervisor}};
-    handover_announce_format();
     int r = child_spawn(&upgrade->checker, &supervisor->loop, &launch, why);
     handover_unannounce_format();
     return r;

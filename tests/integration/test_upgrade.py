@@ -419,7 +419,7 @@ def test_a_process_that_dies_while_no_program_can_start_makes_it_try_again(serve
 def test_a_program_that_would_not_understand_the_running_one_is_not_executed(serve, installed):
     server = serve("hello_wsgi:app", "-w", "1")
     before = server.processes()
-    install(installed, f'#!/bin/sh\n_UROBOROS_HANDOVER_FORMAT=0.0 exec {BINARY} "$@"\n')
+    install(installed, f'#!/bin/sh\n_UROBOROS_HANDOVER_FORMAT=0.${{_UROBOROS_HANDOVER_FORMAT:?}} exec {BINARY} "$@"\n')
     server.send_signal(signal.SIGUSR2)
     server.wait_for_log("cannot take over from the running program, .*: restart the server", UPGRADE_SECONDS)
     server.wait_for_log("upgrade failed, nothing has changed: its --check-config exited with status 1")
