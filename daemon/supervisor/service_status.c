@@ -37,8 +37,8 @@ static void add_apps(struct line *line, uint32_t count, uint32_t wanted)
 
 static void add_trouble(struct line *line, const struct supervisor *supervisor)
 {
-    /* It is in the future only while they keep dying. */
-    if (supervisor->apps.spawn_at_ms > event_loop_now_ms())
+    /* The delay stays after the last death of a row: it is the missing ones that show that it still counts. */
+    if (supervisor->apps.backoff.delay_ms > 0 && !app_children_complete(supervisor))
         add(line, "; they keep dying");
     if (supervisor->status.trouble[0] != '\0')
         add(line, "; %s", supervisor->status.trouble);

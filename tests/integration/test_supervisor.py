@@ -483,9 +483,9 @@ def test_the_status_says_who_serves_and_what_failed_last(serve, tmp_path):
     assert "failed" not in manager.wait_for("READY=1\nSTATUS=serving: 2 application processes, 1 address")
     broken.touch()
     os.kill(server.app_processes()[0], signal.SIGKILL)
-    manager.wait_for("^STATUS=serving: 1 of 2 application processes, 1 address; they keep dying$")
+    manager.wait_for("^STATUS=serving: 1 of 2 application processes, 1 address; they keep dying$", timeout=30)
     broken.unlink()
-    manager.wait_for("^STATUS=serving: 2 application processes, 1 address$", timeout=20)
+    manager.wait_for("^STATUS=serving: 2 application processes, 1 address$", timeout=30)
     manager.socket.close()
 
 

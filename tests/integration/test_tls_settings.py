@@ -424,6 +424,21 @@ def test_each_table_keeps_its_certificate_when_another_changes(serve, tls, tmp_p
     eventually(lambda: shown(server, tls, index=1) == der(tls.chained.cert))
 
 
+def test_credentials_of_a_service_are_watched_and_reloaded(serve, tls, tmp_path):
+    pair = copy(tls.ecdsa, tmp_path / "credentials")
+    config = tmp_path / "a.toml"
+    names = [f"${{CREDENTIALS_DIRECTORY}}/{path.name}" for path in (pair.cert, pair.key)]
+    config.write_text(f'[[listen]]\naddress = "127.0.0.1:0"\ncertfile = "{names[0]}"\nkeyfile = "{names[1]}"\n')
+    server = serve(APP, "-c", str(config), binds=(), env={"CREDENTIALS_DIRECTORY": str(pair.key.parent)})
+    assert shown(server, tls) == der(tls.ecdsa.cert)
+    replace(pair.cert, tls.rsa.cert)
+    replace(pair.key, tls.rsa.key)
+    eventually(lambda: shown(server, tls) == der(tls.rsa.cert))
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("reloaded:")
+    assert shown(server, tls) == der(tls.rsa.cert)
+
+
 def test_a_unix_socket_may_have_tls_too(serve, tls, tmp_path):
     path = tmp_path / "a.sock"
     server = serve(APP, *tls.ecdsa.options, binds=(f"unix:{path}",))
