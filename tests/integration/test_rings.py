@@ -1,4 +1,4 @@
-"""More I/O processes than CPUs: every kind of address reaches them, their counts add up, and nothing is lost on the way."""
+"""More I/O processes than CPUs: every kind of address reaches them, their counts add up, and nothing is lost."""
 
 import hashlib
 import os
@@ -199,9 +199,9 @@ def test_a_dead_ring_is_replaced_and_costs_the_others_nothing(serve, bound):
     os.kill(victim, signal.SIGKILL)
     server.wait_for_exit_of(victim)
     alive = sum(is_served(client) for client in clients)
-    assert alive > 0
+    # Of a socket that all share, one of them may have taken every connection, or none.
     if ":0" in bound[0]:
-        assert alive < CONNECTIONS, "of 64 by a hash, one of four had none"
+        assert 0 < alive < CONNECTIONS, "64 by a hash, and one of four had all or none"
     eventually(lambda: len(set(server.io_processes()) - {victim}) == 4, 30, "another I/O process")
     for _ in range(CONNECTIONS):
         with Client(address, 20 * PATIENCE) as client:
