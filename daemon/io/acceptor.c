@@ -93,7 +93,7 @@ void acceptor_start(struct acceptor *acceptor)
         if (listener->armed || (acceptor->tls_paused && listener->tls_context >= 0))
             continue;
         acceptor->listeners[i].armed = true;
-        ring_accept(acceptor->connections->core->ring, acceptor->listeners[i].fd, token_of(i));
+        ring_accept(acceptor->connections->core->ring, listener->fd, listener->is_shared, token_of(i));
     }
 }
 

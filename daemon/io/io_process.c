@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { RING_RETRIES = 20, RING_RETRY_NS = 50'000'000 };
 enum { EXIT_NO_RING = 5, EXCHANGES_PER_CHUNK = 64, SESSIONS_PER_CHUNK = 16 };
@@ -181,7 +182,9 @@ static int take_setup(struct io_process *io, struct control_message *message)
         exchange_shape_check(&setup->shape) < 0 || setup->index >= setup->shape.rings)
         return -EPROTO;
     io->core.setup = *setup;
-    return settings_deserialize(message->fds[0], &io->core.settings);
+    int r = settings_deserialize(message->fds[0], &io->core.settings);
+    close(message->fds[0]);
+    return r;
 }
 
 /* A name for the log and for ps, a CPU, a clock. */

@@ -207,10 +207,12 @@ static void finish_entry(struct io_uring_sqe *entry, ring_token token)
     io_uring_sqe_set_data64(entry, token);
 }
 
-void ring_accept(struct ring *ring, int fd, ring_token token)
+void ring_accept(struct ring *ring, int fd, bool shared, ring_token token)
 {
     struct io_uring_sqe *entry = next_entry(ring);
-    io_uring_prep_multishot_accept(entry, fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    io_uring_prep_accept(entry, fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (!shared)
+        entry->ioprio |= IORING_ACCEPT_MULTISHOT;
     finish_entry(entry, token);
 }
 

@@ -85,7 +85,9 @@ void ring_buffers_commit(struct io_uring_buf_ring *buffers, int added);
 /* Locks the restrictions and starts the ring; from now on only the operations below are possible, by this thread. */
 [[nodiscard]] int ring_enable(struct ring *ring);
 
-void ring_accept(struct ring *ring, int fd, ring_token token);                  /* stays armed */
+/* Stays armed; or, of a `shared` socket, for one connection: who asks again stands behind the others who wait, so
+ * connections go round. Of those who stay armed the kernel would always wake the first. */
+void ring_accept(struct ring *ring, int fd, bool shared, ring_token token);
 void ring_receive(struct ring *ring, int fd, uint16_t group, ring_token token); /* stays armed */
 void ring_send(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token);
 /* More follows at once: what does not fill a segment may wait for it. */

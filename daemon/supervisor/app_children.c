@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { LOST_CHANNEL_MS = 5'000 };
+enum { LOST_CHANNEL_MS = 5'000, LAST_WORDS_MAX = 64 };
 
 /* The turn of the loop sees the time and starts what is missing. */
 static void on_respawn([[maybe_unused]] struct event_alarm *alarm)
@@ -335,8 +335,8 @@ static void on_end(struct event_watch *watch)
     struct supervisor *supervisor = app->supervisor;
     pid_t pid = app->child.pid;
 
-    /* Its last words come before the news of its death. */
-    while (app->child.control.watched && take_message(app) == 1)
+    /* Its last words come before the news of its death; whoever has inherited its socket may say more for ever. */
+    for (int i = 0; i < LAST_WORDS_MAX && app->child.control.watched && take_message(app) == 1; i++)
         continue;
     int status = child_bury(&app->child, &supervisor->loop);
     pairing_app_gone(supervisor, app);
@@ -548,8 +548,9 @@ static void check_heartbeat(struct app_child *app, uint64_t now_ms)
     }
 }
 
-static bool is_known(const struct supervisor *supervisor, pid_t pid)
+bool app_children_know(const void *owner, pid_t pid)
 {
+    const struct supervisor *supervisor = owner;
     uint32_t index = 0;
     for (const struct app_child *app; (app = next_child(supervisor, &index)) != NULL;)
         if (app->child.pid == pid)
@@ -567,7 +568,7 @@ static void bury_strangers(const struct supervisor *supervisor)
 {
     siginfo_t info = {};
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
-           !is_known(supervisor, info.si_pid)) {
+           !app_children_know(supervisor, info.si_pid)) {
         waitpid(info.si_pid, NULL, 0);
         info = (siginfo_t){};
     }

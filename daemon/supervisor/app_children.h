@@ -82,6 +82,8 @@ void app_children_init(struct supervisor *supervisor);
 
 /* Of the wanted epoch, ready to be copied; NULL: there is none (now). */
 struct app_child *app_children_template(const struct supervisor *supervisor);
+/* Whether a process of `owner`, a supervisor, has a place already: an app or I/O process, a reader, a predecessor. */
+bool app_children_know(const void *owner, pid_t pid);
 /* Whether the process is to be a copy of it. */
 bool app_child_is_copied(const struct supervisor *supervisor, const struct app_child *app);
 

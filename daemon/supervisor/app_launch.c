@@ -135,7 +135,8 @@ static int copy(struct supervisor *supervisor, struct app_child *app, const int 
     }
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         return -errno;
-    int r = child_copy(&app->child, &supervisor->loop, &original->child, output, why);
+    const struct child_original copied = {&original->child, output, app_children_know, supervisor};
+    int r = child_copy(&app->child, &supervisor->loop, &copied, why);
     if (r < 0)
         child_kill(&original->child, SIGKILL); /* another takes its place */
     return r;

@@ -299,24 +299,26 @@ int child_spawn(struct child *child, struct event_loop *loop, const struct child
     return r;
 }
 
-/* Whoever answers runs an application, and may say anything: only a child of ours can be the copy. */
-static int check_copy(const struct child *original, pid_t pid)
+/* Whoever answers runs an application, and may say anything: only a child of ours that is nothing else yet can be the
+ * copy. */
+static int check_copy(const struct child_original *original, pid_t pid)
 {
     siginfo_t info = {};
     if (pid < 0)
         return pid;
-    if (pid == original->pid || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+    if (pid == 0 || original->is_known(original->owner, pid) ||
+        waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
         return -EPROTO;
     return 0;
 }
 
-static int await_copy(const struct child *original, pid_t *ret_pid)
+static int await_copy(const struct child_original *original, pid_t *ret_pid)
 {
-    struct pollfd socket = {.fd = original->control.fd, .events = POLLIN};
+    struct pollfd socket = {.fd = original->child->control.fd, .events = POLLIN};
     struct control_message message;
     if (poll(&socket, 1, CHILD_COPY_MS) <= 0)
         return -ETIMEDOUT;
-    int r = control_receive(original->control.fd, &message);
+    int r = control_receive(original->child->control.fd, &message);
     if (r <= 0)
         return r < 0 ? r : -EPIPE;
     const struct control_forked *forked =
@@ -328,7 +330,7 @@ static int await_copy(const struct child *original, pid_t *ret_pid)
     return r;
 }
 
-static int copy(struct child *child, struct event_loop *loop, const struct child *original, const int output[2])
+static int copy(struct child *child, struct event_loop *loop, const struct child_original *original)
 {
     int ends[2];
     pid_t pid = 0;
@@ -337,8 +339,8 @@ static int copy(struct child *child, struct event_loop *loop, const struct child
         return r;
     OWNED_FD ours = ends[0];
     OWNED_FD theirs = ends[1];
-    const int fds[] = {theirs, output[0], output[1]};
-    r = control_send(original->control.fd, CONTROL_FORK, NULL, 0, fds, output[0] >= 0 ? 3 : 1);
+    const int fds[] = {theirs, original->output[0], original->output[1]};
+    r = control_send(original->child->control.fd, CONTROL_FORK, NULL, 0, fds, original->output[0] >= 0 ? 3 : 1);
     if (r == 0)
         r = await_copy(original, &pid);
     if (r < 0)
@@ -352,13 +354,14 @@ static int copy(struct child *child, struct event_loop *loop, const struct child
     return 0;
 }
 
-int child_copy(struct child *child, struct event_loop *loop, const struct child *original, const int output[2],
+int child_copy(struct child *child, struct event_loop *loop, const struct child_original *original,
                char why[CHILD_TEXT_BYTES])
 {
     assert(child->pid == 0);
-    int r = copy(child, loop, original, output);
+    int r = copy(child, loop, original);
     if (r < 0)
-        snprintf(why, CHILD_TEXT_BYTES, "the template (pid %d) cannot be copied: %s", (int)original->pid, strerror(-r));
+        snprintf(why, CHILD_TEXT_BYTES, "the template (pid %d) cannot be copied: %s", (int)original->child->pid,
+                 strerror(-r));
     return r;
 }
 

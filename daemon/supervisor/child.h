@@ -41,11 +41,19 @@ struct child {
 [[nodiscard]] int child_spawn(struct child *child, struct event_loop *loop, const struct child_launch *launch,
                               char why[CHILD_TEXT_BYTES]);
 
-/* The same by a copy of `original`, a child that answers FORK (control.h), and of which it is ours by way of a process
- * between: the caller is a subreaper. Waits for the answer, CHILD_COPY_MS at most. */
+/* What a copy is made of, and who is not one. */
+struct child_original {
+    const struct child *child;                      /* answers FORK (control.h) */
+    const int *output;                              /* two descriptors, or -1 */
+    bool (*is_known)(const void *owner, pid_t pid); /* a process that has a place already */
+    const void *owner;
+};
+
+/* The same by a copy, which is ours by way of a process between: the caller is a subreaper. Waits for the answer,
+ * CHILD_COPY_MS at most. */
 enum { CHILD_COPY_MS = 1'000 };
-[[nodiscard]] int child_copy(struct child *child, struct event_loop *loop, const struct child *original,
-                             const int output[2], char why[CHILD_TEXT_BYTES]);
+[[nodiscard]] int child_copy(struct child *child, struct event_loop *loop, const struct child_original *original,
+                             char why[CHILD_TEXT_BYTES]);
 
 /* A process that is a child of ours already. Takes `control`; on failure no process is left. */
 [[nodiscard]] int child_adopt(struct child *child, struct event_loop *loop, pid_t pid, int control);

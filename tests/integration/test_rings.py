@@ -64,14 +64,16 @@ def per_ring(address, name: str) -> dict[int, int]:
 
 def test_connections_spread_and_counts_add_up(serve, bound):
     _, address = serve_bound(serve, bound, *METRICS)
-    clients = [Client(address, 20 * PATIENCE) for _ in range(CONNECTIONS)]
-    for _ in range(3):
+    clients = []
+    for _ in range(CONNECTIONS):  # one by one: of several that come at once whoever is awake takes more
+        clients.append(Client(address, 20 * PATIENCE))
+        assert clients[-1].request("/hello").status == 200
+    for _ in range(2):
         assert {client.request("/hello").status for client in clients} == {200}
     active = per_ring(address, "connections_active")
     assert sorted(active) == [0, 1, 2, 3]
     assert sum(active.values()) == CONNECTIONS + 1  # the one that asks
-    if len(bound[1]) == 0 and ":0" in bound[0]:
-        assert min(active.values()) > 0, f"by a hash of its port each connection has its listener: {active}"
+    assert min(active.values()) > 0, f"by a hash of its port, or in turn where all share a listener: {active}"
     # The pages themselves are requests too: one was asked for before this one, and this one counts or not.
     assert sum(per_ring(address, "requests_total").values()) - 3 * CONNECTIONS in (1, 2)
     for client in clients:

@@ -109,7 +109,7 @@ static void an_accept_stays_armed(void **state)
     assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(listen(listener, 8), 0);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-    ring_accept(scene->ring, listener, token(RING_ACCEPT, 3));
+    ring_accept(scene->ring, listener, false, token(RING_ACCEPT, 3));
     for (int i = 0; i < 3; i++) {
         int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof address), 0);

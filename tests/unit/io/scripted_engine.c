@@ -145,9 +145,10 @@ static void arm(struct scripted_operation *operation, ring_token token)
     *operation = (struct scripted_operation){.armed = true, .token = token};
 }
 
-void ring_accept(struct ring *ring, int fd, ring_token token)
+void ring_accept(struct ring *ring, int fd, bool shared, ring_token token)
 {
     (void)fd;
+    (void)shared;
     (void)token;
     ring->accepts++;
 }
