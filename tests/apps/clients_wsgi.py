@@ -79,7 +79,7 @@ def page(environ, start_response):
     environ["wsgi.early_hints"](
         [("Link", "</style.css>; rel=preload; as=style"), ("Link", "</app.js>; rel=preload; as=script")]
     )
-    hinted = [path for path, asked in ASKED.items() if asked.wait(3)]
+    hinted = [path for path, asked in ASKED.items() if asked.wait(12)]
     return send(start_response, "text/html; charset=utf-8", PAGE.replace("HINTED", json.dumps(hinted)).encode())
 
 
