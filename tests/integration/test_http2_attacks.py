@@ -218,13 +218,12 @@ def test_h2_24_a_stream_that_was_reset_counts_until_its_application_is_done(scen
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00\x01a\x01b"], ids=["empty", "with_fields"])
-def test_h2_03_a_flood_of_continuation_frames_is_calmed(scene, payload):
+def test_h2_03_a_ninth_continuation_frame_is_calmed(scene, payload):
     server = scene()
     with FrameClient(server) as client:
         client.send(request(1, GET, END_STREAM))
-        sent = send_until_closed(client, (frame(CONTINUATION, 0, 1, payload) for _ in range(100_000)))
+        client.send(*(frame(CONTINUATION, 0, 1, payload) for _ in range(9)))
         assert_calmed(client)
-        assert sent <= 200
 
 
 def test_h2_03_eight_continuation_frames_are_served(scene):
