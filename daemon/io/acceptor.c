@@ -82,6 +82,7 @@ static void complain(struct acceptor *acceptor, const char *what)
 
 void acceptor_start(struct acceptor *acceptor)
 {
+    const struct io_core *core = acceptor->connections->core;
     if (acceptor->stopped)
         return;
     if (full(acceptor)) {
@@ -93,7 +94,7 @@ void acceptor_start(struct acceptor *acceptor)
         if (listener->armed || (acceptor->tls_paused && listener->tls_context >= 0))
             continue;
         acceptor->listeners[i].armed = true;
-        ring_accept(acceptor->connections->core->ring, listener->fd, listener->is_shared, token_of(i));
+        ring_accept(core->ring, listener->fd, listener->is_shared && core->setup.shape.rings > 1, token_of(i));
     }
 }
 
