@@ -448,7 +448,9 @@ def test_settings_are_read_again_while_the_new_application_does_not_come_up(serv
 # --- during an upgrade -------------------------------------------------------------------------------------------
 
 
-def test_a_second_upgrade_waits_for_the_end_of_the_first(serve):
+@contextmanager
+def upgrade_that_waits(serve) -> Iterator[Server]:
+    """A server that has been asked for a second upgrade, as long as a client keeps the first from its end."""
     server = serve("hello_wsgi:app", "-w", "1", "--graceful-timeout", "60")
     with server.connect() as idle:
         assert idle.request("/").status == 200
@@ -456,6 +458,11 @@ def test_a_second_upgrade_waits_for_the_end_of_the_first(serve):
         server.wait_for_log(READY, UPGRADE_SECONDS, count=2)
         server.send_signal(signal.SIGUSR2)
         server.wait_for_log("the upgrade waits until the processes of the program before this one have finished")
+        yield server
+
+
+def test_a_second_upgrade_waits_for_the_end_of_the_first(serve):
+    with upgrade_that_waits(serve) as server:
         server.send_signal(signal.SIGHUP)
         server.wait_for_log("reloaded: 1 new", UPGRADE_SECONDS)
         assert server.get("/").status == 200
@@ -464,13 +471,7 @@ def test_a_second_upgrade_waits_for_the_end_of_the_first(serve):
 
 
 def test_a_stop_while_an_upgrade_waits_ends_all(serve):
-    server = serve("hello_wsgi:app", "-w", "1", "--graceful-timeout", "60")
-    with server.connect() as idle:
-        assert idle.request("/").status == 200
-        server.send_signal(signal.SIGUSR2)
-        server.wait_for_log(READY, UPGRADE_SECONDS, count=2)
-        server.send_signal(signal.SIGUSR2)
-        server.wait_for_log("the upgrade waits until")
+    with upgrade_that_waits(serve) as server:
         assert server.stop() == 0
     server.assert_nothing_alive()
 
