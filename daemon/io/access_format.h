@@ -11,38 +11,12 @@
 #ifndef DAEMON_IO_ACCESS_FORMAT_H
 #define DAEMON_IO_ACCESS_FORMAT_H
 
-#include "proto/bytes.h"
-#include "proto/http_fields.h"
+#include "daemon/io/access_entry.h"
 
-enum {
-    ACCESS_FORMAT_LINE_BYTES_MAX = 56 * 1024, /* a longer line is cut and ends in "..." */
-    ACCESS_FORMAT_VALUE_BYTES_MAX = 8192,     /* likewise one value, as escaped */
-    ACCESS_FORMAT_OPS_MAX = 128,              /* atoms and pieces of text in one format */
-};
+enum { ACCESS_FORMAT_OPS_MAX = 128 }; /* atoms and pieces of text in one format */
 
 /* Gunicorn's default format; the word "json" in its place gives one JSON object per line. */
 #define ACCESS_FORMAT_DEFAULT "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\""
-
-/* What is known of a request when it is over. Spans live for the call; empty means absent. */
-struct access_entry {
-    uint64_t time_us;            /* wall clock at the end of the response */
-    uint64_t duration_us;        /* from the first octet of the request to the last of the response */
-    struct bytes remote_address; /* without port; empty for a unix socket */
-    struct bytes method;
-    struct bytes target; /* as sent */
-    struct bytes path;   /* of the target, as sent */
-    struct bytes query;  /* without '?' */
-    struct bytes scheme; /* "http" or "https" */
-    uint8_t version_major;
-    uint8_t version_minor;
-    uint16_t status;
-    int32_t app_pid;                          /* 0: no application was asked */
-    uint64_t body_bytes;                      /* of the response, without head and chunk framing */
-    const struct http_field *request_fields;  /* names in lower case, ids set */
-    const struct http_field *response_fields; /* names in any case, ids not looked at */
-    uint32_t request_field_count;
-    uint32_t response_field_count;
-};
 
 struct access_format;
 
@@ -53,7 +27,7 @@ void access_format_destroy(struct access_format *format);
 /* Whether the format asks for response fields; if not, the entry may leave them out. */
 bool access_format_wants_response_fields(const struct access_format *format);
 
-/* The line with its line end, at most ACCESS_FORMAT_LINE_BYTES_MAX octets. Returns its length; 0 if it does not fit,
+/* The line with its line end, at most ACCESS_LINE_BYTES_MAX octets. Returns its length; 0 if it does not fit,
  * which cannot happen in an output of that size. */
 [[nodiscard]] size_t access_format_render(struct access_format *format, const struct access_entry *entry, char *output,
                                           size_t capacity);

@@ -7,7 +7,7 @@
 /* The first octet of each buffer is a line end in reserve, for the case that the log broke off inside a line. */
 enum { TEXT_START = 1, NO_BUFFER = -1 };
 
-static_assert(ACCESS_FORMAT_LINE_BYTES_MAX <= ACCESS_LOG_BUFFER_BYTES - TEXT_START, "any line fits an empty buffer");
+static_assert(ACCESS_LINE_BYTES_MAX <= ACCESS_LOG_BUFFER_BYTES - TEXT_START, "any line fits an empty buffer");
 static_assert(ACCESS_LOG_BUFFERS <= 32, "free buffers are a 32-bit mask");
 
 struct access_log {

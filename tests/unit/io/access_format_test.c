@@ -69,10 +69,10 @@ static struct access_format *compiled(const char *text)
 /* The line without its line end, in static memory. */
 static const char *rendered(const char *text, const struct access_entry *entry)
 {
-    static char line[ACCESS_FORMAT_LINE_BYTES_MAX + 1];
+    static char line[ACCESS_LINE_BYTES_MAX + 1];
     struct access_format *format = compiled(text);
-    size_t length = access_format_render(format, entry, line, ACCESS_FORMAT_LINE_BYTES_MAX);
-    assert_in_range(length, 1, ACCESS_FORMAT_LINE_BYTES_MAX);
+    size_t length = access_format_render(format, entry, line, ACCESS_LINE_BYTES_MAX);
+    assert_in_range(length, 1, ACCESS_LINE_BYTES_MAX);
     assert_int_equal(line[length - 1], '\n');
     line[length - 1] = 0;
     access_format_destroy(format);
@@ -257,7 +257,7 @@ static struct bytes repeated(uint8_t octet, size_t length)
 static void a_long_value_is_cut_and_says_so(void **state)
 {
     (void)state;
-    enum { MAX = ACCESS_FORMAT_VALUE_BYTES_MAX };
+    enum { MAX = ACCESS_VALUE_BYTES_MAX };
     struct access_entry entry = {.path = repeated('p', MAX)};
     assert_int_equal(strlen(rendered("%(U)s", &entry)), MAX);
     entry.path = repeated('p', MAX + 1);
@@ -274,7 +274,7 @@ static void a_long_line_is_cut_and_says_so(void **state)
     (void)state;
     struct access_entry entry = {.path = repeated('p', 8192)};
     const char *line = rendered("%(U)s%(U)s%(U)s%(U)s%(U)s%(U)s%(U)s%(U)s", &entry);
-    assert_int_equal(strlen(line), ACCESS_FORMAT_LINE_BYTES_MAX - 1);
+    assert_int_equal(strlen(line), ACCESS_LINE_BYTES_MAX - 1);
     assert_string_equal(line + strlen(line) - 4, "p...");
 }
 
@@ -300,7 +300,7 @@ static void the_worst_json_line_is_still_an_object(void **state)
                                  .request_fields = fields,
                                  .request_field_count = 4};
     const char *line = rendered("json", &entry);
-    assert_true(strlen(line) > 5 * (size_t)ACCESS_FORMAT_VALUE_BYTES_MAX);
+    assert_true(strlen(line) > 5 * (size_t)ACCESS_VALUE_BYTES_MAX);
     assert_string_equal(line + strlen(line) - 17, ",\"user.name\":\"u\"}");
 }
 

@@ -25,7 +25,7 @@ static struct access_log *new_log(void)
 
 static void append(struct access_log *log, uint64_t number, size_t path_bytes)
 {
-    static uint8_t path[ACCESS_FORMAT_VALUE_BYTES_MAX];
+    static uint8_t path[ACCESS_VALUE_BYTES_MAX];
     memset(path, 'p', sizeof path);
     struct access_entry entry = {.body_bytes = number, .path = bytes_of(path, path_bytes)};
     access_log_append(log, &entry);
