@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "config/setting_toml.h"
+
 enum { SHOWN_VALUE_BYTES = 200 };
 
 static int grow(struct settings_arena *arena, struct assignment_list *list)

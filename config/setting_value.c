@@ -6,9 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "config/setting_toml.h"
 #include "config/settings_arena.h"
-
-enum { SHOWN_LINE_BYTES = 4'096 };
 
 /* One assignment under way. */
 struct target {
@@ -19,7 +18,7 @@ struct target {
     const char *refusal; /* set by a function that has more to say than what is expected */
 };
 
-static const char *only_item(const struct raw_value *raw)
+const char *raw_value_text(const struct raw_value *raw)
 {
     return raw->items.count > 0 ? raw->items.items[0] : "";
 }
@@ -56,7 +55,7 @@ static int store_number(struct target *target, int64_t number)
 static bool is_automatic(const struct target *target)
 {
     return target->setting->automatic != NULL && target->raw->kind == RAW_TEXT &&
-           strcasecmp(only_item(target->raw), target->setting->automatic) == 0;
+           strcasecmp(raw_value_text(target->raw), target->setting->automatic) == 0;
 }
 
 static int store_automatic(struct target *target)
@@ -76,7 +75,7 @@ static int assign_bool(struct target *target)
     if (target->raw->kind != RAW_BOOL && target->raw->kind != RAW_TEXT)
         return -EINVAL;
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        if (strcasecmp(only_item(target->raw), words[i].word) == 0) {
+        if (strcasecmp(raw_value_text(target->raw), words[i].word) == 0) {
             *(bool *)setting_field(target->settings, target->setting) = words[i].value;
             return 0;
         }
@@ -85,7 +84,7 @@ static int assign_bool(struct target *target)
 
 static int assign_count(struct target *target)
 {
-    const char *at = only_item(target->raw);
+    const char *at = raw_value_text(target->raw);
     int64_t number;
 
     if (is_automatic(target))
@@ -107,7 +106,7 @@ static int suffix_shift(const char *suffix)
 
 static int assign_size(struct target *target)
 {
-    const char *at = only_item(target->raw);
+    const char *at = raw_value_text(target->raw);
     int64_t number;
 
     if (!is_text_or_number(target->raw) || !take_digits(&at, &number))
@@ -134,7 +133,7 @@ static bool take_fraction(const char **text, int64_t *ret_thousandths)
 
 static int assign_duration(struct target *target)
 {
-    const char *at = only_item(target->raw);
+    const char *at = raw_value_text(target->raw);
     int64_t seconds, thousandths = 0, milliseconds;
 
     if (is_automatic(target))
@@ -152,7 +151,7 @@ static int assign_duration(struct target *target)
 /* As Gunicorn reads it: a leading 0 or 0o makes a string octal, a number is what it is. */
 static int assign_mode(struct target *target)
 {
-    const char *at = only_item(target->raw);
+    const char *at = raw_value_text(target->raw);
     int64_t mode = 0;
 
     if (!is_text_or_number(target->raw))
@@ -173,7 +172,7 @@ static int assign_word(struct target *target)
     if (!is_text_or_number(raw) && raw->kind != RAW_BOOL)
         return -EINVAL;
     for (const struct setting_word *word = target->setting->words; word->word != NULL; word++) {
-        if (strcasecmp(only_item(raw), word->word) != 0)
+        if (strcasecmp(raw_value_text(raw), word->word) != 0)
             continue;
         target->refusal = word->refusal;
         if (word->refusal != NULL)
@@ -201,14 +200,14 @@ static int assign_string(struct target *target)
 {
     if (target->raw->kind != RAW_TEXT && target->raw->kind != RAW_NONE)
         return -EINVAL;
-    return store_string(target, only_item(target->raw));
+    return store_string(target, raw_value_text(target->raw));
 }
 
 static int assign_identity(struct target *target)
 {
     if (!is_text_or_number(target->raw) && target->raw->kind != RAW_NONE)
         return -EINVAL;
-    return store_string(target, only_item(target->raw));
+    return store_string(target, raw_value_text(target->raw));
 }
 
 static int add_item(struct target *target, const char *text, size_t length)
@@ -264,7 +263,7 @@ static int assign_list(struct target *target)
     if (kind != RAW_TEXT && kind != RAW_LIST && kind != RAW_NONE)
         return -EINVAL;
     begin_list(target);
-    return kind == RAW_LIST ? add_all(target) : add_items_of(target, only_item(target->raw));
+    return kind == RAW_LIST ? add_all(target) : add_items_of(target, raw_value_text(target->raw));
 }
 
 static bool all_pairs(const struct string_list *list)
@@ -284,7 +283,7 @@ static int assign_pairs(struct target *target)
     if (kind != RAW_TEXT && kind != RAW_PAIRS)
         return -EINVAL;
     begin_list(target);
-    int result = kind == RAW_PAIRS ? add_all(target) : add_items_of(target, only_item(target->raw));
+    int result = kind == RAW_PAIRS ? add_all(target) : add_items_of(target, raw_value_text(target->raw));
     if (result < 0)
         return result;
     return all_pairs(setting_field(target->settings, target->setting)) ? 0 : -EINVAL;
@@ -303,7 +302,7 @@ static int assign_tables(struct target *target)
 
 static int assign_hook(struct target *target)
 {
-    const char *at = only_item(target->raw);
+    const char *at = raw_value_text(target->raw);
     int64_t line = 0;
 
     if (target->raw->kind == RAW_CALLABLE ? !take_digits(&at, &line) : target->raw->kind != RAW_NONE)
@@ -312,249 +311,12 @@ static int assign_hook(struct target *target)
     return 0;
 }
 
-static void allow_bool(const struct setting *, FILE *output)
-{
-    fputs("true or false", output);
-}
-
-static void allow_count(const struct setting *setting, FILE *output)
-{
-    if (setting->max < INT32_MAX)
-        fprintf(output, "a whole number from %ld to %ld", (long)setting->min, (long)setting->max);
-    else
-        fprintf(output, "a whole number, %ld or more", (long)setting->min);
-    if (setting->automatic != NULL)
-        fprintf(output, ", or \"%s\"", setting->automatic);
-}
-
-static void allow_size(const struct setting *setting, FILE *output)
-{
-    fprintf(output, "bytes from %ld to %ld, as a number that K, M or G may follow", (long)setting->min,
-            (long)setting->max);
-}
-
-static void allow_duration(const struct setting *setting, FILE *output)
-{
-    fprintf(output, "seconds from 0 to %ld, fractions allowed", (long)(setting->max / 1000));
-    if (setting->automatic != NULL)
-        fprintf(output, ", or \"%s\"", setting->automatic);
-}
-
-static void allow_mode(const struct setting *setting, FILE *output)
-{
-    fprintf(output, "a file mode from 0 to 0o%lo, octal behind a leading 0", (unsigned long)setting->max);
-}
-
-static void allow_word(const struct setting *setting, FILE *output)
-{
-    const char *before = "one of ";
-
-    for (const struct setting_word *word = setting->words; word->word != NULL; word++) {
-        if (word->refusal != NULL || setting_word_of(setting, word->value) != word->word)
-            continue;
-        fprintf(output, "%s\"%s\"", before, word->word);
-        before = ", ";
-    }
-}
-
-static void allow_string(const struct setting *, FILE *output)
-{
-    fputs("a string", output);
-}
-
-static void allow_identity(const struct setting *, FILE *output)
-{
-    fputs("a name or a number", output);
-}
-
-static void allow_list(const struct setting *, FILE *output)
-{
-    fputs("a string or a list of strings", output);
-}
-
-static void allow_pairs(const struct setting *, FILE *output)
-{
-    fputs("a table of names and strings, or NAME=VALUE,NAME=VALUE", output);
-}
-
-static void allow_tables(const struct setting *setting, FILE *output)
-{
-    fprintf(output, "tables [[%s]] in a settings file", setting->name);
-}
-
-static void allow_hook(const struct setting *, FILE *output)
-{
-    fputs("a function of a Python settings file", output);
-}
-
-void toml_string_write(const char *text, FILE *output)
-{
-    fputc('"', output);
-    for (; *text != '\0'; text++) {
-        unsigned char octet = (unsigned char)*text;
-        if (octet < 0x20 || octet == 0x7f)
-            fprintf(output, "\\u%04X", octet);
-        else if (octet == '"' || octet == '\\')
-            fprintf(output, "\\%c", octet);
-        else
-            fputc(octet, output);
-    }
-    fputc('"', output);
-}
-
-static void write_items(const struct string_list *list, FILE *output)
-{
-    fputc('[', output);
-    for (size_t i = 0; i < list->count; i++) {
-        fputs(i == 0 ? "" : ", ", output);
-        toml_string_write(list->items[i], output);
-    }
-    fputc(']', output);
-}
-
-static void write_pairs(const struct string_list *list, FILE *output)
-{
-    fputs("{ ", output);
-    for (size_t i = 0; i < list->count; i++) {
-        const char *item = list->items[i], *equals = strchr(item, '=');
-        fprintf(output, "%s\"%.*s\" = ", i == 0 ? "" : ", ", (int)(equals - item), item);
-        toml_string_write(equals + 1, output);
-    }
-    fputs(" }", output);
-}
-
-/* One table of an array, inline. */
-static void write_table(const char *lines, FILE *output)
-{
-    const char *before = "{ ";
-
-    while (*lines != '\0') {
-        char value[SHOWN_LINE_BYTES];
-        size_t length = strcspn(lines, "\n"), name = strcspn(lines, "=");
-        snprintf(value, sizeof(value), "%.*s", (int)(length - name - 1), lines + name + 1);
-        fprintf(output, "%s%.*s = ", before, (int)name, lines);
-        if (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
-            fputs(value, output);
-        else
-            toml_string_write(value, output);
-        before = ", ";
-        lines += length + (lines[length] != '\0');
-    }
-    fputs(" }", output);
-}
-
-static void write_tables(const struct string_list *list, FILE *output)
-{
-    fputc('[', output);
-    for (size_t i = 0; i < list->count; i++) {
-        fputs(i == 0 ? "" : ", ", output);
-        write_table(list->items[i], output);
-    }
-    fputc(']', output);
-}
-
-static void write_bool(const struct setting *, const void *field, FILE *output)
-{
-    fputs(*(const bool *)field ? "true" : "false", output);
-}
-
-static bool write_automatic(const struct setting *setting, const void *field, FILE *output)
-{
-    if (*(const int64_t *)field != SETTING_AUTOMATIC)
-        return false;
-    toml_string_write(setting->automatic, output);
-    return true;
-}
-
-static void write_count(const struct setting *setting, const void *field, FILE *output)
-{
-    if (!write_automatic(setting, field, output))
-        fprintf(output, "%ld", (long)*(const int64_t *)field);
-}
-
-static void write_size(const struct setting *, const void *field, FILE *output)
-{
-    static const char units[] = "KMG";
-    int64_t size = *(const int64_t *)field;
-    int unit = -1;
-
-    for (; unit < 2 && size > 0 && size % 1024 == 0; unit++)
-        size /= 1024;
-    if (unit < 0)
-        fprintf(output, "%ld", (long)size);
-    else
-        fprintf(output, "\"%ld%c\"", (long)size, units[unit]);
-}
-
-static void write_duration(const struct setting *setting, const void *field, FILE *output)
-{
-    int64_t milliseconds = *(const int64_t *)field;
-    char text[32];
-
-    if (write_automatic(setting, field, output))
-        return;
-    int length = snprintf(text, sizeof(text), "%ld.%03ld", (long)(milliseconds / 1000), (long)(milliseconds % 1000));
-    while (text[length - 1] == '0')
-        length--;
-    length -= text[length - 1] == '.';
-    fprintf(output, "%.*s", length, text);
-}
-
-static void write_mode(const struct setting *, const void *field, FILE *output)
-{
-    fprintf(output, "0o%03lo", (unsigned long)*(const int64_t *)field);
-}
-
-static void write_word(const struct setting *setting, const void *field, FILE *output)
-{
-    toml_string_write(setting_word_of(setting, *(const int *)field), output);
-}
-
-static void write_string(const struct setting *, const void *field, FILE *output)
-{
-    const char *text = *(char *const *)field;
-
-    toml_string_write(text == NULL ? "" : text, output);
-}
-
-static void write_list(const struct setting *, const void *field, FILE *output)
-{
-    write_items(field, output);
-}
-
-static void write_pairs_field(const struct setting *, const void *field, FILE *output)
-{
-    write_pairs(field, output);
-}
-
-static void write_tables_field(const struct setting *, const void *field, FILE *output)
-{
-    write_tables(field, output);
-}
-
-static const struct {
-    int (*assign)(struct target *);
-    void (*allow)(const struct setting *, FILE *);
-    void (*write)(const struct setting *, const void *field, FILE *);
-} types[] = {
-    [SETTING_BOOL] = {assign_bool, allow_bool, write_bool},
-    [SETTING_COUNT] = {assign_count, allow_count, write_count},
-    [SETTING_SIZE] = {assign_size, allow_size, write_size},
-    [SETTING_DURATION] = {assign_duration, allow_duration, write_duration},
-    [SETTING_MODE] = {assign_mode, allow_mode, write_mode},
-    [SETTING_WORD] = {assign_word, allow_word, write_word},
-    [SETTING_STRING] = {assign_string, allow_string, write_string},
-    [SETTING_IDENTITY] = {assign_identity, allow_identity, write_string},
-    [SETTING_LIST] = {assign_list, allow_list, write_list},
-    [SETTING_PAIRS] = {assign_pairs, allow_pairs, write_pairs_field},
-    [SETTING_TABLES] = {assign_tables, allow_tables, write_tables_field},
-    [SETTING_HOOK] = {assign_hook, allow_hook, write_count},
+static int (*const assign[])(struct target *) = {
+    [SETTING_BOOL] = assign_bool,         [SETTING_COUNT] = assign_count,       [SETTING_SIZE] = assign_size,
+    [SETTING_DURATION] = assign_duration, [SETTING_MODE] = assign_mode,         [SETTING_WORD] = assign_word,
+    [SETTING_STRING] = assign_string,     [SETTING_IDENTITY] = assign_identity, [SETTING_LIST] = assign_list,
+    [SETTING_PAIRS] = assign_pairs,       [SETTING_TABLES] = assign_tables,     [SETTING_HOOK] = assign_hook,
 };
-
-void setting_write_allowed(const struct setting *setting, FILE *output)
-{
-    types[setting->type].allow(setting, output);
-}
 
 static void explain(const struct target *target, char expected[SETTING_EXPECTED_BYTES])
 {
@@ -579,7 +341,7 @@ int setting_assign(struct settings *settings, const struct setting *setting, con
     struct target target = {.settings = settings, .setting = setting, .raw = raw, .append = append};
 
     assert(setting->field != SETTING_NO_FIELD);
-    int result = types[setting->type].assign(&target);
+    int result = assign[setting->type](&target);
     if (result == -EINVAL)
         explain(&target, expected);
     return result;
@@ -607,15 +369,6 @@ int settings_assign_defaults(struct settings *settings)
             return result;
     }
     return 0;
-}
-
-const char *setting_word_of(const struct setting *setting, int value)
-{
-    for (const struct setting_word *word = setting->words; word->word != NULL; word++)
-        if (word->value == value)
-            return word->word;
-    assert(false);
-    return NULL;
 }
 
 static bool lists_equal(const struct string_list *left, const struct string_list *right)
@@ -691,37 +444,5 @@ int setting_copy(const struct setting *setting, struct settings *to, const struc
     default:
         *(int64_t *)destination = *(const int64_t *)source;
         return 0;
-    }
-}
-
-void setting_write(const struct setting *setting, const struct settings *settings, FILE *output)
-{
-    types[setting->type].write(setting, setting_field(settings, setting), output);
-}
-
-void raw_value_write(const struct raw_value *raw, FILE *output)
-{
-    switch (raw->kind) {
-    case RAW_TEXT:
-        toml_string_write(only_item(raw), output);
-        break;
-    case RAW_NONE:
-        fputs("None", output);
-        break;
-    case RAW_LIST:
-        write_items(&raw->items, output);
-        break;
-    case RAW_PAIRS:
-        write_pairs(&raw->items, output);
-        break;
-    case RAW_TABLES:
-        write_tables(&raw->items, output);
-        break;
-    case RAW_CALLABLE:
-        fputs("a callable", output);
-        break;
-    default:
-        fputs(only_item(raw), output);
-        break;
     }
 }

@@ -1,13 +1,11 @@
 /*
- * Setting value: from what a user wrote to a field of `struct settings`, and back. One function for each type.
+ * Setting value: from what a user wrote to a field of `struct settings`. One function for each type.
  *
  * Owns:    nothing; text goes to the arena of the settings.
  * Threads: any.
  */
 #ifndef CONFIG_SETTING_VALUE_H
 #define CONFIG_SETTING_VALUE_H
-
-#include <stdio.h>
 
 #include "config/schema.h"
 
@@ -29,6 +27,9 @@ struct raw_value {
     struct string_list items; /* one item unless RAW_NONE, RAW_LIST, RAW_PAIRS or RAW_TABLES */
 };
 
+/* What a value of one item is; "" for None. */
+const char *raw_value_text(const struct raw_value *raw);
+
 enum { SETTING_EXPECTED_BYTES = 512 };
 
 /*
@@ -43,15 +44,5 @@ enum { SETTING_EXPECTED_BYTES = 512 };
 
 bool setting_equal(const struct setting *setting, const struct settings *left, const struct settings *right);
 [[nodiscard]] int setting_copy(const struct setting *setting, struct settings *to, const struct settings *from);
-
-/* The canonical word of an enum field. */
-const char *setting_word_of(const struct setting *setting, int value);
-
-/* As a TOML value, which is also how error messages and --print-config show it. */
-void setting_write(const struct setting *setting, const struct settings *settings, FILE *output);
-void raw_value_write(const struct raw_value *raw, FILE *output);
-/* What the type and the bounds allow, to stand after "expected". */
-void setting_write_allowed(const struct setting *setting, FILE *output);
-void toml_string_write(const char *text, FILE *output);
 
 #endif

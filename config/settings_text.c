@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/setting_toml.h"
+
 enum { HELP_COLUMN = 30, FLAGS_BYTES = 128, FILE_WIDTH = 100 };
 
 /* What stands for the value of an option in the help. */

@@ -5,7 +5,7 @@
 
 #include "config/environment.h"
 #include "config/listen_table.h"
-#include "config/setting_value.h"
+#include "config/setting_toml.h"
 
 static const char credentials[] = "${CREDENTIALS_DIRECTORY}/";
 

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "config/setting_value.h"
+#include "config/setting_toml.h"
 #include "config/settings_arena.h"
 #include "daemon/base/owned.h"
 

@@ -206,39 +206,6 @@ static void a_hook_is_a_function_of_a_file(void **)
     assert_refused("post_fork", "module:function", "expected a function of a Python settings file");
 }
 
-static char *written(const char *name)
-{
-    char *text = NULL;
-    size_t bytes;
-    FILE *output = open_memstream(&text, &bytes);
-
-    setting_write(setting_find(name), &settings, output);
-    fclose(output);
-    return text;
-}
-
-static void values_are_written_as_toml(void **)
-{
-    static const char *const rows[][3] = {{"timeout", "0.25", "0.25"},
-                                          {"timeout", "100", "100"},
-                                          {"queue_timeout", "timeout", "\"timeout\""},
-                                          {"recv_buffer_size", "4096", "\"4K\""},
-                                          {"limit_request_body", "0", "0"},
-                                          {"limit_request_line", "8190", "8190"},
-                                          {"umask", "022", "0o022"},
-                                          {"errorlog", "a\"b\\c\n", "\"a\\\"b\\\\c\\u000A\""},
-                                          {"bind", "a,b", "[\"a\", \"b\"]"},
-                                          {"secure_scheme_headers", "A=b", "{ \"A\" = \"b\" }"},
-                                          {"loglevel", "warn", "\"warning\""}};
-
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        assert_int_equal(assign(rows[i][0], rows[i][1]), 0);
-        char *text = written(rows[i][0]);
-        assert_string_equal(text, rows[i][2]);
-        free(text);
-    }
-}
-
 static void a_copy_is_equal_and_apart(void **)
 {
     struct settings other = {.arena = settings_arena_create()};
@@ -281,7 +248,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(appending_keeps_what_is_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pairs_have_a_name_and_a_value, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_hook_is_a_function_of_a_file, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(values_are_written_as_toml, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_copy_is_equal_and_apart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_full_arena_is_an_error_and_no_crash, set_up, tear_down),
     };
