@@ -20,6 +20,7 @@ from harness.programs import (
     curl_version,
     debian_nginx,
     free_port,
+    go_client,
     need,
     newer_nginx,
     nginx,
@@ -232,18 +233,16 @@ def expect_everything(seen: dict) -> None:
 
 
 @pytest.fixture(scope="session")
-def go_client(tmp_path_factory):
+def go_program():
     version = re.search(r"go1\.(\d+)", output_of(need("go"), "version"))
     if version is None or int(version.group(1)) < 24:
         pytest.skip("Go is older than 1.24, which cannot be told to speak HTTP/2 in clear")
-    program = tmp_path_factory.mktemp("go") / "client"
-    output_of(need("go"), "build", "-o", program, CLIENTS / "client.go", timeout=100)
-    return program
+    return go_client(CLIENTS / "client.go")
 
 
 @pytest.mark.timeout(240)  # the first build on a machine compiles Go's library
-def test_go(go_client, place):
-    seen = json.loads(output_of(go_client, place.url, place.ca or ""))
+def test_go(go_program, place):
+    seen = json.loads(output_of(go_program, place.url, place.ca or ""))
     assert seen["proto"] == "HTTP/2.0"
     expect_everything(seen)
 

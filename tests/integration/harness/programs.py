@@ -48,6 +48,15 @@ def go_program(name: str, module: str) -> Path:
     return program
 
 
+def go_client(source: Path) -> Path:
+    """A client of ours in Go, built again when its source has changed. Kept in build/, where a kernel that is booted for
+    a test finds it: such a guest is too slow to compile Go's library."""
+    program = ROOT / "build" / "go" / source.stem
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        output_of(need("go"), "build", "-o", program, source, timeout=100)
+    return program
+
+
 def output_of(*arguments: object, **options) -> str:
     done = run(*arguments, **options)
     assert done.returncode == 0, f"{arguments[0]}: status {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
