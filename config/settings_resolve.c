@@ -3,8 +3,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <sched.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,17 +21,6 @@ struct resolver {
     struct resolve_complaint *complaint;
 };
 
-int resolve_complain(struct resolve_complaint *complaint, const char *setting, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(complaint->text, RESOLVE_WRONG_BYTES, format, arguments);
-    va_end(arguments);
-    complaint->setting = setting_find(setting);
-    return -EINVAL;
-}
-
 static int replace_string(struct settings *settings, char **field, const char *text)
 {
     char *copy = settings_arena_string(settings->arena, text);
@@ -42,13 +29,6 @@ static int replace_string(struct settings *settings, char **field, const char *t
         return -ENOMEM;
     *field = copy;
     return 0;
-}
-
-char *settings_absolute_path(struct settings_arena *arena, const char *directory, const char *path)
-{
-    if (*path == '/')
-        return settings_arena_string(arena, path);
-    return settings_arena_print(arena, "%s/%s", directory, path);
 }
 
 static int usable_cpus(void)

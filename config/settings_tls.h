@@ -8,7 +8,7 @@
 #ifndef CONFIG_SETTINGS_TLS_H
 #define CONFIG_SETTINGS_TLS_H
 
-#include "config/settings_resolve.h"
+#include "config/resolve_step.h"
 
 /* -ENOMEM; or -EINVAL with the complaint. */
 [[nodiscard]] int settings_tls_resolve(struct settings *settings, const struct resolve_context *context,

@@ -245,7 +245,8 @@ static void open_spool(struct io_core *core)
                     directory, strerror(-r));
 }
 
-int io_process_start(struct io_process *io)
+/* Privileges are given up, the ring is opened for use, clients are accepted. */
+static int start(struct io_process *io)
 {
     const struct settings *settings = &io->core.settings;
     probe_ktls(io);
@@ -337,6 +338,8 @@ int io_process_main(void)
         r = control_send(CONTROL_FD, CONTROL_HELLO, NULL, 0, (int[]){arena_fd(&io->core.inbound)}, 1);
     if (r == 0)
         r = io_control_wait_for_start(io);
+    if (r == 0 && io->state == IO_STARTING)
+        r = start(io);
     if (r < 0) {
         log_critical("the I/O process could not start: %s", strerror(-r));
         tear_down(io);

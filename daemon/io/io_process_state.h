@@ -21,7 +21,7 @@
 #include "daemon/io/tls_describe.h"
 #include "daemon/io/tls_intake.h"
 
-enum io_state { IO_SETTING_UP, IO_SERVING, IO_DRAINING, IO_STOPPED };
+enum io_state { IO_SETTING_UP, IO_STARTING, IO_SERVING, IO_DRAINING, IO_STOPPED };
 
 struct io_process {
     enum io_state state;
@@ -44,14 +44,9 @@ struct io_process {
     struct ring_event events[RING_EVENTS_MAX];
 };
 
-/* ---- io_process.c ---- */
-
-/* Privileges are given up, the ring is opened for use, clients are accepted. */
-[[nodiscard]] int io_process_start(struct io_process *io);
-
 /* ---- io_control.c ---- */
 
-/* Messages up to START, one by one; then the loop takes over. */
+/* Messages up to START, one by one, which leaves the state IO_STARTING; or up to STOP. */
 [[nodiscard]] int io_control_wait_for_start(struct io_process *io);
 /* What is there now. */
 void io_control_receive(struct io_process *io);
