@@ -19,7 +19,10 @@ enum { EXIT_BAD_SETTINGS = 2 };
 static int fail_settings(const struct settings_outcome *outcome, struct handover *handed, int argc, char **argv)
 {
     fprintf(stderr, "%s%s\n", log_journal_prefix(LOG_LEVEL_CRITICAL, STDERR_FILENO), outcome->message);
-    return handed != NULL ? supervisor_keep(handed, argc, argv) : EXIT_BAD_SETTINGS;
+    if (handed != NULL && handed->is_trial == 0)
+        return supervisor_keep(handed, argc, argv);
+    handover_destroy(handed);
+    return EXIT_BAD_SETTINGS;
 }
 
 static int run_supervisor(struct handover *handed, int argc, char **argv)

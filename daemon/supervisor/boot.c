@@ -10,6 +10,7 @@
 #include "daemon/supervisor/listener_plan.h"
 #include "daemon/supervisor/pid_file.h"
 #include "daemon/supervisor/server_shape.h"
+#include "daemon/supervisor/socket_names.h"
 #include "daemon/supervisor/supervisor_state.h"
 
 #include <fcntl.h>
@@ -59,9 +60,18 @@ static int find_directory(struct supervisor *supervisor)
     return 0;
 }
 
+/* What the program before this one has, whether we are to take its place or only try. */
+static const struct handover *before_us(const struct supervisor *supervisor)
+{
+    return supervisor->handed != NULL ? supervisor->handed : supervisor->tried;
+}
+
 static int hear_service_manager(struct supervisor *supervisor)
 {
+    const struct handover *before = before_us(supervisor);
     service_manager_init(&supervisor->manager);
+    if (before != NULL)
+        service_manager_adopt_sockets(&supervisor->manager, (int)before->inherited_count, before->inherited_names);
     return 0;
 }
 
@@ -126,7 +136,7 @@ static int raise_limits([[maybe_unused]] struct supervisor *supervisor)
 /* There is a socket for each ring, and connections wait in every one of them. */
 static void keep_rings(struct supervisor *supervisor)
 {
-    int64_t rings = supervisor->handed->rings;
+    int64_t rings = before_us(supervisor)->rings;
     if (supervisor->settings.rings != rings)
         log_warning("the new value of rings needs a restart, %lld stay", (long long)rings);
     supervisor->settings.rings = rings;
@@ -135,7 +145,7 @@ static void keep_rings(struct supervisor *supervisor)
 static int choose_shape(struct supervisor *supervisor)
 {
     char why[CHILD_TEXT_BYTES];
-    if (supervisor->handed != NULL)
+    if (before_us(supervisor) != NULL)
         keep_rings(supervisor);
     if (server_shape_compute(&supervisor->settings, &supervisor->shape, why, sizeof why) < 0)
         return fail("%s", why);
@@ -175,21 +185,45 @@ static int open_with(struct supervisor *supervisor, const struct listener_plan *
         .reuse_port = settings->reuse_port,
         .ids = &supervisor->ids,
         .inherited_first = SERVICE_MANAGER_FIRST_FD,
-        .inherited_count =
-            supervisor->handed != NULL ? (int)supervisor->handed->activated_count : supervisor->manager.listen_count,
+        .inherited_count = supervisor->manager.listen_count,
         .inherited_names = supervisor->manager.listen_names,
         .handed = untaken,
+        .is_trial = supervisor->tried != NULL,
     };
     return listeners_open(&supervisor->listeners, &request, why) < 0 ? fail("%s", why) : 0;
 }
 
 static int open_addresses(struct supervisor *supervisor, const struct listener_plan *plan)
 {
-    if (supervisor->handed == NULL)
+    if (before_us(supervisor) == NULL)
         return open_with(supervisor, plan, NULL);
-    struct handover *untaken = handover_copy(supervisor->handed);
+    struct handover *untaken = handover_copy(before_us(supervisor));
     int r = untaken == NULL ? fail("no memory") : open_with(supervisor, plan, untaken);
     handover_destroy(untaken);
+    return r;
+}
+
+static void warn_of_unused(const struct supervisor *supervisor)
+{
+    const struct service_manager *manager = &supervisor->manager;
+    for (int i = 0; i < manager->listen_count; i++) {
+        char name[BIND_ADDRESS_TEXT_BYTES], address[LISTENER_TEXT_BYTES];
+        if ((supervisor->listeners.inherited_used & UINT64_C(1) << i) != 0)
+            continue;
+        socket_names_at(manager->listen_names, manager->listen_count, i, name, sizeof name);
+        listeners_describe_socket(SERVICE_MANAGER_FIRST_FD + i, address);
+        log_warning(
+            "the service manager has opened the socket %s, and no address of the settings stands for it: whoever "
+            "connects there waits in vain. Name it (fd://%s), or take it out of the socket unit",
+            address, name);
+    }
+}
+
+/* Those that the running program does not have: ours for a moment, so that what is in the way is known in time. */
+static int try_addresses(struct supervisor *supervisor, const struct listener_plan *plan)
+{
+    int r = supervisor->tried != NULL ? open_addresses(supervisor, plan) : 0;
+    listeners_deinit(&supervisor->listeners);
     return r;
 }
 
@@ -204,7 +238,12 @@ static int open_listeners(struct supervisor *supervisor)
     if (listener_plan_make(settings, settings->arena, &plan, why) < 0 ||
         certificate_keeper_init(supervisor, &plan, why) < 0)
         return fail("%s", why);
-    return settings->check_config ? 0 : open_addresses(supervisor, &plan);
+    if (settings->check_config)
+        return try_addresses(supervisor, &plan);
+    if (open_addresses(supervisor, &plan) < 0)
+        return -1;
+    warn_of_unused(supervisor);
+    return 0;
 }
 
 /* Where all run as one user an application could else open the keys among our descriptors, in /proc. */
@@ -216,11 +255,19 @@ static int hide_keys(struct supervisor *supervisor)
     return 0;
 }
 
+/* One that is another than the running program's is written as at a start, and taken back. */
+static bool tries_pid_file(const struct supervisor *supervisor)
+{
+    char absolute[PATH_MAX];
+    pid_file_absolute(supervisor->settings.pidfile, absolute);
+    return supervisor->tried != NULL && strcmp(supervisor->tried->pid_file, absolute) != 0;
+}
+
 static int write_pid_file(struct supervisor *supervisor)
 {
     const char *path = supervisor->settings.pidfile;
     pid_t other = 0;
-    if (path == NULL || supervisor->settings.check_config)
+    if (path == NULL || (supervisor->settings.check_config && !tries_pid_file(supervisor)))
         return 0;
     int r = pid_file_create(path, &other);
     if (r == -EEXIST)

@@ -49,7 +49,10 @@ static int arrange_descriptors(const struct birth *birth)
     if (r < 0)
         return r;
     /* At exec, not now: the report of a failure still has to go out. */
-    return close_range(CHILD_FDS, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0 ? -errno : 0;
+    if (close_range(CHILD_FDS, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0)
+        return -errno;
+    int kept = birth->launch->kept;
+    return kept > CONTROL_FD && fcntl(kept, F_SETFD, 0) < 0 ? -errno : 0;
 }
 
 /* A terminal sends INT, QUIT and HUP to the whole group; only the supervisor decides what they mean. */

@@ -6,8 +6,8 @@
  * Life:    zeroed or dead -> child_spawn() -> the watch `exit` fires -> child_bury(). Whoever owns the child sets the
  *          handlers of both watches before it spawns.
  *
- * A child is born with /dev/null, two outputs and CONTROL_FD; everything else stays behind. What it may do is taken
- * from it before its program runs.
+ * A child is born with /dev/null, two outputs, CONTROL_FD and what its launch says; everything else stays behind. What
+ * it may do is taken from it before its program runs.
  */
 #ifndef DAEMON_SUPERVISOR_CHILD_H
 #define DAEMON_SUPERVISOR_CHILD_H
@@ -28,6 +28,7 @@ struct child_launch {
     const struct sandbox_ids *ids; /* NULL: the child drops its own */
     int output[2];                 /* its stdout and stderr; -1: the supervisor's */
     bool deny_io_uring;
+    int kept; /* one descriptor more, under its own number above CONTROL_FD; 0: none */
 };
 
 struct child {

@@ -2,8 +2,9 @@
 
 #include "daemon/base/owned.h"
 
+#include "daemon/supervisor/service_manager.h"
+
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -81,6 +82,8 @@ void handover_set_inherited(const struct handover *handover, bool inherited)
     for (uint32_t i = 0; i < handover->listener_count; i++)
         for (uint32_t ring = 0; ring < handover->listeners[i].fd_count; ring++)
             set_inherited(handover->listeners[i].fds[ring], inherited);
+    for (uint32_t i = 0; i < handover->inherited_count; i++)
+        set_inherited(SERVICE_MANAGER_FIRST_FD + (int)i, inherited);
     for (uint32_t i = 0; i < handover->child_count; i++) {
         const struct handover_child *child = &handover->children[i];
         set_inherited(child->control, inherited);
@@ -92,7 +95,8 @@ void handover_set_inherited(const struct handover *handover, bool inherited)
 int handover_publish(const struct handover *handover, int *ret_fd)
 {
     char text[FD_TEXT_BYTES];
-    OWNED_FD fd = memfd_create("uroboros-handover", 0);
+    OWNED_FD file = memfd_create("uroboros-handover", MFD_CLOEXEC);
+    OWNED_FD fd = file < 0 ? -1 : fcntl(file, F_DUPFD, CONTROL_FD + 1);
     if (fd < 0)
         return -errno;
     ssize_t written = pwrite(fd, handover, sizeof *handover, 0);
@@ -130,8 +134,11 @@ static bool is_sound(const struct handover *handover)
         handover->bytes != sizeof *handover)
         return false;
     if (handover->listener_count > LISTENERS_MAX || handover->child_count > HANDOVER_CHILDREN_MAX ||
-        handover->activated_count > handover->listener_count || handover->rings > LAYOUT_RINGS_MAX ||
-        handover->tickets.count > CONTROL_TLS_TICKET_KEYS)
+        handover->inherited_count > SERVICE_MANAGER_FDS_MAX || handover->is_trial > 1 ||
+        handover->rings > LAYOUT_RINGS_MAX || handover->tickets.count > CONTROL_TLS_TICKET_KEYS)
+        return false;
+    if (memchr(handover->inherited_names, '\0', sizeof handover->inherited_names) == NULL ||
+        memchr(handover->pid_file, '\0', sizeof handover->pid_file) == NULL)
         return false;
     for (uint32_t i = 0; i < handover->listener_count; i++)
         if (!is_sound_listener(&handover->listeners[i]))
@@ -174,7 +181,8 @@ int handover_take(struct handover **ret_handover)
         handover_destroy(handover);
         return r;
     }
-    handover_set_inherited(handover, false);
+    if (handover->is_trial == 0)
+        handover_set_inherited(handover, false);
     *ret_handover = handover;
     return 0;
 }

@@ -2,7 +2,8 @@
  * Handover: what a supervisor leaves to the program that is executed in its place (upgrade.h).
  *
  * It is a memory file whose number travels in an environment variable; descriptors keep their numbers, pids are the
- * same. The format is versioned: one that is not ours is not understood, and then the start fails.
+ * same. The format is versioned: one that is not ours is not understood, and then the start fails. A program that is
+ * only tried (--check-config beside the running one) is told the same, without descriptors, children and keys.
  *
  * Owns:    after handover_take() the descriptors, until whoever needs them has taken them out.
  * Threads: the supervisor's only one.
@@ -14,7 +15,13 @@
 #include "daemon/exchange/control.h"
 #include "daemon/supervisor/listeners.h"
 
-enum { HANDOVER_VERSION = 1, HANDOVER_CHILDREN_MAX = LAYOUT_RINGS_MAX + LAYOUT_APPS_MAX };
+#include <limits.h>
+
+enum {
+    HANDOVER_VERSION = 2,
+    HANDOVER_NAMES_BYTES = 16'384,
+    HANDOVER_CHILDREN_MAX = LAYOUT_RINGS_MAX + LAYOUT_APPS_MAX
+};
 
 struct handover_listener {
     char key[BIND_ADDRESS_TEXT_BYTES]; /* the address as it was asked for */
@@ -40,12 +47,15 @@ struct handover {
     uint32_t version;
     uint32_t bytes;
     uint32_t rings;
-    uint32_t activated_count; /* listeners that came by socket activation */
+    uint32_t inherited_count; /* sockets of socket activation, which keep their numbers */
+    uint32_t is_trial;        /* 1: for a program that only tries: descriptors are named, and none of them is there */
     uint32_t listener_count;
     uint32_t child_count;
     struct control_tls_tickets tickets; /* count 0: none, or those of a file */
     struct handover_listener listeners[LISTENERS_MAX];
     struct handover_child children[HANDOVER_CHILDREN_MAX];
+    char inherited_names[HANDOVER_NAMES_BYTES]; /* as in socket_names.h; "": they have none */
+    char pid_file[PATH_MAX];                    /* absolute; "": there is none */
 };
 
 /* A new one to be filled; NULL: no memory. handover_destroy() wipes the keys. */
@@ -55,7 +65,7 @@ void handover_destroy(struct handover *handover);
 /* Lets every descriptor in it survive execve(), or not. */
 void handover_set_inherited(const struct handover *handover, bool inherited);
 
-/* Writes it to a memory file that survives execve(), and names that in the environment. */
+/* Writes it to a memory file that survives execve(), above CONTROL_FD, and names that in the environment. */
 [[nodiscard]] int handover_publish(const struct handover *handover, int *ret_fd);
 void handover_unpublish(int fd);
 

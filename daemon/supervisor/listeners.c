@@ -337,18 +337,30 @@ static const char *refuse_inherited(int fd, struct socket_address *ret_address)
     return family == AF_INET || family == AF_INET6 || family == AF_UNIX ? NULL : "the socket is of an unknown family";
 }
 
+/* Which of the sockets of socket activation it is, or -1. */
+static int index_of_inherited(const struct listeners_request *request, const struct bind_address *address)
+{
+    bool by_number = address->kind == BIND_ADDRESS_FD || address->kind == BIND_ADDRESS_NAMED;
+    int index = by_number ? address->fd - request->inherited_first : -1;
+    return index < request->inherited_count ? index : -1;
+}
+
 static int open_inherited(const struct opening *opening, struct listener *listener)
 {
     struct socket_address address = {};
-    const char *refusal = refuse_inherited(opening->address->fd, &address);
+    bool is_activated = index_of_inherited(opening->request, opening->address) >= 0;
 
+    if (is_activated && opening->request->is_trial)
+        return 0;
+    const char *refusal = refuse_inherited(opening->address->fd, &address);
     if (refusal != NULL)
         return complain(opening, -EBADF, "%s", refusal);
     /* Our own copy: the number itself may be one that a child of ours is born with. */
     int fd = fcntl(opening->address->fd, F_DUPFD_CLOEXEC, CONTROL_FD + 1);
     if (fd < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
         return complain(opening, -errno, "%s", strerror(errno));
-    close(opening->address->fd);
+    if (!is_activated)
+        close(opening->address->fd);
     share(listener, fd, 0);
     if (address.any.sa_family == AF_UNIX) {
         describe_inherited_unix(listener, &address);
@@ -357,6 +369,23 @@ static int open_inherited(const struct opening *opening, struct listener *listen
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     describe_tcp(listener, &address);
     return 0;
+}
+
+void listeners_describe_socket(int fd, char text[LISTENER_TEXT_BYTES])
+{
+    struct listener listener = {.hello.tls_context = -1};
+    struct socket_address address = {};
+    const char *refusal = refuse_inherited(fd, &address);
+
+    if (refusal != NULL)
+        snprintf(text, LISTENER_TEXT_BYTES, "%d (%s)", fd, refusal);
+    else if (address.any.sa_family == AF_UNIX) {
+        describe_inherited_unix(&listener, &address);
+        memcpy(text, listener.text, sizeof listener.text);
+    } else {
+        describe_tcp(&listener, &address);
+        snprintf(text, LISTENER_TEXT_BYTES, "%.*s", LISTENER_TEXT_BYTES - 1, listener.text + strlen("http://"));
+    }
 }
 
 /* Sockets of a program before this one ----------------------------------------------------------------------- */
@@ -390,6 +419,10 @@ static bool take_handed(const struct opening *opening, struct listener *listener
     struct handover_listener *handed = handover_find_listener(opening->request->handed, opening->text);
     struct socket_address address = {};
 
+    if (handed != NULL && opening->request->is_trial) {
+        handed->fd_count = 0;
+        return true;
+    }
     if (handed == NULL || refuse_inherited(handed->fds[0], &address) != NULL || !copy_sockets(handed, listener))
         return false;
     handed->fd_count = 0;
@@ -460,6 +493,16 @@ static void add_protocols(const struct listeners_request *request, struct listen
         snprintf(listener->text + used, left, " (h2c, http/1.1)");
 }
 
+/* Two listeners on one socket would take each other's connections, whatever each of them speaks. */
+static bool claim_inherited(struct listeners *listeners, const struct opening *opening)
+{
+    int index = index_of_inherited(opening->request, opening->address);
+    uint64_t bit = index >= 0 ? UINT64_C(1) << index : 0;
+    bool is_free = (listeners->inherited_used & bit) == 0;
+    listeners->inherited_used |= bit;
+    return is_free;
+}
+
 static int open_one(struct listeners *listeners, const struct listeners_request *request,
                     const struct bind_address *address, int32_t tls_context, char *why)
 {
@@ -473,6 +516,8 @@ static int open_one(struct listeners *listeners, const struct listeners_request 
     bind_address_format(address, opening.text);
     if (listeners->count == LISTENERS_MAX)
         return complain(&opening, -E2BIG, "more than %d addresses", LISTENERS_MAX);
+    if (!claim_inherited(listeners, &opening))
+        return complain(&opening, -EADDRINUSE, "another address of the settings is that socket already");
     /* Counted first: what a failed attempt has opened is closed with the rest. */
     struct listener *listener = &listeners->items[listeners->count++];
     listener->hello.tls_context = tls_context;
@@ -497,7 +542,7 @@ static int complain_of_name(const struct listeners_request *request, const char 
                     "no inherited socket has a name; FileDescriptorName= of a systemd socket unit gives one");
 }
 
-/* All sockets of that name, or those that a program before this one had by it. */
+/* All sockets of that name. */
 static int open_named(struct listeners *listeners, const struct listeners_request *request,
                       const struct bind_address *address, int32_t tls_context, char *why)
 {
@@ -507,8 +552,6 @@ static int open_named(struct listeners *listeners, const struct listeners_reques
     int r = 0, index = -1;
 
     bind_address_format(address, text);
-    while (r == 0 && handover_find_listener(request->handed, text) != NULL)
-        r = open_one(listeners, request, &named, tls_context, why);
     while (r == 0 && (index = socket_names_find(request->inherited_names, request->inherited_count, address->host,
                                                 index + 1)) >= 0) {
         named.fd = request->inherited_first + index;
@@ -569,11 +612,12 @@ static bool names_inherited(const struct string_list *bind)
 int listeners_open(struct listeners *ret_listeners, const struct listeners_request *request,
                    char why[LISTENERS_WHY_BYTES])
 {
+    assert(request->inherited_count <= LISTENERS_INHERITED_MAX);
     ret_listeners->count = 0;
+    ret_listeners->inherited_used = 0;
     memset(ret_listeners->items, 0, sizeof ret_listeners->items);
     bool activated = request->inherited_count > 0 && !names_inherited(request->bind);
     int r = activated ? open_activated(ret_listeners, request, why) : open_bind_items(ret_listeners, request, why);
-    ret_listeners->activated_count = activated ? (uint32_t)request->inherited_count : 0;
     if (r < 0)
         listeners_deinit(ret_listeners);
     return r;

@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 enum {
+    LISTENERS_INHERITED_MAX = 64,
     LISTENER_TEXT_BYTES = BIND_ADDRESS_TEXT_BYTES + 64,
     LISTENERS_MAX = 64,
     LISTENERS_WHY_BYTES = 512,
@@ -41,7 +42,7 @@ struct listener {
 
 struct listeners {
     size_t count;
-    uint32_t activated_count; /* of socket activation, which replaced `bind` */
+    uint64_t inherited_used; /* a bit for each socket of socket activation that is one of them */
     struct listener items[LISTENERS_MAX];
 };
 
@@ -56,10 +57,11 @@ struct listeners_request {
     uint32_t rings;
     bool reuse_port;               /* others may share the port, so nobody asks whether it is free */
     const struct sandbox_ids *ids; /* to whom the file of a unix socket is given */
-    int inherited_first;           /* descriptors of socket activation; they replace `bind` unless it names any */
-    int inherited_count;
-    const char *inherited_names; /* of them, as in socket_names.h; NULL: they have none */
-    struct handover *handed;     /* of a program before this one: its sockets are used, by copies; NULL: none */
+    int inherited_first;           /* descriptors of socket activation, which stay the caller's: copies are used. */
+    int inherited_count;           /* They replace `bind` unless it names any; LISTENERS_INHERITED_MAX at most */
+    const char *inherited_names;   /* of them, as in socket_names.h; NULL: they have none */
+    struct handover *handed;       /* of a program before this one: its sockets are used, by copies; NULL: none */
+    bool is_trial;                 /* what is handed or inherited is only known by name: it is taken to be there */
 };
 
 /* All or nothing; `why` has a sentence for the operator on failure. */
@@ -78,6 +80,9 @@ static inline int listener_fd(const struct listener *listener, uint32_t ring)
 {
     return listener->fds[listener->fd_count == 1 ? 0 : ring];
 }
+
+/* "127.0.0.1:8000", "unix:/run/app.sock": what a client would call it. */
+void listeners_describe_socket(int fd, char text[LISTENER_TEXT_BYTES]);
 
 /* "http://127.0.0.1:8000, https://127.0.0.1:8443 (h2, http/1.1), unix:/run/app.sock" */
 void listeners_describe(const struct listeners *listeners, char *text, size_t bytes);

@@ -3,10 +3,10 @@
 #include "daemon/base/owned.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PID_TEXT_BYTES = 32 };
 
@@ -49,6 +49,18 @@ int pid_file_create(const char *path, pid_t *ret_other)
     if (r < 0)
         unlink(fresh);
     return r;
+}
+
+void pid_file_absolute(const char *path, char absolute[PATH_MAX])
+{
+    char directory[PATH_MAX] = "";
+    absolute[0] = '\0';
+    if (path == NULL || (path[0] != '/' && getcwd(directory, sizeof directory) == NULL))
+        return;
+    int length = path[0] == '/' ? snprintf(absolute, PATH_MAX, "%s", path)
+                                : snprintf(absolute, PATH_MAX, "%s/%s", directory, path);
+    if (length >= PATH_MAX)
+        absolute[0] = '\0';
 }
 
 void pid_file_remove(const char *path)

@@ -3,6 +3,7 @@
 #include "daemon/base/owned.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -64,6 +65,21 @@ static void find_listeners(struct service_manager *manager)
     const char *names = getenv("LISTEN_FDNAMES");
     if (names != NULL && manager->listen_count > 0)
         manager->listen_names = strdup(names);
+    for (int i = 0; i < manager->listen_count; i++)
+        fcntl(SERVICE_MANAGER_FIRST_FD + i, F_SETFD, FD_CLOEXEC);
+}
+
+void service_manager_adopt_sockets(struct service_manager *manager, int count, const char *names)
+{
+    free(manager->listen_names);
+    manager->listen_names = names[0] != '\0' ? strdup(names) : NULL;
+    manager->listen_count = count;
+}
+
+void service_manager_close_sockets(struct service_manager *manager)
+{
+    while (manager->listen_count > 0)
+        close(SERVICE_MANAGER_FIRST_FD + --manager->listen_count);
 }
 
 void service_manager_unexport(void)

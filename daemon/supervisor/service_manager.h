@@ -32,6 +32,12 @@ void service_manager_deinit(struct service_manager *manager);
 void service_manager_export(const struct service_manager *manager);
 void service_manager_unexport(void);
 
+/* Those that a program before this one was given, under the same numbers. Names that are empty are none. */
+void service_manager_adopt_sockets(struct service_manager *manager, int count, const char *names);
+
+/* They are kept open, whoever else has copies of them, for a program that is executed in place of this one. */
+void service_manager_close_sockets(struct service_manager *manager);
+
 /* `status` is one line of text for `systemctl status`. */
 void service_manager_ready(struct service_manager *manager, const char *status);
 void service_manager_reloading(struct service_manager *manager);

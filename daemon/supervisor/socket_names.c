@@ -1,5 +1,7 @@
 #include "daemon/supervisor/socket_names.h"
 
+#include "daemon/supervisor/service_manager.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +24,20 @@ int socket_names_find(const char *names, int count, const char *name, int index)
             return i;
     }
     return -1;
+}
+
+void socket_names_at(const char *names, int count, int index, char *text, size_t bytes)
+{
+    const char *at = names;
+    size_t length = 0;
+    for (int i = 0; names != NULL && i <= index && i < count; i++) {
+        at = names;
+        names = next(names, &length);
+    }
+    if (length > 0)
+        snprintf(text, bytes, "%.*s", (int)length, at);
+    else
+        snprintf(text, bytes, "%d", SERVICE_MANAGER_FIRST_FD + index);
 }
 
 static bool is_first_of_its_name(const char *names, int count, const char *at, size_t length, int index)

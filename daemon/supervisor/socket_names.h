@@ -12,6 +12,9 @@
 /* The next socket with that name, from `index` on, of `count`; -1: none. NULL are names that nobody has given. */
 int socket_names_find(const char *names, int count, const char *name, int index);
 
+/* What follows "fd://" for the socket at `index`: its name, or its number where it has none. */
+void socket_names_at(const char *names, int count, int index, char *text, size_t bytes);
+
 /* Each of the names once, for a sentence: "web, admin"; "" without any. */
 void socket_names_describe(const char *names, int count, char *text, size_t bytes);
 

@@ -64,6 +64,7 @@ static void stop_listening(struct supervisor *supervisor)
     if (supervisor->handed != NULL)
         listeners_own_handed(&supervisor->listeners, supervisor->handed);
     listeners_deinit(&supervisor->listeners);
+    service_manager_close_sockets(&supervisor->manager);
 }
 
 static void enter_draining(struct supervisor *supervisor, [[maybe_unused]] enum supervisor_state before)
@@ -393,12 +394,24 @@ static int begin(struct supervisor *supervisor)
     return 0;
 }
 
+/* Ours is in another place, or there is none any more. */
+static void leave_old_pid_file(struct supervisor *supervisor)
+{
+    char ours[PATH_MAX];
+    pid_file_absolute(supervisor->settings.pidfile, ours);
+    if (strcmp(supervisor->handed->pid_file, ours) != 0)
+        pid_file_remove(supervisor->handed->pid_file);
+    supervisor->handed->pid_file[0] = '\0';
+}
+
 static void start(struct supervisor *supervisor)
 {
     certificate_keeper_start(supervisor);
     service_status_refresh(supervisor);
-    if (supervisor->handed != NULL)
+    if (supervisor->handed != NULL) {
         listeners_own_handed(&supervisor->listeners, supervisor->handed);
+        leave_old_pid_file(supervisor);
+    }
     log_info("uroboros %s starts %u I/O and %u application processes", UROBOROS_VERSION, supervisor->shape.rings,
              supervisor->apps.wanted);
 }
@@ -431,6 +444,8 @@ static void end(struct supervisor *supervisor, int exit_code)
     certificate_keeper_deinit(supervisor);
     if (supervisor->pid_file_is_ours)
         pid_file_remove(supervisor->settings.pidfile);
+    if (supervisor->handed != NULL)
+        pid_file_remove(supervisor->handed->pid_file);
     daemonize_report(&supervisor->launcher, exit_code);
     pairing_deinit(supervisor);
     arena_deinit(&supervisor->load_board);
@@ -444,6 +459,7 @@ static void end(struct supervisor *supervisor, int exit_code)
     log_set_fd(STDERR_FILENO);
     log_files_deinit(&supervisor->logs);
     handover_destroy(supervisor->handed);
+    handover_destroy(supervisor->tried);
 }
 
 static void report_warnings(const struct settings_outcome *outcome)
@@ -452,24 +468,37 @@ static void report_warnings(const struct settings_outcome *outcome)
         log_warning("%s", outcome->warnings.items[i]);
 }
 
-/* What a start that failed has made would be in the way of the next. The pid file stays: the process is the same. */
+/* A new one only: the process is the same, and so is what it was called by before. */
+static void take_back_pid_file(struct supervisor *supervisor)
+{
+    char ours[PATH_MAX];
+    pid_file_absolute(supervisor->settings.pidfile, ours);
+    if (supervisor->pid_file_is_ours && strcmp(supervisor->handed->pid_file, ours) != 0)
+        pid_file_remove(ours);
+    supervisor->pid_file_is_ours = false;
+}
+
+/* What a start that failed has made would be in the way of the next. */
 static int keep(struct supervisor *supervisor)
 {
     if (supervisor_hold_signals(supervisor) < 0)
         return SUPERVISOR_EXIT_FAILURE;
     listeners_deinit(&supervisor->listeners);
+    take_back_pid_file(supervisor);
     return serve(supervisor, false);
 }
 
 static struct supervisor *create(const struct settings *settings, struct handover *handed, int argc, char **argv)
 {
     struct supervisor *supervisor = calloc(1, sizeof *supervisor);
+    bool is_trial = handed != NULL && handed->is_trial != 0;
     if (supervisor == NULL)
         return NULL;
     *supervisor = (struct supervisor){
         .argc = argc,
         .argv = argv,
-        .handed = handed,
+        .handed = is_trial ? NULL : handed,
+        .tried = is_trial ? handed : NULL,
         .settings = *settings,
         .settings_fd = -1,
         .fresh_fd = -1,
@@ -512,7 +541,7 @@ int supervisor_run(struct settings *settings, const struct settings_outcome *out
     bool booted = boot(supervisor) == 0;
     if (booted)
         report_warnings(outcome);
-    if (!booted && handed == NULL)
+    if (!booted && supervisor->handed == NULL)
         return finish(supervisor, SUPERVISOR_EXIT_FAILURE);
     return finish(supervisor, booted ? serve(supervisor, true) : keep(supervisor));
 }

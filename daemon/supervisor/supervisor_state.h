@@ -88,6 +88,7 @@ struct supervisor {
     struct pairing pairing;
 
     struct handover *handed; /* what a program before this one has left; NULL: it was started like any other */
+    struct handover *tried;  /* the same, of one that is still running: this program only tries; NULL: it does not */
     struct predecessors predecessors;
     struct upgrade upgrade;
 };

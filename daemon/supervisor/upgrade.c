@@ -3,6 +3,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/owned.h"
 #include "daemon/supervisor/handover.h"
+#include "daemon/supervisor/pid_file.h"
 #include "daemon/supervisor/supervisor_state.h"
 
 #include <errno.h>
@@ -21,132 +22,10 @@ static void fail(struct supervisor *supervisor, const char *why)
     service_status_ready(supervisor);
 }
 
-/* The new program before it is executed ---------------------------------------------------------------------- */
-
-static void on_checked(struct event_watch *watch)
-{
-    struct supervisor *supervisor = watch->owner;
-    struct upgrade *upgrade = &supervisor->upgrade;
-    char end[CHILD_TEXT_BYTES], why[CHILD_TEXT_BYTES + 32];
-
-    event_loop_disarm(&supervisor->loop, &upgrade->deadline);
-    int status = child_bury(&upgrade->checker, &supervisor->loop);
-    if (upgrade->state != UPGRADE_CHECKING)
-        return;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        log_info("the new program is good");
-        upgrade->state = UPGRADE_PROVEN;
-        return;
-    }
-    child_describe_end(status, end);
-    snprintf(why, sizeof why, "its --check-config %s", end);
-    fail(supervisor, why);
-}
-
-/* It has nothing to tell us; the end of its socket is not the end of the process. */
-static void on_silence(struct event_watch *watch)
-{
-    struct supervisor *supervisor = watch->owner;
-    child_end_control(&supervisor->upgrade.checker, &supervisor->loop);
-}
-
-static void on_deadline(struct event_alarm *alarm)
-{
-    struct supervisor *supervisor = alarm->owner;
-    log_warning("the new program has checked the settings for %d s, it is killed", CHECK_MS / 1'000);
-    child_kill(&supervisor->upgrade.checker, SIGKILL);
-}
-
-/* Our own arguments, with --check-config in front of them. */
-static char **check_arguments(const struct supervisor *supervisor)
-{
-    static char check[] = "--check-config";
-    char **arguments = calloc((size_t)supervisor->argc + 2, sizeof *arguments);
-    if (arguments == NULL)
-        return NULL;
-    arguments[0] = supervisor->argv[0];
-    arguments[1] = check;
-    for (int i = 1; i < supervisor->argc; i++)
-        arguments[i + 1] = supervisor->argv[i];
-    return arguments;
-}
-
-static int start_check(struct supervisor *supervisor, char why[CHILD_TEXT_BYTES])
-{
-    struct upgrade *upgrade = &supervisor->upgrade;
-    OWNED_MEMORY char **arguments = check_arguments(supervisor);
-    if (arguments == NULL) {
-        snprintf(why, CHILD_TEXT_BYTES, "no memory");
-        return -ENOMEM;
-    }
-    handover_announce_format(); /* before `environ` is read, which this moves */
-    const struct child_launch launch = {
-        .path = supervisor->program,
-        .argv = arguments,
-        .envp = environ,
-        .directory = supervisor->settings.start_directory,
-        .output = {supervisor->logs.error, supervisor->logs.error},
-    };
-    upgrade->deadline = (struct event_alarm){.on_alarm = on_deadline, .owner = supervisor};
-    upgrade->checker = (struct child){.exit = {.fd = -1, .on_event = on_checked, .owner = supervisor},
-                                      .control = {.fd = -1, .on_event = on_silence, .owner = supervisor}};
-    int r = child_spawn(&upgrade->checker, &supervisor->loop, &launch, why);
-    handover_unannounce_format();
-    return r;
-}
-
-/* What it has to wait for, or NULL. */
-static const char *obstacle(const struct supervisor *supervisor)
-{
-    bool predecessors = supervisor->predecessors.first != NULL;
-    if (supervisor->state == SUPERVISOR_KEEPING || (supervisor->state == SUPERVISOR_STARTING && predecessors))
-        return NULL;
-    if (predecessors)
-        return "the processes of the program before this one have finished their requests";
-    if (supervisor->state != SUPERVISOR_SERVING || settings_reader_is_busy(&supervisor->reader))
-        return "the server has started or reloaded";
-    return NULL;
-}
-
-static void begin(struct supervisor *supervisor)
-{
-    char why[CHILD_TEXT_BYTES];
-    log_info("upgrading to what is %s now", supervisor->program);
-    service_manager_reloading(&supervisor->manager);
-    if (start_check(supervisor, why) < 0) {
-        fail(supervisor, why);
-        return;
-    }
-    supervisor->upgrade.state = UPGRADE_CHECKING;
-    event_loop_arm(&supervisor->loop, &supervisor->upgrade.deadline, event_loop_now_ms() + CHECK_MS);
-}
-
-void upgrade_begin(struct supervisor *supervisor)
-{
-    const char *until = obstacle(supervisor);
-    if (supervisor_is_ending(supervisor) || supervisor->upgrade.state != UPGRADE_IDLE) {
-        log_warning("no upgrade is begun: %s",
-                    supervisor_is_ending(supervisor) ? "the server stops" : "another one is under way");
-    } else if (until != NULL) {
-        log_info("the upgrade waits until %s", until);
-        supervisor->upgrade.state = UPGRADE_WAITING;
-    } else {
-        begin(supervisor);
-    }
-}
-
-void upgrade_give_up(struct supervisor *supervisor)
-{
-    supervisor->upgrade.state = UPGRADE_IDLE;
-    event_loop_disarm(&supervisor->loop, &supervisor->upgrade.deadline);
-    child_kill(&supervisor->upgrade.checker, SIGKILL);
-}
-
 /* What is left to it ----------------------------------------------------------------------------------------- */
 
 static void leave_listeners(const struct supervisor *supervisor, struct handover *handover)
 {
-    handover->activated_count = supervisor->listeners.activated_count;
     for (size_t i = 0; i < supervisor->listeners.count; i++) {
         const struct listener *listener = &supervisor->listeners.items[i];
         struct handover_listener *left = &handover->listeners[handover->listener_count++];
@@ -204,6 +83,193 @@ static void leave_keys(const struct supervisor *supervisor, struct handover *han
         handover->tickets = supervisor->certificates.keys.keys;
 }
 
+/* The pid file is found again from another directory. */
+static void leave_pid_file(const struct supervisor *supervisor, struct handover *handover)
+{
+    pid_file_absolute(supervisor->settings.pidfile, handover->pid_file);
+}
+
+static void leave_inherited(const struct supervisor *supervisor, struct handover *handover)
+{
+    const char *names = supervisor->manager.listen_names;
+    handover->inherited_count = (uint32_t)supervisor->manager.listen_count;
+    if (names != NULL && strlen(names) < sizeof handover->inherited_names)
+        memcpy(handover->inherited_names, names, strlen(names) + 1);
+}
+
+/* Without the processes. A program that could not start leaves what it was left. */
+static struct handover *collect_things(const struct supervisor *supervisor)
+{
+    bool keeps = supervisor->state == SUPERVISOR_KEEPING;
+    struct handover *handover = keeps ? handover_copy(supervisor->handed) : handover_create();
+    if (handover == NULL || keeps)
+        return handover;
+    handover->rings = supervisor->shape.rings;
+    leave_listeners(supervisor, handover);
+    leave_inherited(supervisor, handover);
+    leave_pid_file(supervisor, handover);
+    leave_keys(supervisor, handover);
+    return handover;
+}
+
+static struct handover *collect(struct supervisor *supervisor)
+{
+    struct handover *handover = collect_things(supervisor);
+    if (handover != NULL && supervisor->state == SUPERVISOR_SERVING)
+        leave_children(supervisor, handover);
+    else if (handover != NULL)
+        predecessors_hand_on(supervisor, handover);
+    return handover;
+}
+
+/* The same for a program that is only tried: it finds out what it could not have. */
+static int publish_trial(const struct supervisor *supervisor, int *ret_fd)
+{
+    struct handover *handover = collect_things(supervisor);
+    if (handover == NULL)
+        return -ENOMEM;
+    handover->is_trial = 1;
+    explicit_bzero(&handover->tickets, sizeof handover->tickets);
+    int r = handover_publish(handover, ret_fd);
+    handover_destroy(handover);
+    return r;
+}
+
+/* The new program before it is executed ---------------------------------------------------------------------- */
+
+static void on_checked(struct event_watch *watch)
+{
+    struct supervisor *supervisor = watch->owner;
+    struct upgrade *upgrade = &supervisor->upgrade;
+    char end[CHILD_TEXT_BYTES], why[CHILD_TEXT_BYTES + 32];
+
+    event_loop_disarm(&supervisor->loop, &upgrade->deadline);
+    int status = child_bury(&upgrade->checker, &supervisor->loop);
+    if (upgrade->state != UPGRADE_CHECKING)
+        return;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        log_info("the new program is good");
+        upgrade->state = UPGRADE_PROVEN;
+        return;
+    }
+    child_describe_end(status, end);
+    snprintf(why, sizeof why, "its --check-config %s", end);
+    fail(supervisor, why);
+}
+
+/* It has nothing to tell us; the end of its socket is not the end of the process. */
+static void on_silence(struct event_watch *watch)
+{
+    struct supervisor *supervisor = watch->owner;
+    child_end_control(&supervisor->upgrade.checker, &supervisor->loop);
+}
+
+static void on_deadline(struct event_alarm *alarm)
+{
+    struct supervisor *supervisor = alarm->owner;
+    log_warning("the new program has checked the settings for %d s, it is killed", CHECK_MS / 1'000);
+    child_kill(&supervisor->upgrade.checker, SIGKILL);
+}
+
+/* Our own arguments, with --check-config in front of them. */
+static char **check_arguments(const struct supervisor *supervisor)
+{
+    static char check[] = "--check-config";
+    char **arguments = calloc((size_t)supervisor->argc + 2, sizeof *arguments);
+    if (arguments == NULL)
+        return NULL;
+    arguments[0] = supervisor->argv[0];
+    arguments[1] = check;
+    for (int i = 1; i < supervisor->argc; i++)
+        arguments[i + 1] = supervisor->argv[i];
+    return arguments;
+}
+
+static int spawn_checker(struct supervisor *supervisor, int trial, char why[CHILD_TEXT_BYTES])
+{
+    struct upgrade *upgrade = &supervisor->upgrade;
+    OWNED_MEMORY char **arguments = check_arguments(supervisor);
+    if (arguments == NULL) {
+        snprintf(why, CHILD_TEXT_BYTES, "no memory");
+        return -ENOMEM;
+    }
+    const struct child_launch launch = {
+        .path = supervisor->program,
+        .argv = arguments,
+        .envp = environ,
+        .directory = supervisor->settings.start_directory,
+        .output = {supervisor->logs.error, supervisor->logs.error},
+        .kept = trial,
+    };
+    upgrade->deadline = (struct event_alarm){.on_alarm = on_deadline, .owner = supervisor};
+    upgrade->checker = (struct child){.exit = {.fd = -1, .on_event = on_checked, .owner = supervisor},
+                                      .control = {.fd = -1, .on_event = on_silence, .owner = supervisor}};
+    return child_spawn(&upgrade->checker, &supervisor->loop, &launch, why);
+}
+
+/* What is said in the environment is said before `environ` is read, which this moves. */
+static int start_check(struct supervisor *supervisor, char why[CHILD_TEXT_BYTES])
+{
+    int trial = -1;
+    int r = publish_trial(supervisor, &trial);
+    if (r < 0) {
+        snprintf(why, CHILD_TEXT_BYTES, "cannot tell the new program what there is: %s", strerror(-r));
+        return r;
+    }
+    handover_announce_format();
+    r = spawn_checker(supervisor, trial, why);
+    handover_unannounce_format();
+    handover_unpublish(trial);
+    return r;
+}
+
+/* What it has to wait for, or NULL. */
+static const char *obstacle(const struct supervisor *supervisor)
+{
+    bool predecessors = supervisor->predecessors.first != NULL;
+    if (supervisor->state == SUPERVISOR_KEEPING || (supervisor->state == SUPERVISOR_STARTING && predecessors))
+        return NULL;
+    if (predecessors)
+        return "the processes of the program before this one have finished their requests";
+    if (supervisor->state != SUPERVISOR_SERVING || settings_reader_is_busy(&supervisor->reader))
+        return "the server has started or reloaded";
+    return NULL;
+}
+
+static void begin(struct supervisor *supervisor)
+{
+    char why[CHILD_TEXT_BYTES];
+    log_info("upgrading to what is %s now", supervisor->program);
+    service_manager_reloading(&supervisor->manager);
+    if (start_check(supervisor, why) < 0) {
+        fail(supervisor, why);
+        return;
+    }
+    supervisor->upgrade.state = UPGRADE_CHECKING;
+    event_loop_arm(&supervisor->loop, &supervisor->upgrade.deadline, event_loop_now_ms() + CHECK_MS);
+}
+
+void upgrade_begin(struct supervisor *supervisor)
+{
+    const char *until = obstacle(supervisor);
+    if (supervisor_is_ending(supervisor) || supervisor->upgrade.state != UPGRADE_IDLE) {
+        log_warning("no upgrade is begun: %s",
+                    supervisor_is_ending(supervisor) ? "the server stops" : "another one is under way");
+    } else if (until != NULL) {
+        log_info("the upgrade waits until %s", until);
+        supervisor->upgrade.state = UPGRADE_WAITING;
+    } else {
+        begin(supervisor);
+    }
+}
+
+void upgrade_give_up(struct supervisor *supervisor)
+{
+    supervisor->upgrade.state = UPGRADE_IDLE;
+    event_loop_disarm(&supervisor->loop, &supervisor->upgrade.deadline);
+    child_kill(&supervisor->upgrade.checker, SIGKILL);
+}
+
 /* In the place of this program ------------------------------------------------------------------------------- */
 
 /* Without settings there is none, and we are where we were started. */
@@ -231,25 +297,6 @@ static int become(struct supervisor *supervisor, const struct handover *handover
     if (change_directory(supervisor->settings.chdir) < 0)
         log_error("cannot go back to %s: %s", supervisor->settings.chdir, strerror(errno));
     return r;
-}
-
-/* A program that could not start leaves what it was left. */
-static struct handover *collect(struct supervisor *supervisor)
-{
-    bool keeps = supervisor->state == SUPERVISOR_KEEPING;
-    struct handover *handover = keeps ? handover_copy(supervisor->handed) : handover_create();
-    if (handover == NULL)
-        return NULL;
-    if (!keeps) {
-        handover->rings = supervisor->shape.rings;
-        leave_listeners(supervisor, handover);
-        leave_keys(supervisor, handover);
-    }
-    if (supervisor->state == SUPERVISOR_SERVING)
-        leave_children(supervisor, handover);
-    else
-        predecessors_hand_on(supervisor, handover);
-    return handover;
 }
 
 static int hand_over(struct supervisor *supervisor)

@@ -6,7 +6,8 @@
  *     +---------------------+------------+   the new program refused, or could not be executed: nothing has changed
  *
  *   WAITING    asked for while the server starts, reloads, or processes of an earlier upgrade finish their requests
- *   CHECKING   the new program runs beside us with --check-config: it reads the settings and loads the application
+ *   CHECKING   the new program runs beside us with --check-config: it reads the settings, loads the application, and
+ *              tries what it will need and we do not have: addresses, certificates, log files, another pid file
  *   PROVEN     as soon as everybody is up it is executed in our place; children, sockets and ticket keys are left to it
  *              (handover.h). It starts processes of its own, and ours finish once those are ready (predecessors.h).
  *              If it cannot start, ours serve on, and another upgrade may begin at once: it has nothing to wait for

@@ -1,7 +1,9 @@
 """SIGUSR2: the program is exchanged under a server that serves on, and keeps its process id."""
 
+import fcntl
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -23,6 +25,7 @@ from harness.waiting import eventually
 READY = r"\bready: listening at "
 # From the signal to new processes that serve: a check, and a start.
 UPGRADE_SECONDS = 30
+NOTHING_CHANGED = "upgrade failed, nothing has changed"
 
 
 class Load:
@@ -208,27 +211,89 @@ def test_unix_and_inherited_sockets_are_kept(serve, tmp_path):
     assert not os.path.exists(path)
 
 
-def test_sockets_of_socket_activation_are_kept():
-    """LISTEN_PID has to name the daemon itself, so it is executed by a process that knows its own id."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        number, address = listener.fileno(), listener.getsockname()
-        script = f"exec 3<&{number} {number}<&-; LISTEN_PID=$$ LISTEN_FDS=1 exec {BINARY} hello_wsgi:app -w 1"
-        process = subprocess.Popen(
-            ["/bin/bash", "-c", script], cwd=APPS, env=clean_environment(), pass_fds=(number,), stderr=subprocess.PIPE
+class Activated:
+    """A daemon with sockets of socket activation. LISTEN_PID has to name the daemon itself, so it is executed by a
+    process that knows its own id."""
+
+    def __init__(self, listeners: list[socket.socket], names: str, *options: str) -> None:
+        numbers = [listener.fileno() for listener in listeners]
+        moves = " ".join(f"{3 + i}<&{number}" for i, number in enumerate(numbers))
+        environment = f"LISTEN_PID=$$ LISTEN_FDS={len(numbers)} LISTEN_FDNAMES={names}"
+        command = shlex.join([str(BINARY), "hello_wsgi:app", "-w", "1", *options])
+        # From numbers that none of the moves overwrites.
+        assert min(numbers) >= 3 + len(numbers)
+        self.process = subprocess.Popen(
+            ["/bin/bash", "-c", f"exec {moves}; {environment} exec {command}"],
+            cwd=APPS,
+            env=clean_environment(),
+            pass_fds=numbers,
+            stderr=subprocess.PIPE,
         )
-    try:
-        for upgrades in range(3):
-            next(line for line in process.stderr if b"ready: listening at " in line)
-            with Client(address) as client:
-                assert client.request("/", headers=[("Connection", "close")]).status == 200
-            if upgrades < 2:
-                if upgrades > 0:
-                    next(line for line in process.stderr if b"old app 0" in line)
-                process.send_signal(signal.SIGUSR2)
-    finally:
-        process.terminate()
-        process.communicate(timeout=10 * PATIENCE)
-    assert process.returncode == 0
+        self.lines: list[bytes] = []
+
+    def wait_for(self, words: bytes) -> None:
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if words in line:
+                return
+        raise AssertionError(f"{words} is not in {self.lines}")
+
+    def upgrade(self) -> None:
+        self.process.send_signal(signal.SIGUSR2)
+        self.wait_for(b"ready: listening at ")
+        self.wait_for(b"old app 0")
+
+    def __enter__(self) -> "Activated":
+        self.wait_for(b"ready: listening at ")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=10 * PATIENCE)
+        assert self.process.returncode == 0
+
+
+@pytest.fixture
+def activated_sockets() -> Iterator[list[socket.socket]]:
+    first = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    # Far from 3, where they are to be.
+    high = [socket.socket(fileno=fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 200)) for one in first]
+    yield high
+    for one in first + high:
+        one.close()
+
+
+def answers(listener: socket.socket) -> bool:
+    with Client(listener.getsockname()) as client:
+        return client.request("/", headers=[("Connection", "close")]).status == 200
+
+
+def test_sockets_of_socket_activation_are_kept(activated_sockets):
+    with Activated(activated_sockets, "web:admin") as server:
+        for _ in range(2):
+            assert all(answers(listener) for listener in activated_sockets)
+            server.upgrade()
+        assert all(answers(listener) for listener in activated_sockets)
+
+
+def test_sockets_of_socket_activation_may_get_names_and_lose_them(activated_sockets, tmp_path):
+    config, (web, admin) = tmp_path / "site.toml", activated_sockets
+    bind_to(config, "fd://3")
+    with Activated(activated_sockets, "web:admin", "-c", str(config)) as server:
+        unanswered = f"has opened the socket 127.0.0.1:{admin.getsockname()[1]}, and no address of the settings stands"
+        warnings = [line for line in server.lines if b" waits in vain. " in line]
+        assert len(warnings) == 1 and unanswered.encode() in warnings[0] and b"(fd://admin)" in warnings[0]
+        assert answers(web)
+        bind_to(config, "fd://web", "fd://4")
+        server.upgrade()
+        assert answers(web) and answers(admin)
+        bind_to(config, "fd://web", "fd://nobody")
+        server.process.send_signal(signal.SIGUSR2)
+        server.wait_for(b"no inherited socket has that name; there are: web, admin")
+        server.wait_for(NOTHING_CHANGED.encode())
+        config.write_text("")
+        server.upgrade()
+        assert answers(web) and answers(admin)
 
 
 def test_an_idle_connection_is_answered_once_more(serve):
@@ -285,7 +350,7 @@ def test_an_application_that_is_broken_meanwhile_leaves_the_old_one_serving(serv
     server = serve("site_app:app", "-w", "1", cwd=tmp_path)
     app.write_text("raise SystemError('broken')\n")
     server.send_signal(signal.SIGUSR2)
-    server.wait_for_log("upgrade failed, nothing has changed", UPGRADE_SECONDS)
+    server.wait_for_log(NOTHING_CHANGED, UPGRADE_SECONDS)
     assert server.get("/").body == b"hello\n"
 
 
@@ -330,9 +395,38 @@ def bind_to(config: Path, *addresses: str) -> None:
     config.write_text(f"bind = {list(addresses)}\n".replace("'", '"'))
 
 
-def test_an_address_that_is_taken_leaves_the_old_processes_serving(serve, tmp_path):
-    config, pid_file, path = tmp_path / "site.toml", tmp_path / "site.pid", tmp_path / "site.sock"
+def test_an_address_that_is_taken_is_found_before_anything_is_replaced(serve, tmp_path):
+    config, path = tmp_path / "site.toml", tmp_path / "site.sock"
     first = f"127.0.0.1:{free_port()}"
+    bind_to(config, first, f"unix:{path}")
+    server = serve("hello_wsgi:app", "-w", "1", "-c", str(config), binds=())
+    before = server.processes()
+    with (
+        load_on(server, {"new connections": fresh_connections(server, Server.connect)}) as load,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        second = f"127.0.0.1:{taken.getsockname()[1]}"
+        bind_to(config, first, second)
+        for attempt in (1, 2):
+            server.send_signal(signal.SIGUSR2)
+            server.wait_for_log(NOTHING_CHANGED, UPGRADE_SECONDS, count=attempt)
+            server.wait_for_log(f"cannot listen at {second}: the address is in use", count=attempt)
+        load.wait_for_more()
+        assert server.processes() == before
+        assert "executing" not in server.log()
+        # The settings do not name it any more, but they do not hold yet.
+        with Client(str(path)) as client:
+            assert client.request("/").status == 200
+        taken.close()
+        upgrade(server)
+    with Client(("127.0.0.1", int(second.split(":")[1]))) as client:
+        assert client.request("/").status == 200
+    assert not path.exists()
+
+
+def test_an_address_that_is_taken_at_the_last_moment_leaves_the_old_processes_serving(serve, installed, tmp_path):
+    config, pid_file, path = tmp_path / "site.toml", tmp_path / "site.pid", tmp_path / "site.sock"
+    first, wrong = f"127.0.0.1:{free_port()}", tmp_path / "wrong.toml"
     bind_to(config, first, f"unix:{path}")
     server = serve("hello_wsgi:app", "-w", "2", "-c", str(config), "-p", str(pid_file), binds=())
     before = server.processes()
@@ -341,13 +435,16 @@ def test_an_address_that_is_taken_leaves_the_old_processes_serving(serve, tmp_pa
         socket.create_server(("127.0.0.1", 0)) as taken,
     ):
         second = f"127.0.0.1:{taken.getsockname()[1]}"
-        bind_to(config, first, second, f"unix:{path}")
-        for attempt in (1, 2):
-            server.send_signal(signal.SIGUSR2)
-            server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS, count=attempt)
-            server.wait_for_log(f"cannot listen at {second}: the address is in use", count=attempt)
-            load.wait_for_more()
-            assert server.processes() == before
+        bind_to(wrong, first, second, f"unix:{path}")
+        install(installed, spoils_settings(config, wrong.read_text()))
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS)
+        server.wait_for_log(f"cannot listen at {second}: the address is in use")
+        load.wait_for_more()
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_log(NOTHING_CHANGED, UPGRADE_SECONDS)
+        load.wait_for_more()
+        assert server.processes() == before
         assert pid_file.read_text() == f"{server.pid}\n"
         with Client(str(path)) as client:
             assert client.request("/").status == 200
@@ -355,19 +452,40 @@ def test_an_address_that_is_taken_leaves_the_old_processes_serving(serve, tmp_pa
         since = server.log_position
         server.send_signal(signal.SIGHUP)
         server.wait_for_log(READY, UPGRADE_SECONDS, since=since)
-    for address in (second.split(":"), [str(path)]):
-        with Client(address[0] if len(address) == 1 else (address[0], int(address[1]))) as client:
+    for address in (("127.0.0.1", int(second.split(":")[1])), str(path)):
+        with Client(address) as client:
             assert client.request("/").status == 200
     assert server.stop() == 0
     assert not path.exists() and not pid_file.exists()
 
 
+def test_a_pid_file_that_has_moved_is_moved_with_the_program(serve, tmp_path):
+    config, old, new = tmp_path / "site.toml", tmp_path / "old.pid", tmp_path / "new.pid"
+    config.write_text('pidfile = "old.pid"\n')
+    server = serve("hello_wsgi:app", "-w", "1", "-c", str(config), "--chdir", str(tmp_path), "--pythonpath", str(APPS))
+    config.write_text(f'pidfile = "{tmp_path}/nowhere/new.pid"\n')
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for_log(NOTHING_CHANGED, UPGRADE_SECONDS)
+    server.wait_for_log("pidfile = .*nowhere/new.pid: No such file or directory")
+    assert old.read_text() == f"{server.pid}\n"
+    config.write_text(f'pidfile = "{new}"\n')
+    upgrade(server)
+    assert new.read_text() == f"{server.pid}\n" and not old.exists()
+    assert server.stop() == 0
+    assert not new.exists()
+
+
 # Good for the check, and gone wrong when it counts.
 SPOILS_SETTINGS = """#!/bin/sh
 case $* in *--check-config*) exec {binary} "$@" ;; esac
-echo 'workers = "many"' >{config}
+cat >{config} <<'END'
+{wrong}END
 exec {binary} "$@"
 """
+
+
+def spoils_settings(config: Path, wrong: str = 'workers = "many"\n') -> str:
+    return SPOILS_SETTINGS.format(binary=BINARY, config=config, wrong=wrong)
 
 
 def test_settings_that_break_at_the_last_moment_leave_the_old_processes_serving(serve, installed, tmp_path):
@@ -376,13 +494,13 @@ def test_settings_that_break_at_the_last_moment_leave_the_old_processes_serving(
     server = serve("hello_wsgi:app", "-c", str(config))
     before = server.processes()
     with load_on(server, {"a kept connection": kept_connection(server, Server.connect)}) as load:
-        install(installed, SPOILS_SETTINGS.format(binary=BINARY, config=config))
+        install(installed, spoils_settings(config))
         server.send_signal(signal.SIGUSR2)
         server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS)
         server.send_signal(signal.SIGUSR1)
         server.wait_for_log("SIGUSR1 is ignored")
         server.send_signal(signal.SIGUSR2)
-        server.wait_for_log("upgrade failed, nothing has changed", UPGRADE_SECONDS)
+        server.wait_for_log(NOTHING_CHANGED, UPGRADE_SECONDS)
         load.wait_for_more()
         assert server.processes() == before
         config.write_text("workers = 2\n")
@@ -394,7 +512,7 @@ def test_a_program_that_cannot_start_stops_in_peace(serve, installed, tmp_path):
     config, path = tmp_path / "site.toml", tmp_path / "site.sock"
     config.write_text("workers = 1\n")
     server = serve("hello_wsgi:app", "-c", str(config), binds=(f"unix:{path}",))
-    install(installed, SPOILS_SETTINGS.format(binary=BINARY, config=config))
+    install(installed, spoils_settings(config))
     server.send_signal(signal.SIGUSR2)
     server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS)
     assert server.stop() == 0
@@ -406,7 +524,7 @@ def test_a_process_that_dies_while_no_program_can_start_makes_it_try_again(serve
     config = tmp_path / "site.toml"
     config.write_text("workers = 2\n")
     server = serve("hello_wsgi:app", "-c", str(config))
-    install(installed, SPOILS_SETTINGS.format(binary=BINARY, config=config))
+    install(installed, spoils_settings(config))
     server.send_signal(signal.SIGUSR2)
     server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS)
     config.write_text("workers = 2\n")
@@ -486,7 +604,7 @@ def test_a_daemon_in_the_background_is_upgraded_where_it_is(tmp_path):
     try:
         bind_to(config, f"unix:{path}", f"unix:{no_directory}")
         os.kill(pid, signal.SIGUSR2)
-        eventually(lambda: NOT_TAKEN_OVER in log.read_text(), UPGRADE_SECONDS, "the failure")
+        eventually(lambda: NOTHING_CHANGED in log.read_text(), UPGRADE_SECONDS, "the failure")
         assert f"cannot listen at unix:{no_directory}" in log.read_text()
         bind_to(config, f"unix:{path}")
         os.kill(pid, signal.SIGUSR2)

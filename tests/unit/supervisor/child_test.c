@@ -116,6 +116,15 @@ static void a_child_has_four_descriptors_and_no_more(void **state)
     close(extra);
 }
 
+static void a_child_may_keep_one_more_under_its_number(void **state)
+{
+    OWNED_FD null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    OWNED_FD kept = fcntl(null, F_DUPFD_CLOEXEC, 77);
+    assert_int_equal(kept, 77);
+    assert_shell_says(*state, "ls /proc/$$/fd", (struct child_launch){.kept = kept}, "0\n1\n2\n3\n77\n");
+    assert_int_equal(fcntl(kept, F_GETFD), FD_CLOEXEC); /* and the next child does not */
+}
+
 static void a_child_has_exactly_the_environment_it_is_given(void **state)
 {
     assert_shell_says(*state, "echo $MARK:$HOME:$USER", (struct child_launch){}, "yes::\n");
@@ -272,6 +281,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_child_has_four_descriptors_and_no_more),
+        TEST(a_child_may_keep_one_more_under_its_number),
         TEST(a_child_has_exactly_the_environment_it_is_given),
         TEST(a_child_starts_in_its_directory),
         TEST(a_child_ignores_what_a_terminal_sends_and_blocks_nothing),

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/base/owned.h"
 #include "daemon/supervisor/handover.h"
 
 #include <errno.h>
@@ -65,6 +66,18 @@ static void descriptors_survive_execution_and_then_no_other([[maybe_unused]] voi
     handover_destroy(taken);
     handover_destroy(left);
     close(fd);
+}
+
+static void a_trial_touches_no_descriptor([[maybe_unused]] void **state)
+{
+    OWNED_FD fd = open("/dev/null", O_RDONLY); /* in a program that is tried it would be something else */
+    struct handover *left = with_one_socket(fd), *taken;
+    left->is_trial = 1;
+    publish(left);
+    assert_int_equal(handover_take(&taken), 0);
+    assert_int_equal(fcntl(fd, F_GETFD), 0);
+    handover_destroy(taken);
+    handover_destroy(left);
 }
 
 static void sockets_are_found_by_their_address_until_they_are_taken([[maybe_unused]] void **state)
@@ -130,9 +143,24 @@ static void too_many_rings(struct handover *left)
     left->rings = LAYOUT_RINGS_MAX + 1;
 }
 
-static void more_activated_than_there_are(struct handover *left)
+static void more_inherited_sockets_than_there_can_be(struct handover *left)
 {
-    left->activated_count = 2;
+    left->inherited_count = 65;
+}
+
+static void neither_a_trial_nor_none(struct handover *left)
+{
+    left->is_trial = 2;
+}
+
+static void names_without_end(struct handover *left)
+{
+    memset(left->inherited_names, 'a', sizeof left->inherited_names);
+}
+
+static void a_pid_file_without_end(struct handover *left)
+{
+    memset(left->pid_file, 'a', sizeof left->pid_file);
 }
 
 static void too_many_ticket_keys(struct handover *left)
@@ -197,7 +225,10 @@ static void what_is_not_understood_is_refused([[maybe_unused]] void **state)
         too_many_listeners,
         too_many_sockets,
         too_many_rings,
-        more_activated_than_there_are,
+        more_inherited_sockets_than_there_can_be,
+        neither_a_trial_nor_none,
+        names_without_end,
+        a_pid_file_without_end,
         too_many_ticket_keys,
         an_address_without_end,
         a_path_without_end,
@@ -273,6 +304,7 @@ int main(void)
         cmocka_unit_test(a_program_that_was_left_nothing_takes_nothing),
         cmocka_unit_test(what_is_published_is_taken_once),
         cmocka_unit_test(descriptors_survive_execution_and_then_no_other),
+        cmocka_unit_test(a_trial_touches_no_descriptor),
         cmocka_unit_test(sockets_are_found_by_their_address_until_they_are_taken),
         cmocka_unit_test(what_is_not_understood_is_refused),
         cmocka_unit_test(every_octet_of_the_counts_may_be_anything),

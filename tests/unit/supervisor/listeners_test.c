@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "daemon/base/owned.h"
+#include "daemon/supervisor/handover.h"
 #include "daemon/supervisor/listeners.h"
 #include <cmocka.h>
 
@@ -307,7 +308,84 @@ static void inherited_sockets_are_adopted_by_their_name(void **state)
     assert_int_equal(fixture->listeners.items[0].hello.proxy_protocol, LISTEN_PROXY_V2);
     assert_int_equal(fixture->listeners.items[1].hello.proxy_protocol, LISTEN_PROXY_V2);
     assert_string_equal(fixture->listeners.items[1].key, "fd://web");
-    assert_int_equal(close(second), 0);
+    /* The originals stay, for a program that is executed in place of this one, and the one in between is nobody's. */
+    assert_int_equal(fixture->listeners.inherited_used, 0b101);
+    for (int fd = first; fd <= third; fd++)
+        assert_int_equal(close(fd), 0);
+    assert_true(second > first);
+}
+
+static void one_socket_cannot_be_two_addresses(void **state)
+{
+    struct fixture *fixture = *state;
+    char name[] = "fd://web", number[32];
+    char *items[] = {name, number};
+    const struct string_list list = {.count = 2, .items = items};
+    OWNED_FD fd = listening_socket();
+    const struct listeners_request request = {.bind = &list,
+                                              .backlog = BACKLOG,
+                                              .rings = 1,
+                                              .inherited_first = fd,
+                                              .inherited_count = 1,
+                                              .inherited_names = "web"};
+    snprintf(number, sizeof number, "fd://%d", fd);
+    assert_int_equal(listeners_open(&fixture->listeners, &request, fixture->why), -EADDRINUSE);
+    assert_says(fixture, "another address of the settings is that socket already");
+}
+
+/* In a trial there are the names of sockets, and no sockets. */
+static int try_addresses(struct fixture *fixture, struct handover *handed, char *first, char *second)
+{
+    char *items[] = {first, second};
+    const struct string_list list = {.count = 2, .items = items};
+    const struct listeners_request request = {.bind = &list,
+                                              .backlog = BACKLOG,
+                                              .rings = 1,
+                                              .inherited_first = 990'000,
+                                              .inherited_count = 2,
+                                              .inherited_names = "web:admin",
+                                              .handed = handed,
+                                              .is_trial = true};
+    int r = listeners_open(&fixture->listeners, &request, fixture->why);
+    if (r == 0)
+        listeners_deinit(&fixture->listeners);
+    return r;
+}
+
+static void a_trial_opens_what_is_new_and_believes_in_the_rest(void **state)
+{
+    struct fixture *fixture = *state;
+    char taken[64], name[] = "fd://admin", number[] = "fd://990000", other[] = "fd://990002";
+    OWNED_FD fd = listening_socket();
+    struct handover *handed = handover_create();
+    assert_non_null(handed);
+    snprintf(taken, sizeof taken, "127.0.0.1:%u", port_of(fd));
+    assert_int_equal(try_addresses(fixture, handed, name, number), 0);
+    assert_int_equal(try_addresses(fixture, handed, name, other), -EBADF);
+    assert_int_equal(try_addresses(fixture, handed, name, taken), -EADDRINUSE);
+    assert_says(fixture, "the address is in use");
+    handed->listener_count = 1;
+    handed->listeners[0].fd_count = 1;
+    handed->listeners[0].fds[0] = -1;
+    snprintf(handed->listeners[0].key, sizeof handed->listeners[0].key, "%s", taken);
+    assert_int_equal(try_addresses(fixture, handed, name, taken), 0);
+    handover_destroy(handed);
+}
+
+static void a_socket_is_called_what_a_client_would_call_it(void **state)
+{
+    struct fixture *fixture = *state;
+    char text[LISTENER_TEXT_BYTES], expected[LISTENER_TEXT_BYTES];
+    OWNED_FD fd = listening_socket();
+    snprintf(expected, sizeof expected, "127.0.0.1:%u", port_of(fd));
+    listeners_describe_socket(fd, text);
+    assert_string_equal(text, expected);
+    assert_int_equal(open_unix(fixture, &fixture->listeners), 0);
+    snprintf(expected, sizeof expected, "unix:%s", fixture->path);
+    listeners_describe_socket(fixture->listeners.items[0].fds[0], text);
+    assert_string_equal(text, expected);
+    listeners_describe_socket(999'999, text);
+    assert_string_equal(text, "999999 (the descriptor is not open)");
 }
 
 static void a_name_that_nobody_has_given_is_refused_with_those_that_there_are(void **state)
@@ -393,6 +471,9 @@ int main(void)
         TEST(what_is_no_listening_socket_is_not_adopted),
         TEST(socket_activation_takes_the_place_of_bind),
         TEST(inherited_sockets_are_adopted_by_their_name),
+        TEST(one_socket_cannot_be_two_addresses),
+        TEST(a_trial_opens_what_is_new_and_believes_in_the_rest),
+        TEST(a_socket_is_called_what_a_client_would_call_it),
         TEST(a_name_that_nobody_has_given_is_refused_with_those_that_there_are),
         TEST(a_failure_leaves_nothing_open),
     };

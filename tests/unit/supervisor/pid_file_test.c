@@ -95,6 +95,24 @@ static void a_pid_file_that_cannot_be_written_is_reported(void **state)
     assert_int_equal(pid_file_create("/nowhere/pid", &other), -ENOENT);
 }
 
+static void a_path_is_made_absolute_where_it_was_meant(void **state)
+{
+    char absolute[PATH_MAX], expected[PATH_MAX + 16], long_path[PATH_MAX];
+    (void)state;
+    pid_file_absolute("/run/site.pid", absolute);
+    assert_string_equal(absolute, "/run/site.pid");
+    pid_file_absolute("site.pid", absolute);
+    assert_non_null(getcwd(long_path, sizeof long_path));
+    snprintf(expected, sizeof expected, "%s/site.pid", long_path);
+    assert_string_equal(absolute, expected);
+    pid_file_absolute(NULL, absolute);
+    assert_string_equal(absolute, "");
+    memset(long_path, 'a', sizeof long_path - 1);
+    long_path[sizeof long_path - 1] = '\0';
+    pid_file_absolute(long_path, absolute);
+    assert_string_equal(absolute, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -102,6 +120,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_pid_file_of_a_running_process_is_respected, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_leftover_pid_file_is_replaced, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_pid_file_that_cannot_be_written_is_reported, set_up, tear_down),
+        cmocka_unit_test(a_path_is_made_absolute_where_it_was_meant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include "daemon/supervisor/service_manager.h"
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -131,6 +132,24 @@ static void inherited_sockets_are_counted_and_the_variables_taken_out(void **sta
     assert_null(getenv("NOTIFY_SOCKET"));
 }
 
+static void sockets_of_the_program_before_are_found_again_and_closed_at_the_end(void **state)
+{
+    struct fixture *fixture = *state;
+    int last = dup(STDIN_FILENO);
+    while (last < SERVICE_MANAGER_FIRST_FD + 1) /* both numbers are open, whoever opened them */
+        last = dup(STDIN_FILENO);
+    service_manager_init(&fixture->manager);
+    service_manager_adopt_sockets(&fixture->manager, 2, "web:admin");
+    assert_string_equal(fixture->manager.listen_names, "web:admin");
+    service_manager_adopt_sockets(&fixture->manager, 2, "");
+    assert_null(fixture->manager.listen_names);
+    fixture->socket = fcntl(fixture->socket, F_DUPFD_CLOEXEC, 100); /* which may be one of the two numbers */
+    service_manager_close_sockets(&fixture->manager);
+    assert_int_equal(fixture->manager.listen_count, 0);
+    assert_int_equal(fcntl(SERVICE_MANAGER_FIRST_FD, F_GETFD), -1);
+    assert_int_equal(fcntl(SERVICE_MANAGER_FIRST_FD + 1, F_GETFD), -1);
+}
+
 static void nonsense_is_ignored(void **state)
 {
     static const char *const nonsense[] = {"-1", "x", "", "99999999999999999999", "3x"};
@@ -156,6 +175,7 @@ int main(void)
         TEST(the_watchdog_is_fed_twice_per_interval),
         TEST(what_is_meant_for_another_process_is_ignored),
         TEST(inherited_sockets_are_counted_and_the_variables_taken_out),
+        TEST(sockets_of_the_program_before_are_found_again_and_closed_at_the_end),
         TEST(nonsense_is_ignored),
     };
 #undef TEST

@@ -45,6 +45,21 @@ static void a_sentence_has_each_name_once(void **)
     assert_string_equal(narrow, "web, ad");
 }
 
+static void a_socket_without_a_name_goes_by_its_number(void **)
+{
+    char text[64];
+    socket_names_at("web::admin", 4, 0, text, sizeof text);
+    assert_string_equal(text, "web");
+    socket_names_at("web::admin", 4, 1, text, sizeof text);
+    assert_string_equal(text, "4");
+    socket_names_at("web::admin", 4, 2, text, sizeof text);
+    assert_string_equal(text, "admin");
+    socket_names_at("web::admin", 4, 3, text, sizeof text);
+    assert_string_equal(text, "6");
+    socket_names_at(NULL, 1, 0, text, sizeof text);
+    assert_string_equal(text, "3");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -52,6 +67,7 @@ int main(void)
         cmocka_unit_test(one_name_may_have_several_sockets),
         cmocka_unit_test(names_beyond_the_sockets_do_not_count),
         cmocka_unit_test(a_sentence_has_each_name_once),
+        cmocka_unit_test(a_socket_without_a_name_goes_by_its_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
