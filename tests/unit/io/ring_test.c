@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <linux/magic.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -17,7 +16,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "daemon/io/ring.h"
@@ -209,13 +207,6 @@ static void parts_are_sent_in_order(void **state)
     assert_string_equal(got, "one two!");
 }
 
-static bool is_in_memory_only(int fd)
-{
-    struct statfs facts;
-    assert_int_equal(fstatfs(fd, &facts), 0);
-    return facts.f_type == TMPFS_MAGIC;
-}
-
 /* Of whole pages. */
 static bool is_any_cached(int fd, size_t from, size_t bytes)
 {
@@ -234,17 +225,19 @@ static bool is_any_cached(int fd, size_t from, size_t bytes)
     return false;
 }
 
-/* The kernel keeps for a while what somebody still has a hand on. */
-static void drop_from_cache(int fd, size_t from, size_t bytes)
+/* False where the file system has nothing but the page cache. The kernel keeps for a while what somebody still has a
+ * hand on. */
+static bool drop_from_cache(int fd, size_t from, size_t bytes)
 {
     for (int i = 0; i < 10'000 && is_any_cached(fd, from, bytes); i++) {
         assert_int_equal(posix_fadvise(fd, (off_t)from, 0, POSIX_FADV_DONTNEED), 0);
         sched_yield();
     }
+    return !is_any_cached(fd, from, bytes);
 }
 
-/* A file of `bytes` on the disk; of what is beyond `kept` nothing is in the page cache, where the disk is one. */
-static int make_file(size_t bytes, size_t kept)
+/* A file of `bytes`, all of them in the page cache. */
+static int make_file(size_t bytes)
 {
     char path[] = "/var/tmp/ring-test-XXXXXX";
     uint8_t octets[4096];
@@ -255,44 +248,67 @@ static int make_file(size_t bytes, size_t kept)
     for (size_t i = 0; i < bytes; i += sizeof octets)
         assert_int_equal(write(fd, octets, sizeof octets), sizeof octets);
     assert_int_equal(fsync(fd), 0);
-    if (!is_in_memory_only(fd))
-        drop_from_cache(fd, kept, bytes - kept);
     return fd;
 }
 
-/* What is at hand of four steps of a file of which `kept` octets are cached. The look has the kernel read what is
- * missing, so a fast disk may have it there at once: that is asked for again, of another file. */
+/* What has to be seen cannot be seen here: never a silent success. Does not return. */
+static void skip_because(const char *reason)
+{
+    print_message("SKIPPED ring_test: %s\n", reason);
+    skip();
+}
+
+/* What is at hand of four steps of a file of which `kept` octets are cached. */
+static int64_t look_at_cold_file(struct ring *ring, size_t kept, uint64_t offset)
+{
+    enum { FILE_BYTES = 4 * RING_FILE_STEP_BYTES };
+    int fd = make_file(FILE_BYTES);
+    const bool is_cold = drop_from_cache(fd, kept, FILE_BYTES - kept);
+    const int64_t ready = ring_file_at_hand(ring, fd, offset, FILE_BYTES - offset);
+    close(fd);
+    if (!is_cold)
+        skip_because("/var/tmp has its files in memory only");
+    if (ready == -EOPNOTSUPP)
+        skip_because("the file system of /var/tmp does not tell what it has at hand");
+    return ready;
+}
+
+/* The look has the kernel read what is missing, so a fast disk may have it there at once: that is asked for again, of
+ * another file. */
 static int64_t at_hand(struct ring *ring, size_t kept, uint64_t offset, int64_t expected)
 {
     int64_t ready = -1;
     for (int i = 0; i < 100 && ready != expected; i++) {
-        int fd = make_file(4 * RING_FILE_STEP_BYTES, kept);
-        ready = ring_file_at_hand(ring, fd, offset, 4 * RING_FILE_STEP_BYTES - offset);
-        assert_true(ready == -EOPNOTSUPP || (ready >= expected && ready <= 4 * RING_FILE_STEP_BYTES));
-        if (ready == -EOPNOTSUPP || is_in_memory_only(fd))
-            ready = expected;
-        close(fd);
+        ready = look_at_cold_file(ring, kept, offset);
+        assert_true(ready >= expected && ready <= 4 * RING_FILE_STEP_BYTES);
     }
     return ready;
 }
 
-static void what_of_a_file_is_at_hand_is_known_without_waiting_for_it(void **state)
+static void what_of_a_file_is_not_cached_is_not_at_hand(void **state)
 {
     enum { STEP = RING_FILE_STEP_BYTES };
     const struct scene *scene = *state;
     assert_int_equal(at_hand(scene->ring, 2 * STEP, 100, 2 * STEP - 100), 2 * STEP - 100);
     assert_int_equal(at_hand(scene->ring, 0, 0, 0), 0);
-    int fd = make_file(STEP, STEP);
-    int64_t ready = ring_file_at_hand(scene->ring, fd, 100, 50);
-    assert_true(ready == 50 || ready == -EOPNOTSUPP);
+}
+
+static void what_of_a_file_is_cached_is_at_hand(void **state)
+{
+    const struct scene *scene = *state;
+    int fd = make_file(RING_FILE_STEP_BYTES);
+    const int64_t ready = ring_file_at_hand(scene->ring, fd, 100, 50);
     close(fd);
+    if (ready == -EOPNOTSUPP)
+        skip_because("the file system of /var/tmp does not tell what it has at hand");
+    assert_int_equal(ready, 50);
 }
 
 static void a_file_is_sent_as_far_as_the_client_has_room_and_the_file_goes(void **state)
 {
     const struct scene *scene = *state;
     uint8_t got[4096];
-    int fd = make_file(sizeof got, sizeof got);
+    int fd = make_file(sizeof got);
     assert_int_equal(ring_send_file(scene->ring, scene->pair[0], fd, 4000, 4096), 96);
     assert_int_equal(read(scene->pair[1], got, sizeof got), 96);
     assert_int_equal(got[95], 'f');
@@ -406,7 +422,8 @@ int main(void)
         WITH_RING(a_cancelled_receive_says_so),
         WITH_RING(the_end_of_a_client_is_a_result_of_zero),
         WITH_RING(parts_are_sent_in_order),
-        WITH_RING(what_of_a_file_is_at_hand_is_known_without_waiting_for_it),
+        WITH_RING(what_of_a_file_is_not_cached_is_not_at_hand),
+        WITH_RING(what_of_a_file_is_cached_is_at_hand),
         WITH_RING(a_file_is_sent_as_far_as_the_client_has_room_and_the_file_goes),
         WITH_RING(a_send_to_a_client_that_is_gone_is_an_error_and_no_signal),
         WITH_RING(shutdown_and_close_end_the_stream),
