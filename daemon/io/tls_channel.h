@@ -15,6 +15,7 @@
 #ifndef DAEMON_IO_TLS_CHANNEL_H
 #define DAEMON_IO_TLS_CHANNEL_H
 
+#include "daemon/io/tls_failure.h"
 #include "proto/bytes.h"
 
 #include <assert.h>
@@ -35,11 +36,7 @@ enum {
     TLS_IDLE_MS = 1'000,            /* without sending, when the congestion window may have shrunk */
     TLS_KEY_UPDATES_FREE = 10,      /* and one more for each MiB read: TLS-11 */
     TLS_WARNINGS_MAX = 4,           /* alerts in a row that mean nothing, as BoringSSL has it: TLS-12 */
-    TLS_TINY_RECORD_BYTES = 9,      /* TLS-13: less than a frame of HTTP/2. 64, as there, ends clients that ask fast */
-    TLS_TINY_RECORDS_MAX = 1'000,   /* in ... */
-    TLS_TINY_WINDOW_MS = 10'000,
     TLS_CHANNEL_DIGEST_BYTES = 32,
-    TLS_TINY_RECORDS_BEYOND = 1'000, /* so many more end the connection */
 };
 
 enum tls_progress {
@@ -49,26 +46,6 @@ enum tls_progress {
     TLS_SIGNING, /* waits for a signer, who says the owner's number when it is done */
     TLS_CLOSED,  /* the client will send nothing more: close_notify */
     TLS_FAILED,  /* over; an alert may be in the output */
-};
-
-/* Why handshakes and connections fail, in kinds that an operator acts upon. X(symbol, "word"). */
-#define TLS_FAILURES(X)                         \
-    X(NONE, "none")                             \
-    X(PROTOCOL, "protocol")                     \
-    X(VERSION, "version")                       \
-    X(CIPHER, "cipher")                         \
-    X(ALPN, "alpn")                             \
-    X(SNI, "sni")                               \
-    X(CLIENT_CERTIFICATE, "client_certificate") \
-    X(CLIENT_ALERT, "client_alert")             \
-    X(TIMEOUT, "timeout")                       \
-    X(PLAIN_HTTP, "plain_http") X(CLIENT_GONE, "client_gone") X(FLOOD, "flood") X(INTERNAL, "internal")
-
-enum tls_failure {
-#define TLS_FAILURE_ENUM(symbol, word) TLS_FAILURE_##symbol,
-    TLS_FAILURES(TLS_FAILURE_ENUM)
-#undef TLS_FAILURE_ENUM
-        TLS_FAILURE_COUNT
 };
 
 /* What is agreed upon once the handshake is complete. Texts live as long as the channel. */
@@ -164,6 +141,5 @@ const struct tls_pair *tls_channel_pair(const struct tls_channel *channel);
 enum tls_failure tls_channel_failure(const struct tls_channel *channel);
 /* A few words of BoringSSL's, for the log; "" for none. */
 const char *tls_channel_reason(const struct tls_channel *channel);
-const char *tls_failure_word(enum tls_failure failure);
 
 #endif

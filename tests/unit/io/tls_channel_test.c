@@ -1,5 +1,7 @@
 #include "daemon/io/tls_channel.h"
 
+#include "daemon/io/tls_tiny_records.h"
+
 #include "tests/unit/io/tls_peer.h"
 
 #include <errno.h>
