@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { LOST_CHANNEL_MS = 5'000, LAST_WORDS_MAX = 64 };
+enum { LOST_CHANNEL_MS = 5'000, COPY_MS = 5'000, LAST_WORDS_MAX = 64 };
 
 /* The turn of the loop sees the time and starts what is missing. */
 static void on_respawn([[maybe_unused]] struct event_alarm *alarm)
@@ -117,9 +117,15 @@ static uint64_t grace_ms(const struct supervisor *supervisor)
     return (uint64_t)supervisor->settings.graceful_timeout_ms;
 }
 
-static void kill_at_deadline(struct event_alarm *alarm)
+static void fail_copy(struct app_child *app, const char *why);
+
+static void end_at_deadline(struct event_alarm *alarm)
 {
     struct app_child *app = alarm->owner;
+    if (app->supervisor->apps.copying == app) {
+        fail_copy(app, "it does not answer");
+        return;
+    }
     log_warning("app %u (pid %d) did not end in time, it is killed", app->index, (int)app->child.pid);
     child_kill(&app->child, SIGKILL);
 }
@@ -144,6 +150,8 @@ static void abandon(struct app_child *app)
 {
     bool may_end_by_itself = app->state == APP_TEMPLATE;
     app->state = APP_ABANDONED;
+    if (app->supervisor->apps.copying == app)
+        return; /* there is nobody to kill yet */
     if (may_end_by_itself) {
         child_send(&app->child, CONTROL_STOP, NULL, 0, NULL, 0);
         arm_deadline(app, LOST_CHANNEL_MS);
@@ -173,6 +181,49 @@ void app_child_is_stuck(struct app_child *app, const char *how)
     /* Without a graceful_timeout a stuck process would stay for ever. */
     if (settings->graceful_timeout_ms == 0)
         arm_deadline(app, (uint64_t)settings->timeout_ms);
+}
+
+/* Copies ----------------------------------------------------------------------------------------------------- */
+
+static void judge_stillbirth(struct supervisor *supervisor, const char *why);
+static void forget(struct supervisor *supervisor, struct app_child *app);
+
+/* The template is of no use, whether it cannot or does not want to: another takes its place. */
+static void fail_copy(struct app_child *app, const char *why)
+{
+    struct supervisor *supervisor = app->supervisor;
+    bool wanted = is_wanted(supervisor, app, APP_COPYING) && supervisor->state < SUPERVISOR_STOPPING;
+    char text[CHILD_TEXT_BYTES];
+
+    snprintf(text, sizeof text, "the template (pid %d) cannot be copied: %s", (int)app->original->child.pid, why);
+    child_kill(&app->original->child, SIGKILL);
+    supervisor->apps.copying = NULL;
+    child_give_up_copy(&app->child);
+    app_launch_undo(supervisor, app);
+    forget(supervisor, app);
+    if (wanted)
+        judge_stillbirth(supervisor, text);
+}
+
+/* It has been asked for, and now it lives. It may have become superfluous meanwhile. */
+static void finish_copy(struct app_child *app, pid_t pid)
+{
+    struct supervisor *supervisor = app->supervisor;
+    int r = child_end_copy(&app->child, &supervisor->loop, pid);
+    if (r < 0) {
+        fail_copy(app, strerror(-r));
+        return;
+    }
+    supervisor->apps.copying = NULL;
+    event_loop_disarm(&supervisor->loop, &app->deadline);
+    log_info("app %u started (pid %d)", app->index, (int)pid);
+    if (app->state != APP_COPYING || supervisor->state >= SUPERVISOR_STOPPING) {
+        child_kill(&app->child, SIGKILL);
+        return;
+    }
+    app->state = APP_STARTING;
+    app_launch_send_setup(supervisor, app);
+    pairing_app_up(supervisor, app);
 }
 
 /* What an application process says --------------------------------------------------------------------------- */
@@ -212,6 +263,25 @@ static void on_recycle(struct app_child *app, [[maybe_unused]] const struct cont
     app->state = APP_RECYCLING;
 }
 
+/* An answer that nobody has asked for changes nothing: a copy that came too late finds its socket closed, and ends. */
+static void on_forked(struct app_child *app, const struct control_message *message)
+{
+    struct supervisor *supervisor = app->supervisor;
+    struct app_child *copy = supervisor->apps.copying;
+    const struct control_forked *forked = control_payload(message, sizeof *forked);
+
+    if (copy == NULL || copy->original != app)
+        log_warning("app %u (pid %d) answers what nobody has asked", app->index, (int)app->child.pid);
+    else if (forked == NULL || forked->pid == 0)
+        fail_copy(copy, "its answer makes no sense");
+    else if (forked->pid < 0)
+        fail_copy(copy, strerror(-forked->pid));
+    else if (!child_may_be(forked->pid) || app_children_know(supervisor, forked->pid))
+        fail_copy(copy, "it answers with a process that is no copy");
+    else
+        finish_copy(copy, forked->pid);
+}
+
 static void on_failed(struct app_child *app, const struct control_message *message)
 {
     log_error("app %u (pid %d): %.*s", app->index, (int)app->child.pid, (int)message->payload_bytes,
@@ -225,6 +295,7 @@ static const struct {
     {CONTROL_READY, on_ready},
     {CONTROL_RECYCLE, on_recycle},
     {CONTROL_FAILED, on_failed},
+    {CONTROL_FORKED, on_forked},
 };
 
 static void handle_message(struct app_child *app, const struct control_message *message)
@@ -338,6 +409,8 @@ static void on_end(struct event_watch *watch)
     /* Its last words come before the news of its death; whoever has inherited its socket may say more for ever. */
     for (int i = 0; i < LAST_WORDS_MAX && app->child.control.watched && take_message(app) == 1; i++)
         continue;
+    if (supervisor->apps.copying != NULL && supervisor->apps.copying->original == app)
+        fail_copy(supervisor->apps.copying, "it has ended");
     int status = child_bury(&app->child, &supervisor->loop);
     pairing_app_gone(supervisor, app);
     app_launch_undo(supervisor, app);
@@ -376,10 +449,11 @@ static struct app_child *create(struct supervisor *supervisor, uint32_t index)
     app->index = index;
     app->generation = ++supervisor->apps.generations[index];
     app->epoch = supervisor->apps.epoch;
+    app->state = APP_STARTING;
     app->is_template = lacks_template(supervisor);
     app->child.exit = (struct event_watch){.fd = -1, .on_event = on_end, .owner = app};
     app->child.control = (struct event_watch){.fd = -1, .on_event = on_control, .owner = app};
-    app->deadline = (struct event_alarm){.on_alarm = kill_at_deadline, .owner = app};
+    app->deadline = (struct event_alarm){.on_alarm = end_at_deadline, .owner = app};
     return app;
 }
 
@@ -414,6 +488,11 @@ static bool start_one(struct supervisor *supervisor)
         log_info("template started (pid %d)", (int)app->child.pid);
         return true;
     }
+    if (app->state == APP_COPYING) {
+        supervisor->apps.copying = app;
+        arm_deadline(app, COPY_MS);
+        return true;
+    }
     pairing_app_up(supervisor, app);
     log_info("app %u started (pid %d)", app->index, (int)app->child.pid);
     return true;
@@ -425,18 +504,18 @@ static bool start_one(struct supervisor *supervisor)
 static uint32_t may_start(const struct supervisor *supervisor)
 {
     const struct app_children *apps = &supervisor->apps;
-    uint32_t starting = count_wanted(supervisor, APP_STARTING);
+    uint32_t starting = count_wanted(supervisor, APP_COPYING) + count_wanted(supervisor, APP_STARTING);
     uint32_t staff = starting + count_ready(supervisor);
 
     if (event_loop_now_ms() < apps->spawn_at_ms)
         return 0;
     if (lacks_template(supervisor))
         return 1;
-    if (staff >= apps->wanted || find_template(supervisor, APP_STARTING) != NULL)
+    if (staff >= apps->wanted || find_template(supervisor, APP_STARTING) != NULL || apps->copying != NULL)
         return 0;
     if (!apps->proven)
         return starting == 0 ? 1 : 0;
-    return apps->wanted - staff;
+    return preloads(supervisor) ? 1 : apps->wanted - staff;
 }
 
 static void start_missing(struct supervisor *supervisor)

@@ -1,10 +1,11 @@
 /*
  * App children: the application processes, of one generation of settings or of two while they are exchanged.
  *
- *   STARTING --> WAITING --> SERVING --> RECYCLING --> DRAINING --> (dead, forgotten)
- *       |           |           +-------------------------^
- *       +-----------+------> ABANDONED ------------------------------^
+ *   COPYING --> STARTING --> WAITING --> SERVING --> RECYCLING --> DRAINING --> (dead, forgotten)
+ *      |            |           |           +-------------------------^
+ *      +------------+-----------+------> ABANDONED -------------------------------^
  *
+ *   COPYING    the template has been asked for it and has not answered: there is no process yet. One at a time
  *   TEMPLATE   with preload_app one of each generation; it is copied and serves nothing
  *   WAITING    ready, but the rest of its generation is not: nobody sends it requests yet (reload)
  *   RECYCLING  serves until another has taken its place
@@ -26,7 +27,16 @@
 
 struct supervisor;
 
-enum app_state { APP_STARTING, APP_TEMPLATE, APP_WAITING, APP_SERVING, APP_RECYCLING, APP_DRAINING, APP_ABANDONED };
+enum app_state {
+    APP_COPYING,
+    APP_STARTING,
+    APP_TEMPLATE,
+    APP_WAITING,
+    APP_SERVING,
+    APP_RECYCLING,
+    APP_DRAINING,
+    APP_ABANDONED
+};
 
 /* One of the pipes that are an application's stdout and stderr. */
 struct app_output {
@@ -44,6 +54,7 @@ struct app_child {
     uint32_t places;     /* from its READY, as are the flags */
     uint32_t flags;      /* enum control_ready_flag */
     bool is_template;
+    struct app_child *original; /* COPYING: the template that was asked */
     bool timed_out;
     struct arena outbound;
     int doorbell;
@@ -56,11 +67,12 @@ struct app_child {
 struct app_children {
     struct app_child *children[LAYOUT_APPS_MAX];
     uint32_t generations[LAYOUT_APPS_MAX];
-    uint32_t cursor; /* the index to try next */
-    uint32_t wanted; /* how many are to serve */
-    uint32_t epoch;  /* the settings generation that is wanted */
-    uint32_t epochs; /* counted so far */
-    bool proven;     /* one of this epoch has been ready: the others are started all at once */
+    uint32_t cursor;           /* the index to try next */
+    uint32_t wanted;           /* how many are to serve */
+    uint32_t epoch;            /* the settings generation that is wanted */
+    uint32_t epochs;           /* counted so far */
+    bool proven;               /* one of this epoch has been ready: the others are started all at once */
+    struct app_child *copying; /* the one that a template has been asked for; NULL: none */
     struct backoff backoff;
     uint64_t spawn_at_ms; /* not before */
     struct event_alarm respawn;

@@ -135,11 +135,14 @@ static int copy(struct supervisor *supervisor, struct app_child *app, const int 
     }
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         return -errno;
-    const struct child_original copied = {&original->child, output, app_children_know, supervisor};
-    int r = child_copy(&app->child, &supervisor->loop, &copied, why);
-    if (r < 0)
+    int r = child_begin_copy(&app->child, &original->child, output);
+    if (r < 0) {
         child_kill(&original->child, SIGKILL); /* another takes its place */
-    return r;
+        return r;
+    }
+    app->original = original;
+    app->state = APP_COPYING;
+    return 0;
 }
 
 static int spawn(struct supervisor *supervisor, struct app_child *app, const int output[2], char *why)
@@ -181,7 +184,7 @@ static int make_shared(struct supervisor *supervisor, struct app_child *app)
     return app->doorbell < 0 ? -errno : 0;
 }
 
-static void send_setup(struct supervisor *supervisor, struct app_child *app)
+void app_launch_send_setup(struct supervisor *supervisor, struct app_child *app)
 {
     const struct control_setup setup = {
         .shape = supervisor->shape,
@@ -225,7 +228,8 @@ int app_launch(struct supervisor *supervisor, struct app_child *app, char why[CH
         app_launch_undo(supervisor, app);
         return r;
     }
-    send_setup(supervisor, app);
+    if (app->state != APP_COPYING)
+        app_launch_send_setup(supervisor, app);
     return 0;
 }
 

@@ -9,8 +9,12 @@
 
 #include "daemon/supervisor/app_children.h"
 
-/* Arena, doorbell, outputs, process, and its SETUP message. On failure nothing is left, and `why` says the reason. */
+/* Arena, doorbell, outputs, process, and its SETUP message. One that is to be a copy is COPYING then, without a process
+ * yet. On failure nothing is left, and `why` says the reason. */
 [[nodiscard]] int app_launch(struct supervisor *supervisor, struct app_child *app, char why[CHILD_TEXT_BYTES]);
+
+/* To a copy, now that it lives. */
+void app_launch_send_setup(struct supervisor *supervisor, struct app_child *app);
 
 /* What its outputs still hold goes to the log, then all of it is closed. The process is buried already. */
 void app_launch_undo(struct supervisor *supervisor, struct app_child *app);

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -302,70 +301,42 @@ int child_spawn(struct child *child, struct event_loop *loop, const struct child
     return r;
 }
 
-/* Whoever answers runs an application, and may say anything: only a child of ours that is nothing else yet can be the
- * copy. */
-static int check_copy(const struct child_original *original, pid_t pid)
-{
-    siginfo_t info = {};
-    if (pid < 0)
-        return pid;
-    if (pid == 0 || original->is_known(original->owner, pid) ||
-        waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
-        return -EPROTO;
-    return 0;
-}
+/* Copies ----------------------------------------------------------------------------------------------------- */
 
-static int await_copy(const struct child_original *original, pid_t *ret_pid)
-{
-    struct pollfd socket = {.fd = original->child->control.fd, .events = POLLIN};
-    struct control_message message;
-    if (poll(&socket, 1, CHILD_COPY_MS) <= 0)
-        return -ETIMEDOUT;
-    int r = control_receive(original->child->control.fd, &message);
-    if (r <= 0)
-        return r < 0 ? r : -EPIPE;
-    const struct control_forked *forked =
-        message.kind == CONTROL_FORKED ? control_payload(&message, sizeof *forked) : NULL;
-    r = forked != NULL ? check_copy(original, forked->pid) : -EPROTO;
-    if (r == 0)
-        *ret_pid = forked->pid;
-    control_close_fds(&message);
-    return r;
-}
-
-static int copy(struct child *child, struct event_loop *loop, const struct child_original *original)
+int child_begin_copy(struct child *child, const struct child *original, const int output[2])
 {
     int ends[2];
-    pid_t pid = 0;
+    assert(child->pid == 0);
     int r = open_control(ends);
     if (r < 0)
         return r;
     OWNED_FD ours = ends[0];
     OWNED_FD theirs = ends[1];
-    const int fds[] = {theirs, original->output[0], original->output[1]};
-    r = control_send(original->child->control.fd, CONTROL_FORK, NULL, 0, fds, original->output[0] >= 0 ? 3 : 1);
-    if (r == 0)
-        r = await_copy(original, &pid);
+    const int fds[] = {theirs, output[0], output[1]};
+    r = control_send(original->control.fd, CONTROL_FORK, NULL, 0, fds, output[0] >= 0 ? 3 : 1);
     if (r < 0)
         return r;
-    r = adopt(child, loop, pid, ours);
-    if (r < 0) {
-        disown(child, loop);
-        return r;
-    }
-    (void)fd_take(&ours);
+    child->control.fd = fd_take(&ours);
     return 0;
 }
 
-int child_copy(struct child *child, struct event_loop *loop, const struct child_original *original,
-               char why[CHILD_TEXT_BYTES])
+bool child_may_be(pid_t pid)
+{
+    siginfo_t info = {};
+    return pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+int child_end_copy(struct child *child, struct event_loop *loop, pid_t pid)
+{
+    int control = child->control.fd;
+    child->control.fd = -1;
+    return child_adopt(child, loop, pid, control);
+}
+
+void child_give_up_copy(struct child *child)
 {
     assert(child->pid == 0);
-    int r = copy(child, loop, original);
-    if (r < 0)
-        snprintf(why, CHILD_TEXT_BYTES, "the template (pid %d) cannot be copied: %s", (int)original->child->pid,
-                 strerror(-r));
-    return r;
+    fd_drop(&child->control.fd);
 }
 
 int child_adopt(struct child *child, struct event_loop *loop, pid_t pid, int control)

@@ -42,19 +42,15 @@ struct child {
 [[nodiscard]] int child_spawn(struct child *child, struct event_loop *loop, const struct child_launch *launch,
                               char why[CHILD_TEXT_BYTES]);
 
-/* What a copy is made of, and who is not one. */
-struct child_original {
-    const struct child *child;                      /* answers FORK (control.h) */
-    const int *output;                              /* two descriptors, or -1 */
-    bool (*is_known)(const void *owner, pid_t pid); /* a process that has a place already */
-    const void *owner;
-};
+/* The same by a copy of `original`, which answers FORK (control.h) with the copy's pid in a message of its own: nobody
+ * waits for it. The copy is ours by way of a process between: the caller is a subreaper. `output` is two descriptors,
+ * or -1. Then it is ended, or given up; on failure there is nothing to give up. */
+[[nodiscard]] int child_begin_copy(struct child *child, const struct child *original, const int output[2]);
+[[nodiscard]] int child_end_copy(struct child *child, struct event_loop *loop, pid_t pid);
+void child_give_up_copy(struct child *child);
 
-/* The same by a copy, which is ours by way of a process between: the caller is a subreaper. Waits for the answer,
- * CHILD_COPY_MS at most. */
-enum { CHILD_COPY_MS = 1'000 };
-[[nodiscard]] int child_copy(struct child *child, struct event_loop *loop, const struct child_original *original,
-                             char why[CHILD_TEXT_BYTES]);
+/* Whoever answers runs an application, and may say anything: only a child of ours can be the copy. */
+bool child_may_be(pid_t pid);
 
 /* A process that is a child of ours already. Takes `control`; on failure no process is left. */
 [[nodiscard]] int child_adopt(struct child *child, struct event_loop *loop, pid_t pid, int control);

@@ -158,7 +158,7 @@ void pairing_ring_up(struct supervisor *supervisor, struct io_child *io)
 {
     for (uint32_t index = 0; index < supervisor->shape.apps; index++) {
         struct app_child *app = supervisor->apps.children[index];
-        if (app == NULL || app->is_template || app->state >= APP_DRAINING)
+        if (app == NULL || app->is_template || app->state == APP_COPYING || app->state >= APP_DRAINING)
             continue;
         tell_app(supervisor, io, app);
         if (app_child_serves(app))

@@ -2,6 +2,8 @@
 
 import os
 import random
+import socket
+import struct
 import threading
 
 IMPORTED_BY = os.getpid()
@@ -11,6 +13,16 @@ if os.environ.get("PRELOADED_BREAKS"):
     raise RuntimeError("this module breaks while it is imported")
 if os.environ.get("PRELOADED_THREAD"):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def lie(pid: int) -> None:
+    """What a template may say to the supervisor, said by an application: that the copy is somebody else."""
+    with socket.socket(fileno=os.dup(3)) as control:
+        control.send(struct.pack("=Ii", int(os.environ["PRELOADED_FORKED"]), pid))
+
+
+if os.environ.get("PRELOADED_LIES"):
+    os.register_at_fork(before=lambda: lie(int(os.environ["PRELOADED_LIES"])))
 
 
 def report() -> str:

@@ -84,6 +84,50 @@ def test_a_template_that_dies_is_replaced_and_no_request_fails(serve):
     assert Report.of(server).imported_by == second
 
 
+def test_a_template_that_does_not_answer_keeps_the_supervisor_from_nothing(serve):
+    server = serve("preloaded:app", "--preload", "-w", "2")
+    first, victim = template(server), server.app_processes()[0]
+    os.kill(first, signal.SIGSTOP)
+    since = server.log_position
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for_log(rf"\(pid {victim}\) was killed")
+    os.kill(server.io_processes()[0], signal.SIGKILL)
+    server.wait_for_log(r"io 0 started", since=since)
+    assert "cannot be copied" not in server.log()
+    assert Report.of(server).imported_by == first
+    server.wait_for_log(rf"the template \(pid {first}\) cannot be copied: it does not answer", since=since)
+    eventually(lambda: len(server.app_processes()) == 2 and template(server) not in (0, first))
+    assert template(server) in {report.imported_by for report in workers_seen(server, 2).values()}
+
+
+def test_a_stop_while_a_template_does_not_answer_ends_all(serve):
+    server = serve("preloaded:app", "--preload", "-w", "2", "--graceful-timeout", "1")
+    victim = server.app_processes()[0]
+    os.kill(template(server), signal.SIGSTOP)
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for_log(rf"\(pid {victim}\) was killed")
+    assert server.stop() == 0
+    server.assert_nothing_alive()
+
+
+FORKED_KIND = 23  # CONTROL_FORKED
+
+
+@pytest.mark.parametrize(
+    ("claimed", "complaint"),
+    [
+        ("1", "it answers with a process that is no copy"),
+        ("0", "its answer makes no sense"),
+        ("-11", "Resource temporarily unavailable"),
+    ],
+)
+def test_a_template_that_lies_is_found_out(claimed, complaint):
+    lie = {"PRELOADED_LIES": claimed, "PRELOADED_FORKED": str(FORKED_KIND)}
+    run = run_to_end("preloaded:app", "--preload", "-b", "127.0.0.1:0", env=lie)
+    assert run.returncode == 1
+    assert f"cannot be copied: {complaint}" in run.stderr
+
+
 def test_a_reload_imports_anew(serve):
     server = serve("preloaded:app", "--preload", "-w", "2")
     first = template(server)
