@@ -1,13 +1,16 @@
 """Files that applications hand over: whole, in part, while they change, and to clients that do not wait for them."""
 
+import ctypes
 import errno
 import gzip
 import json
+import mmap
 import os
 import random
 import signal
 import socket
 import ssl
+from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import h2.errors
@@ -191,26 +194,44 @@ def test_the_application_may_go_before_its_file_is_sent(serve, long_file):
 # --- which way ---------------------------------------------------------------------------------------------------
 
 
-def can_tell_what_is_cached(path: str) -> bool:
+def is_at_hand(path: str) -> bool:
+    """As the kernel tells without waiting; asked for what it does not have, it begins to read. OSError: it cannot tell."""
     with open(path, "rb") as file:
         try:
-            os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+            return os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT) == 1
         except BlockingIOError:
-            return True
-        except OSError as error:
-            assert error.errno == errno.EOPNOTSUPP
             return False
+
+
+def can_tell_what_is_cached(path: str) -> bool:
+    try:
+        is_at_hand(path)
+    except OSError as error:
+        assert error.errno == errno.EOPNOTSUPP
+        return False
     return True
 
 
+def cached_pages(path: str) -> int:
+    """Unlike a look by preadv(), this one has nothing read."""
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+        states = (ctypes.c_ubyte * -(-len(memory) // mmap.PAGESIZE))()
+        first = ctypes.c_char.from_buffer(memory)
+        status = ctypes.CDLL(None).mincore(ctypes.byref(first), ctypes.c_size_t(len(memory)), states)
+        del first  # a mapping that is looked at cannot be closed
+    assert status == 0
+    return sum(state & 1 for state in states)
+
+
 def drop_from_cache(path: str) -> bool:
+    """The kernel keeps for a while what somebody still has a hand on."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        try:
-            os.preadv(file.fileno(), [bytearray(1)], len(BLOB) // 2, os.RWF_NOWAIT)
-        except BlockingIOError:
-            return True
+        for _ in range(1000):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            if cached_pages(path) == 0:
+                return True
+            os.sched_yield()
     return False
 
 
@@ -236,8 +257,10 @@ def fresh(serve):
 
 def test_in_clear_the_kernel_sends_it(fresh, place):
     path = place()
+    if not can_tell_what_is_cached(path):
+        pytest.skip("this file system does not tell what it has at hand")
     assert fresh.get(target(path=path)).body == BLOB
-    assert ways(fresh, 1)[:2] == ((len(BLOB), 0) if can_tell_what_is_cached(path) else (0, len(BLOB)))
+    assert ways(fresh, 1)[:2] == (len(BLOB), 0)
 
 
 def test_for_http_2_it_is_read(fresh, place):
@@ -246,17 +269,35 @@ def test_for_http_2_it_is_read(fresh, place):
     assert ways(fresh, 1) == (0, len(BLOB), 0)
 
 
+def cold_files(place) -> Iterator[str]:
+    for number in range(20):
+        path = place(name=f"cold {number}")
+        if not drop_from_cache(path):
+            pytest.skip("this file system has its files in memory only")
+        yield path
+
+
 def test_what_is_not_in_the_page_cache_is_read_by_the_ring_first(fresh, place):
+    if not can_tell_what_is_cached(place()):
+        pytest.skip("this file system does not tell what it has at hand")
+    for count, path in enumerate(cold_files(place), 1):
+        assert fresh.get(target(path=path)).body == BLOB
+        by_sendfile, by_read, cold = ways(fresh, count)
+        assert (by_sendfile, by_read) == (count * len(BLOB), 0)
+        if cold > 0:
+            return
+    # A disk may be so fast that a look finds what the look itself had read: then the test's own looks find it, too.
+    if all(map(is_at_hand, cold_files(place))):
+        pytest.skip("this disk has everything at once")
+    pytest.fail("files that were cold were never read by the ring first")
+
+
+def test_where_the_file_system_does_not_tell_what_is_cached_it_is_read(fresh, place):
     path = place()
-    if can_tell_what_is_cached(path) and not drop_from_cache(path):
-        pytest.skip("this file system has its files in memory only")
-    assert fresh.get(target(path=path)).body == BLOB
-    by_sendfile, by_read, cold = ways(fresh, 1)
     if can_tell_what_is_cached(path):
-        assert (by_sendfile, by_read) == (len(BLOB), 0)
-        assert cold > 0
-    else:
-        assert (by_sendfile, by_read, cold) == (0, len(BLOB), 0)
+        pytest.skip("this file system tells what it has at hand")
+    assert fresh.get(target(path=path)).body == BLOB
+    assert ways(fresh, 1) == (0, len(BLOB), 0)
 
 
 # --- files that change -------------------------------------------------------------------------------------------
