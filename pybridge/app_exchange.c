@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CREDIT_BATCH_BYTES = 16'384 };
-
 static uint64_t now_ns(void)
 {
     struct timespec now;
@@ -101,11 +99,12 @@ int app_exchange_create(int control_fd, struct app_exchange **ret_exchange, int 
     return 0;
 }
 
-static void memory_release(struct ring_memory *memory)
+void app_exchange_release_memory(struct ring_memory *memory)
 {
     assert(memory->holders > 0);
     if (--memory->holders > 0)
         return;
+    fd_drop(&memory->spool);
     arena_deinit(&memory->inbound);
     arena_deinit(&memory->pair_memory);
     free(memory);
@@ -145,7 +144,7 @@ void app_exchange_destroy(struct app_exchange *exchange)
     for (uint32_t i = 0; exchange->rings != NULL && i < exchange->setup.shape.rings; i++) {
         struct ring_link *link = &exchange->rings[i];
         if (link->memory != NULL)
-            memory_release(link->memory);
+            app_exchange_release_memory(link->memory);
         fd_drop(&link->doorbell);
         fd_drop(&link->files);
         free(link->open);
@@ -226,56 +225,13 @@ static struct open_request *request_allocate(struct app_exchange *exchange)
     return request;
 }
 
-static void pieces_free(struct app_exchange *exchange, struct open_request *request)
-{
-    if (request->first == NULL)
-        return;
-    request->last->next = exchange->free_pieces;
-    exchange->free_pieces = request->first;
-    request->first = request->last = NULL;
-}
-
 static void request_free(struct app_exchange *exchange, struct open_request *request)
 {
-    pieces_free(exchange, request);
+    app_body_clear(exchange, request);
     if (request->memory != NULL)
-        memory_release(request->memory);
+        app_exchange_release_memory(request->memory);
     request->next = exchange->free_requests;
     exchange->free_requests = request;
-}
-
-static void piece_append(struct app_exchange *exchange, struct open_request *request, uint32_t offset, uint32_t length)
-{
-    if (length == 0)
-        return;
-    if (arena_at(&request->memory->inbound, offset, length) == NULL) {
-        request->public.body_state = APP_BODY_BROKEN;
-        return;
-    }
-    struct piece *piece = exchange->free_pieces;
-    if (piece != NULL)
-        exchange->free_pieces = piece->next;
-    else
-        piece = malloc(sizeof *piece);
-    if (piece == NULL) {
-        request->public.body_state = APP_BODY_BROKEN;
-        return;
-    }
-    *piece = (struct piece){.offset = offset, .length = length};
-    if (request->last != NULL)
-        request->last->next = piece;
-    else
-        request->first = piece;
-    request->last = piece;
-}
-
-static void body_arrived(struct app_exchange *exchange, struct open_request *request, const struct message *message)
-{
-    if (request->public.body_state != APP_BODY_MORE)
-        return;
-    piece_append(exchange, request, message->body_offset, message->body_length);
-    if (request->public.body_state == APP_BODY_MORE && (message->flags & MESSAGE_END) != 0)
-        request->public.body_state = (message->flags & MESSAGE_FAILED) != 0 ? APP_BODY_BROKEN : APP_BODY_ENDED;
 }
 
 /* ---- sending ---------------------------------------------------------------------------------------------------- */
@@ -358,11 +314,19 @@ static void defer(struct app_exchange *exchange, struct open_request *request)
 static bool send_credit(struct app_exchange *exchange, struct open_request *request)
 {
     struct message message = app_exchange_message(request, MESSAGE_CONSUMED);
-    message.count = request->credit;
+    message.count = request->credit < UINT32_MAX ? (uint32_t)request->credit : UINT32_MAX;
     if (!app_exchange_push(exchange, request->public.ring, &message))
         return false;
-    request->credit = 0;
+    request->credit -= message.count;
     return true;
+}
+
+bool app_exchange_credit(struct app_exchange *exchange, struct open_request *request)
+{
+    const bool said = send_credit(exchange, request);
+    if (!said)
+        defer(exchange, request);
+    return said;
 }
 
 /* Whether nothing of the request is left to send; then it may be freed when it is done. */
@@ -374,7 +338,10 @@ static bool settle(struct app_exchange *exchange, struct open_request *request)
         struct message message = app_exchange_message(request, MESSAGE_DONE);
         return app_exchange_push(exchange, request->public.ring, &message);
     }
-    return request->credit == 0 || send_credit(exchange, request);
+    while (request->credit > 0)
+        if (!send_credit(exchange, request))
+            return false;
+    return true;
 }
 
 static void finish(struct app_exchange *exchange, struct open_request *request)
@@ -419,7 +386,12 @@ static void on_request(struct app_exchange *exchange, uint32_t ring, const struc
     request->public.slot = message->slot;
     request->public.generation = message->generation;
     request->public.record = layout_record(&link->memory->inbound, &exchange->inbound_layout, message->slot);
-    body_arrived(exchange, request, message);
+    if (!request->memory->spool_asked) {
+        request->memory->spool_asked = true;
+        (void)app_body_find_spool(exchange,
+                                  request); /* while there are descriptors; else with the first that needs it */
+    }
+    app_body_arrived(exchange, request, message);
     link->open[message->slot] = request;
     if (exchange->queue_last != NULL)
         exchange->queue_last->next = request;
@@ -477,7 +449,7 @@ static void on_slot_message(struct app_exchange *exchange, struct ring_link *lin
         cancel(exchange, request);
         return;
     }
-    body_arrived(exchange, request, message);
+    app_body_arrived(exchange, request, message);
     if (!request->claimed)
         return;
     if (exchange->hooks.on_body != NULL)
@@ -593,7 +565,7 @@ static void ring_down(struct app_exchange *exchange, uint32_t ring)
     for (uint32_t block = 0; block < block_pool_count(&exchange->blocks); block++)
         if (exchange->blocks.lent_to[block] == ring)
             block_pool_give_back(&exchange->blocks, block, NULL);
-    memory_release(link->memory);
+    app_exchange_release_memory(link->memory);
     fd_drop(&link->doorbell);
     fd_drop(&link->files);
     link->memory = NULL;
@@ -626,6 +598,7 @@ static struct ring_memory *memory_adopt(const struct app_exchange *exchange, str
     }
     memory->pair = (struct pair_page *)(void *)memory->pair_memory.base;
     memory->holders = 1;
+    memory->spool = -1;
     return memory;
 }
 
@@ -742,49 +715,6 @@ struct bytes app_request_span(const struct app_exchange *exchange, const struct 
     (void)exchange;
     const uint8_t *data = arena_at(&open_request_of(request)->memory->inbound, offset, length);
     return data == NULL ? (struct bytes){} : bytes_of(data, length);
-}
-
-struct bytes app_request_body(const struct app_request *request)
-{
-    const struct open_request *open = open_request_of(request);
-    if (open->first == NULL)
-        return (struct bytes){};
-    return bytes_of(open->memory->inbound.base + open->first->offset, open->first->length);
-}
-
-void app_request_consume(struct app_exchange *exchange, struct app_request *request, size_t octets)
-{
-    struct open_request *open = open_request_of(request);
-    struct piece *piece = open->first;
-    if (piece == NULL || octets == 0)
-        return;
-    assert(octets <= piece->length);
-    piece->offset += (uint32_t)octets;
-    piece->length -= (uint32_t)octets;
-    if (piece->length == 0) {
-        open->first = piece->next;
-        if (open->first == NULL)
-            open->last = NULL;
-        piece->next = exchange->free_pieces;
-        exchange->free_pieces = piece;
-    }
-    request->body_read += octets;
-    open->credit += (uint32_t)octets;
-    open->wanted = true;
-    /* The end of a body that has ended needs no credit: DONE gives everything back. */
-    bool starved = open->first == NULL && request->body_state == APP_BODY_MORE;
-    if (open->orphan || (open->credit < CREDIT_BATCH_BYTES && !starved))
-        return;
-    if (!send_credit(exchange, open))
-        defer(exchange, open);
-}
-
-void app_request_want_body(struct app_exchange *exchange, struct app_request *request)
-{
-    struct open_request *open = open_request_of(request);
-    if (open->wanted || open->orphan || request->body_state != APP_BODY_MORE)
-        return;
-    open->wanted = send_credit(exchange, open);
 }
 
 /* ---- the end of a request --------------------------------------------------------------------------------------- */

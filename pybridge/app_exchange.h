@@ -140,11 +140,34 @@ void app_exchange_finish_wait(struct app_exchange *exchange, struct app_waiter *
 struct bytes app_request_span(const struct app_exchange *exchange, const struct app_request *request, uint32_t offset,
                               uint32_t length);
 
-/* The piece of body at hand, in shared memory; may be empty. Valid until consumed or the request is done. */
+/* The piece of body at hand, in shared memory; empty also where the next octets are in a file. Valid until consumed or
+ * the request is done. */
 struct bytes app_request_body(const struct app_request *request);
 
 /* `octets` of app_request_body() have been copied out: gives the client credit for more. */
 void app_request_consume(struct app_exchange *exchange, struct app_request *request, size_t octets);
+
+/* The octets of body that have arrived and were not taken. */
+uint64_t app_request_at_hand(const struct app_request *request);
+
+/* A part of the body that waits in a file of the I/O process. */
+struct app_body_part {
+    struct ring_memory *memory; /* keeps the descriptor */
+    uint64_t offset;
+    size_t length;
+};
+
+/* Takes up to `most` octets, where the next ones are in a file: app_request_body() is empty then. false: they are not.
+ * Every part that was taken must be given back. */
+[[nodiscard]] bool app_request_take_part(struct app_exchange *exchange, struct app_request *request, size_t most,
+                                         struct app_body_part *ret_part);
+
+/* Reads the octets. Needs no lock: a disk may have to be waited for. -EIO: they are not there. */
+[[nodiscard]] int app_body_part_read(const struct app_body_part *part, uint8_t *memory);
+
+/* `result` of the reading; what could not be read breaks the body. `request` NULL: it is done meanwhile. */
+void app_request_give_part_back(struct app_exchange *exchange, struct app_request *request,
+                                const struct app_body_part *part, int result);
 
 /* The application wants to read a body that has not arrived: the I/O process sends 100 Continue if it is due.
  * Idempotent. */

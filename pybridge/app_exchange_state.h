@@ -1,7 +1,8 @@
 /*
- * App exchange state: what the three files of the app side share, and nobody else sees.
+ * App exchange state: what the four files of the app side share, and nobody else sees.
  *
- *   app_exchange.c   peers, queues, requests and their bodies
+ *   app_exchange.c   peers, queues, requests
+ *   app_body.c       the body of a request
  *   app_response.c   blocks and what is sent in them
  *   app_waiter.c     threads that sleep, and which of them looks at the doorbell
  *
@@ -21,7 +22,9 @@ struct ring_memory {
     struct arena inbound;
     struct arena pair_memory;
     struct pair_page *pair;
-    uint32_t holders; /* the link, and each open request */
+    int spool;        /* the file of request bodies, for reading; -1: it has not come yet */
+    bool spool_asked; /* for it, once */
+    uint32_t holders; /* the link, each open request, and each part of a body that is being read */
 };
 
 struct ring_link {
@@ -30,14 +33,16 @@ struct ring_link {
     struct spsc_reader requests;
     struct spsc_writer replies;
     int doorbell;
-    int files; /* for file_handover_send() */
+    int files; /* file_handover.h: responses go, the spool comes */
     bool unflushed;
     struct open_request **open; /* by slot */
 };
 
+/* Of a body: in the inbound arena, or in the spool. */
 struct piece {
-    uint32_t offset;
+    uint64_t offset;
     uint32_t length;
+    bool in_file;
     struct piece *next;
 };
 
@@ -49,7 +54,9 @@ struct open_request {
     struct open_request *next; /* queue of unclaimed requests, deferred list or free list: never two at once */
     uint64_t begun_ns;
     uint32_t small_out; /* small blocks of this response that the I/O process still holds */
-    uint32_t credit;    /* octets consumed, not yet told */
+    uint64_t credit;    /* octets consumed, not yet told */
+    uint64_t at_hand;   /* octets of the pieces */
+    uint32_t reading;   /* parts that were taken and not given back: the I/O process hears of nothing behind them */
     bool claimed;
     bool orphan;   /* its I/O process is gone: nothing more is sent */
     bool wanted;   /* CONSUMED was sent at least once, or want_body was */
@@ -123,6 +130,23 @@ struct message app_exchange_message(const struct open_request *request, enum mes
 
 /* As app_exchange_arm(); a thread that waits for a body or for room does not care that requests wait. */
 bool app_exchange_arm_for(struct app_exchange *exchange, bool wants_requests);
+
+/* Tells the octets of request->credit; 0 of them ask for body. false: there is no room, octets are told when there is.
+ */
+bool app_exchange_credit(struct app_exchange *exchange, struct open_request *request);
+
+void app_exchange_release_memory(struct ring_memory *memory);
+
+/* ---- app_body.c, for the others ---- */
+
+/* A REQUEST or BODY came. */
+void app_body_arrived(struct app_exchange *exchange, struct open_request *request, const struct message *message);
+
+/* Takes the spool from the channel if it is there and was not taken. 0: it is known; -EMFILE: no descriptor is free. */
+[[nodiscard]] int app_body_find_spool(struct app_exchange *exchange, struct open_request *request);
+
+/* Nobody reads the pieces any more. */
+void app_body_clear(struct app_exchange *exchange, struct open_request *request);
 
 /* ---- app_waiter.c, for the others ---- */
 

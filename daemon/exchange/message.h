@@ -15,8 +15,12 @@
  *                CONSUMED  the application has read octets of the request's body (0: it wants to read, send 100)
  *                DONE      the application is done with the slot; after this neither side names this generation again
  *
- * A RESPONSE or BODY with FILE has no piece: the body goes on with octets of a file, whose descriptor went ahead on a
- * channel of its own (file_handover.h). What is said behind it waits until they are sent.
+ * A REQUEST or BODY to an app with FILE has its piece in the file of the I/O process (daemon/io/spool.h) and not in its
+ * arena: body_offset counts blocks of MESSAGE_FILE_BLOCK_BYTES. A descriptor for reading that file went ahead, once, on
+ * the channel of file_handover.h. Such a piece stays in place until the slot is done, or all of it was CONSUMED.
+ *
+ * A RESPONSE or BODY with FILE to an I/O process has no piece: the body goes on with octets of a file, whose descriptor
+ * went ahead on a channel of its own (file_handover.h). What is said behind it waits until they are sent.
  *
  * A flag END closes the direction of its message; DONE as a flag on RESPONSE or BODY saves a message of its own, so a
  * small complete exchange is one message each way.
@@ -33,7 +37,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EXCHANGE_VERSION = 5 };
+enum { EXCHANGE_VERSION = 6 };
 
 enum message_kind {
     MESSAGE_NONE,
@@ -55,10 +59,11 @@ enum message_flag {
                               I/O to app with END: the request body was cut short, reading it raises */
     MESSAGE_TRAILERS = 8,  /* app to I/O, BODY with END: the piece is the field block of the trailers, not body */
     MESSAGE_BUFFERED = 16, /* I/O to app: the whole body follows at once; the client is not waited for */
-    MESSAGE_FILE = 32,     /* app to I/O, RESPONSE or BODY: octets of a file take the place of the piece */
+    MESSAGE_FILE = 32,     /* app to I/O, RESPONSE or BODY: octets of a file take the place of the piece;
+                              I/O to app, REQUEST or BODY: the piece is in the I/O process's file */
 };
 
-enum { MESSAGE_BLOCKS_MAX = 12, MESSAGE_NO_BLOCK = 0xffffffff };
+enum { MESSAGE_BLOCKS_MAX = 12, MESSAGE_NO_BLOCK = 0xffffffff, MESSAGE_FILE_BLOCK_BYTES = 65'536 };
 
 struct message {
     uint8_t kind;

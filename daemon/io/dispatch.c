@@ -192,10 +192,6 @@ void dispatch_let_go(struct dispatch *dispatch, struct http_exchange *exchange, 
 {
     exchange->owner = NULL;
     file_source_drop(dispatch->core, exchange->file);
-    if (exchange->spooled.bytes > 0) {
-        http_exchange_body_forget(dispatch->core, exchange);
-        dispatch_body(dispatch, exchange);
-    }
     switch (exchange->state) {
     case EXCHANGE_WAITING:
         dispatch_queue_remove(&dispatch->queue, exchange);

@@ -39,7 +39,8 @@ struct app_link {
     struct spsc_reader replies;
     int app_doorbell;
     int own_doorbell;
-    int files;                 /* what it hands over (file_handover.h) */
+    int files;                 /* what it hands over (file_handover.h), and the spool to it */
+    bool has_spool;            /* its descriptor went there */
     struct exchange_list held; /* at this app */
 };
 

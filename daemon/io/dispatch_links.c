@@ -70,6 +70,7 @@ int dispatch_app_up(struct dispatch *dispatch, const struct control_peer *peer, 
     dispatch->up[dispatch->up_count++] = peer->index;
     dispatch->core->app_buffers_requests = (peer->flags & CONTROL_APP_WSGI) != 0;
     listen_to_doorbell(dispatch, peer->index);
+    (void)dispatch_send_spool(dispatch, link); /* now it has descriptors to spare; else with the first that needs it */
     return 0;
 }
 

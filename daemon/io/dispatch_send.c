@@ -1,6 +1,7 @@
 #include "daemon/io/dispatch_state.h"
 
 #include "daemon/exchange/doorbell.h"
+#include "daemon/exchange/file_handover.h"
 
 /* ---- messages --------------------------------------------------------------------------------------------------- */
 
@@ -22,11 +23,12 @@ static void attach_piece(struct http_exchange *exchange, struct message *message
 {
     struct body_piece *piece = exchange->unsent;
     if (piece != NULL) {
-        message->body_offset = piece->offset;
+        message->body_offset = body_piece_is_in_file(piece) ? piece->run.first : piece->offset;
         message->body_length = piece->length;
+        message->flags |= body_piece_is_in_file(piece) ? MESSAGE_FILE : 0;
     }
     bool last = piece == NULL || piece->next == NULL;
-    if (last && (http_exchange_body_whole(exchange) || exchange->body_failed))
+    if (last && (exchange->body_ended || exchange->body_failed))
         message->flags |= MESSAGE_END | (exchange->body_failed ? MESSAGE_FAILED : 0);
 }
 
@@ -47,8 +49,7 @@ static void retry_later(struct dispatch *dispatch, struct http_exchange *exchang
 static void send_body(struct dispatch *dispatch, struct http_exchange *exchange)
 {
     struct app_link *link = &dispatch->apps[exchange->app];
-    while (!exchange->end_sent &&
-           (exchange->unsent != NULL || http_exchange_body_whole(exchange) || exchange->body_failed)) {
+    while (!exchange->end_sent && (exchange->unsent != NULL || exchange->body_ended || exchange->body_failed)) {
         struct message message = message_for(exchange, MESSAGE_BODY);
         attach_piece(exchange, &message);
         if (!push(link, &message)) {
@@ -92,12 +93,23 @@ void dispatch_client_ended(struct dispatch *dispatch, struct http_exchange *exch
         send_ended(dispatch, exchange);
 }
 
+/* ---- the file of bodies ----------------------------------------------------------------------------------------- */
+
+bool dispatch_send_spool(struct dispatch *dispatch, struct app_link *link)
+{
+    const struct spool *spool = &dispatch->core->spool;
+    if (!link->has_spool && spool_is_open(spool))
+        link->has_spool = file_handover_send(link->files, &(struct file_handover){}, spool->reader_fd) == 0;
+    return link->has_spool;
+}
+
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
-/* Hands the slot to the app. false: its queue is full. */
 bool dispatch_send_request(struct dispatch *dispatch, struct http_exchange *exchange, uint32_t app)
 {
     struct app_link *link = &dispatch->apps[app];
+    if (exchange->spooled_bytes > 0 && !dispatch_send_spool(dispatch, link))
+        return false;
     uint32_t generation = (dispatch->slot_generations[exchange->slot] + 1) & SLOT_GENERATION_MASK;
     dispatch->slot_generations[exchange->slot] = generation;
     exchange->generation = generation;

@@ -39,7 +39,10 @@ void dispatch_slots_end(struct dispatch *dispatch, struct http_exchange *exchang
 
 /* ---- dispatch_send.c ---- */
 
-/* Hands the slot to the app. false: its queue is full. */
+/* The app may read the file of bodies from now on. false: it has no descriptor of it, perhaps for now. */
+bool dispatch_send_spool(struct dispatch *dispatch, struct app_link *link);
+
+/* Hands the slot to the app. false: its queue is full, or it cannot read a part of the body. */
 bool dispatch_send_request(struct dispatch *dispatch, struct http_exchange *exchange, uint32_t app);
 
 /* Nobody waits for the response, or reads the request, any more. */

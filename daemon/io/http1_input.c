@@ -565,20 +565,6 @@ static enum step body_step(struct http1_session *session)
     return STEP_ON;
 }
 
-/* An application reads a body of which a part waits in the file. */
-static void read_back(struct http1_session *session)
-{
-    struct http_exchange *exchange = session->first;
-    if (exchange == NULL || exchange->spooled.bytes == 0 || !exchange->app_reads || exchange->state != EXCHANGE_QUEUED)
-        return;
-    int r = request_body_read_back(session->all->core, exchange);
-    if (r == -ENOBUFS)
-        starve_for_block(session);
-    else if (r < 0)
-        log_error("a part of a request body could not be read back: %s", strerror(-r));
-    dispatch_body(session->all->dispatch, exchange);
-}
-
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
 /* Whether a head that is complete with the next segment could move into the arena. */
@@ -617,7 +603,6 @@ static enum step step_once(struct http1_session *session)
 
 void http1_input_advance(struct http1_session *session)
 {
-    read_back(session);
     while (step_once(session) == STEP_ON)
         continue;
 }

@@ -218,7 +218,6 @@ static void on_credit(struct http_exchange *exchange, uint32_t octets)
 {
     struct http1_session *session = exchange->session;
     (void)octets;
-    exchange->app_reads = true;
     if (exchange == session->first && !exchange->head_sent)
         http1_input_continue(session, exchange);
     settle(session);

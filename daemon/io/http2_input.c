@@ -370,7 +370,7 @@ static void end_body(struct http2_session *session, struct http2_member *member)
 static void count_credit(struct http2_session *session, struct http2_member *member, uint32_t octets)
 {
     const struct http_exchange *exchange = member->exchange;
-    if (exchange->state != EXCHANGE_BUFFERING && exchange->spooled.bytes == 0)
+    if (exchange->state != EXCHANGE_BUFFERING)
         return;
     member->credited_ahead += octets;
     credit(session, member, octets);
@@ -419,26 +419,6 @@ static void on_data(struct http2_session *session, const struct http2_event *eve
         http2_input_submit(session, member);
     else
         dispatch_body(session->all->dispatch, exchange);
-}
-
-/* An application reads a body of which a part waits in the file: the next of it comes back into memory. */
-void http2_input_read_back(struct http2_session *session, struct http2_member *member)
-{
-    struct http_exchange *exchange = member->exchange;
-    if (exchange == NULL || exchange->spooled.bytes == 0 || !exchange->app_reads || exchange->state != EXCHANGE_QUEUED)
-        return;
-    if (request_body_read_back(session->all->core, exchange) == -ENOBUFS) {
-        session->read_back_due = true;
-        wait_for_turn(session);
-    }
-    dispatch_body(session->all->dispatch, exchange);
-}
-
-static void read_back_all(struct http2_session *session)
-{
-    session->read_back_due = false;
-    for (struct http2_member *member = session->first; member != NULL; member = member->next)
-        http2_input_read_back(session, member);
 }
 
 /* More trailers than are allowed: 431, as over HTTP/1.1, where the client was told nothing else yet. */
@@ -602,8 +582,6 @@ static bool feed(struct http2_session *session)
 
 void http2_input_advance(struct http2_session *session)
 {
-    if (session->read_back_due)
-        read_back_all(session);
     if (may_read(session) && !feed(session))
         http2_input_clear(session);
 }

@@ -384,11 +384,9 @@ static void on_credit(struct http_exchange *exchange, uint32_t octets)
     struct http2_member *member = exchange->session;
     struct http2_session *session = member->session;
     uint32_t ahead = smaller(octets, member->credited_ahead);
-    exchange->app_reads = true;
     if (exchange->wants_continue)
         say_continue(session, member);
     member->credited_ahead -= ahead;
-    http2_input_read_back(session, member);
     if (octets > ahead && session->connection->state < CONNECTION_LINGERING) {
         member->uncredited -= octets - ahead;
         http2_window_taken(session, member, octets - ahead);

@@ -116,7 +116,6 @@ struct http2_session {
     uint64_t drain_final_ms; /* when the last id is said; 0: not stopping, or said */
     struct write_watch write;
     bool waiting;
-    bool read_back_due; /* no block was free for a part of a body that waits in the file */
     bool settling;
     bool client_ended;
     bool failed; /* a connection error: what is queued goes out, then the connection ends */
@@ -143,9 +142,6 @@ void http2_input_advance(struct http2_session *session);
 void http2_input_clear(struct http2_session *session);
 /* Sends the exchange to an application if it is ready to go. */
 void http2_input_submit(struct http2_session *session, struct http2_member *member);
-
-/* The application reads: what of the body waits in the file comes back. */
-void http2_input_read_back(struct http2_session *session, struct http2_member *member);
 
 extern const struct http_exchange_owner http2_exchange_owner;
 

@@ -120,46 +120,53 @@ int http_exchange_body_append(struct io_core *core, struct http_exchange *exchan
     return r;
 }
 
-int http_exchange_body_spool(struct io_core *core, struct http_exchange *exchange, struct bytes data)
+/* Octets that follow those of a run that nobody has seen yet make it longer. */
+static int lengthen(struct io_core *core, struct http_exchange *exchange, struct bytes data, size_t *ret_length)
 {
-    int r = spool_append(&core->spool, &exchange->spooled, data);
-    if (r == 0)
-        exchange->body_bytes += data.length;
-    metrics_set(core->metrics, METRIC_SPOOL_BLOCKS, core->spool.live);
-    return r;
-}
-
-int http_exchange_body_unspool(struct io_core *core, struct http_exchange *exchange)
-{
-    const uint64_t left = exchange->spooled.bytes;
-    struct loan loan;
-    uint8_t *memory;
-    uint32_t capacity;
-    size_t length = 0;
-    int r = buffer_pool_stage(&core->buffers, left < SPOOL_BLOCK_BYTES ? (uint32_t)left : (uint32_t)SPOOL_BLOCK_BYTES,
-                              &loan, &memory, &capacity);
+    struct body_piece *last = exchange->last;
+    *ret_length = 0;
+    if (last == NULL || exchange->unsent == NULL || !body_piece_is_in_file(last))
+        return 0;
+    int r = spool_append(&core->spool, &last->run, data, ret_length);
     if (r < 0)
         return r;
-    r = spool_take(&core->spool, &exchange->spooled, memory, capacity, &length);
-    metrics_set(core->metrics, METRIC_SPOOL_BLOCKS, core->spool.live);
-    struct body_piece *piece = r == 0 ? slab_borrow(&core->bodies) : NULL;
-    if (piece == NULL) {
-        buffer_pool_drop(&core->buffers, &loan);
-        return r < 0 ? r : -ENOMEM;
+    last->length += (uint32_t)*ret_length;
+    exchange->unconsumed_bytes += *ret_length;
+    return 0;
+}
+
+static int append_run(struct io_core *core, struct http_exchange *exchange, struct bytes data, size_t *ret_length)
+{
+    struct body_piece *piece = slab_borrow(&core->bodies);
+    if (piece == NULL)
+        return -ENOMEM;
+    *piece = (struct body_piece){};
+    int r = spool_append(&core->spool, &piece->run, data, ret_length);
+    if (r < 0) {
+        slab_give_back(&core->bodies, piece);
+        return r;
     }
-    *piece = (struct body_piece){
-        .loan = loan, .offset = buffer_pool_offset(&core->buffers, memory), .length = (uint32_t)length};
+    piece->length = (uint32_t)*ret_length;
     append_piece(core, exchange, piece);
     return 0;
 }
 
-void http_exchange_body_forget(struct io_core *core, struct http_exchange *exchange)
+int http_exchange_body_spool(struct io_core *core, struct http_exchange *exchange, struct bytes data)
 {
-    if (exchange->spooled.bytes == 0)
-        return;
-    spool_release(&core->spool, &exchange->spooled);
+    int r = 0;
+    while (r == 0 && data.length > 0) {
+        size_t length;
+        r = lengthen(core, exchange, data, &length);
+        if (r == 0 && length == 0)
+            r = append_run(core, exchange, data, &length);
+        if (r < 0)
+            break;
+        data = bytes_skip(data, length);
+        exchange->body_bytes += length;
+        exchange->spooled_bytes += length;
+    }
     metrics_set(core->metrics, METRIC_SPOOL_BLOCKS, core->spool.live);
-    exchange->body_failed = true;
+    return r;
 }
 
 static void pop_piece(struct io_core *core, struct http_exchange *exchange)
@@ -170,6 +177,10 @@ static void pop_piece(struct io_core *core, struct http_exchange *exchange)
         exchange->last = NULL;
     exchange->piece_count--;
     buffer_pool_drop(&core->buffers, &piece->loan);
+    if (body_piece_is_in_file(piece)) {
+        spool_release(&core->spool, &piece->run);
+        metrics_set(core->metrics, METRIC_SPOOL_BLOCKS, core->spool.live);
+    }
     slab_give_back(&core->bodies, piece);
 }
 
@@ -253,7 +264,6 @@ void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
     buffer_pool_drop(&core->buffers, &exchange->tail_loan);
     buffer_pool_drop(&core->buffers, &exchange->head_loan);
     buffer_pool_drop(&core->buffers, &exchange->tls_loan);
-    http_exchange_body_forget(core, exchange);
     free(exchange->logged_fields);
     leave_tally(exchange);
     slab_give_back(&core->exchanges, exchange);

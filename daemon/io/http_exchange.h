@@ -27,13 +27,19 @@ enum exchange_state {
     EXCHANGE_DONE,      /* no app process holds it */
 };
 
-/* A run of request body in the inbound arena. */
+/* A run of request body in the inbound arena, or with a `run` that is not empty in the file. */
 struct body_piece {
     struct loan loan;
     uint32_t offset;
-    uint32_t length;
+    uint32_t length; /* not consumed */
+    struct spool_run run;
     struct body_piece *next;
 };
+
+static inline bool body_piece_is_in_file(const struct body_piece *piece)
+{
+    return piece->run.blocks > 0;
+}
 
 /* What an app process said, checked as far as offsets go. The octets are in its arena and may change under us. */
 struct reply {
@@ -104,17 +110,16 @@ struct http_exchange {
     struct body_piece *first, *last, *unsent;
     uint64_t unconsumed_bytes;
     uint32_t piece_count;
-    uint64_t body_bytes;        /* received, decoded */
-    struct spool_chain spooled; /* what comes behind the pieces waits in the file */
-    bool app_reads;             /* the application has asked for body */
-    bool body_ended;            /* all received */
-    bool body_failed;           /* it will never end */
-    bool end_sent;              /* the app knows */
-    bool is_early;              /* began before its body was complete (early_start.h) ... */
-    uint64_t starved_since_ms;  /* ... and waits for its client since then; 0: it does not */
-    uint64_t starved_ms;        /* ... and waited so long before */
-    uint32_t promised_ms;       /* that its body would take, when it began */
-    bool retry;                 /* something could not be pushed, the queue to the app was full */
+    uint64_t body_bytes;       /* received, decoded */
+    uint64_t spooled_bytes;    /* of these went to the file */
+    bool body_ended;           /* all received */
+    bool body_failed;          /* it will never end */
+    bool end_sent;             /* the app knows */
+    bool is_early;             /* began before its body was complete (early_start.h) ... */
+    uint64_t starved_since_ms; /* ... and waits for its client since then; 0: it does not */
+    uint64_t starved_ms;       /* ... and waited so long before */
+    uint32_t promised_ms;      /* that its body would take, when it began */
+    bool retry;                /* something could not be pushed, the queue to the app was full */
     bool cancel_due;
     bool client_ended;     /* the client's half of the connection is closed */
     bool ended_due;        /* the app does not know that yet */
@@ -163,23 +168,12 @@ struct http_exchange *http_exchange_create(struct io_core *core, uint32_t slot);
  * what it waits for may be held by others that wait as well. An application that reads makes room. */
 bool http_exchange_body_has_place(const struct io_core *core, const struct http_exchange *exchange, uint32_t length);
 
-/* Appends received octets to the part that is in the file; from then on all have to go there until it is read back.
- * What spool_append() says. */
+/* Appends received octets that are written to the file. What spool_append() says; then a part may have been appended,
+ * and the body is of no use. */
 [[nodiscard]] int http_exchange_body_spool(struct io_core *core, struct http_exchange *exchange, struct bytes data);
 
-/* Moves up to 64 KiB from the file back into memory, as a piece. -ENOBUFS: no staging block is free. */
-[[nodiscard]] int http_exchange_body_unspool(struct io_core *core, struct http_exchange *exchange);
-
-/* The part that is in the file is given up: the application hears that the body was cut short. */
-void http_exchange_body_forget(struct io_core *core, struct http_exchange *exchange);
-
-/* Whether the last piece is the end of the body. */
-static inline bool http_exchange_body_whole(const struct http_exchange *exchange)
-{
-    return exchange->body_ended && exchange->spooled.bytes == 0;
-}
-
-/* The app consumed `octets`: drops the pieces. Returns what it really was (never more than was sent). */
+/* The app consumed `octets`: drops the pieces, those in the file when all of them is consumed. Returns what it really
+ * was (never more than was sent). */
 uint32_t http_exchange_body_consumed(struct io_core *core, struct http_exchange *exchange, uint32_t octets);
 
 /* Everything goes back; the dispatcher has released the slot already. */

@@ -111,7 +111,7 @@ static uint64_t timers_turn(struct io_process *io)
     timer_wheel_advance(&core->wheel, core->now_ms, on_connection_timer, io);
     timer_wheel_advance(&core->exchange_wheel, core->now_ms, on_exchange_timer, io);
     gone_watch_turn(&io->gone, &io->connections);
-    uint64_t spool_ms = spool_turn(&core->spool) ? core->now_ms : UINT64_MAX;
+    uint64_t spool_ms = spool_turn(&core->spool, core->now_ms);
     return sooner(acceptor_turn(&io->acceptor), spool_ms);
 }
 

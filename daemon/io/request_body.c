@@ -1,9 +1,5 @@
 #include "daemon/io/request_body.h"
 
-#include <errno.h>
-
-enum { READ_BACK_BYTES = 65'536 }; /* ahead of the application */
-
 bool request_body_held(const struct io_core *core, const struct http_exchange *exchange)
 {
     if (!io_core_request_buffering(core))
@@ -17,8 +13,7 @@ bool request_body_room(const struct io_core *core, const struct http_exchange *e
     if (request_body_unwanted(exchange))
         return true;
     if (exchange->state != EXCHANGE_BUFFERING)
-        return exchange->spooled.bytes == 0 && exchange->unconsumed_bytes < read_ahead_bytes &&
-               exchange->piece_count < pieces_max;
+        return exchange->unconsumed_bytes < read_ahead_bytes && exchange->piece_count < pieces_max;
     return io_core_request_buffering(core) ? request_body_held(core, exchange)
                                            : exchange->body_bytes < read_ahead_bytes;
 }
@@ -36,10 +31,12 @@ bool request_body_too_long(const struct io_core *core, const struct http_head *h
 static bool goes_to_file(const struct io_core *core, const struct http_exchange *exchange, struct loan loan,
                          size_t length, bool is_last)
 {
-    if (exchange->spooled.bytes > 0)
-        return true;
     bool held = exchange->state == EXCHANGE_BUFFERING && io_core_request_buffering(core) && spool_is_open(&core->spool);
-    if (!held || is_last)
+    if (!held)
+        return false;
+    if (exchange->last != NULL && body_piece_is_in_file(exchange->last))
+        return true;
+    if (is_last)
         return false;
     return exchange->body_bytes + length > (uint64_t)core->settings.request_buffer_max ||
            buffer_pool_scarce(&core->buffers, loan.kind) || buffer_pool_scarce(&core->buffers, LOAN_STAGING);
@@ -56,20 +53,6 @@ int request_body_keep(struct io_core *core, struct http_exchange *exchange, stru
 /* An append that finds the file full has filled it first. */
 uint16_t request_body_lost_status(const struct io_core *core, const struct http_exchange *exchange)
 {
-    bool fills_it = spool_is_open(&core->spool) && exchange->spooled.bytes >= spool_bytes_max(&core->spool);
+    bool fills_it = spool_is_open(&core->spool) && exchange->spooled_bytes >= spool_bytes_max(&core->spool);
     return fills_it ? 413 : 503;
-}
-
-/* Less of it at a time while memory is scarce. */
-int request_body_read_back(struct io_core *core, struct http_exchange *exchange)
-{
-    uint64_t ahead = buffer_pool_scarce(&core->buffers, LOAN_STAGING) ? 1 : READ_BACK_BYTES;
-    int r = 0;
-    while (r == 0 && exchange->spooled.bytes > 0 && exchange->unconsumed_bytes < ahead)
-        r = http_exchange_body_unspool(core, exchange);
-    if (r < 0 && r != -ENOBUFS) {
-        http_exchange_body_forget(core, exchange);
-        exchange->body_failed = true;
-    }
-    return r;
 }

@@ -2,7 +2,8 @@
  * Request body: where received octets of a body go, by whatever version of HTTP they came.
  *
  *   held back   until the body is complete, for an application whose threads must not wait for clients
- *               (request_buffering): in memory up to request_buffer_max, the rest in the file
+ *               (request_buffering): in memory up to request_buffer_max, the rest in the file, where
+ *               the application reads it for itself (spool.h)
  *   streamed    in memory, as far as a client may read ahead of the application
  *
  * Owns:    nothing; the octets belong to the exchange.
@@ -36,9 +37,5 @@ bool request_body_too_long(const struct io_core *core, const struct http_head *h
 
 /* What a client is told whose body could not be kept: 413 when it alone is more than the file may hold, else 503. */
 uint16_t request_body_lost_status(const struct io_core *core, const struct http_exchange *exchange);
-
-/* An application reads a body of which a part waits in the file: the next of it comes back into memory. -ENOBUFS: wait
- * for a staging block. Any other error: the rest is lost, `body_failed` is set. */
-[[nodiscard]] int request_body_read_back(struct io_core *core, struct http_exchange *exchange);
 
 #endif

@@ -2,7 +2,10 @@
 
 #include "pybridge/python_text.h"
 
+#include <errno.h>
 #include <structmember.h>
+
+enum { PART_BYTES = 131'072 }; /* of a file, in one event */
 
 /* ---- events ----------------------------------------------------------------------------------------------------- */
 
@@ -28,7 +31,32 @@ static PyObject *request_event(const struct asgi_core *core, PyObject *body, boo
 
 static bool has_body_event(const struct app_request *request)
 {
-    return request->body_state == APP_BODY_ENDED || app_request_body(request).length > 0;
+    return request->body_state == APP_BODY_ENDED || app_request_at_hand(request) > 0;
+}
+
+/* With the interpreter lock held: this may be inside the pump, where nobody else may come in between. */
+static PyObject *read_part(struct app_exchange *exchange, struct app_request *request, const struct app_body_part *part)
+{
+    PyObject *body = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)part->length);
+    int r = body != NULL ? app_body_part_read(part, (uint8_t *)PyBytes_AS_STRING(body)) : -ENOMEM;
+    app_request_give_part_back(exchange, request, part, r);
+    if (body == NULL || r == 0)
+        return body;
+    Py_DECREF(body);
+    errno = -r;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static PyObject *take_piece(struct app_exchange *exchange, struct app_request *request)
+{
+    struct app_body_part part;
+    if (app_request_take_part(exchange, request, PART_BYTES, &part))
+        return read_part(exchange, request, &part);
+    struct bytes piece = app_request_body(request);
+    PyObject *body = text_bytes(piece);
+    if (body != NULL)
+        app_request_consume(exchange, request, piece.length);
+    return body;
 }
 
 /* The piece of body at hand becomes an event; its memory goes back to the client's credit. */
@@ -36,12 +64,10 @@ static PyObject *take_body(struct asgi_cycle *cycle)
 {
     struct asgi_core *core = cycle->adapter->core;
     struct app_request *request = cycle->request;
-    struct bytes piece = app_request_body(request);
-    PyObject *body = text_bytes(piece);
+    PyObject *body = take_piece(core->exchange, request);
     if (body == NULL)
         return NULL;
-    app_request_consume(core->exchange, request, piece.length);
-    bool more = request->body_state != APP_BODY_ENDED || app_request_body(request).length > 0;
+    bool more = request->body_state != APP_BODY_ENDED || app_request_at_hand(request) > 0;
     cycle->request_is_read = !more;
     if (more)
         asgi_core_flush(core);

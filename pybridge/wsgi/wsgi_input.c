@@ -3,9 +3,13 @@
 #include "pybridge/app_wait.h"
 #include "pybridge/python_text.h"
 
+#include <errno.h>
+
 enum {
     CAPACITY_MIN = 8'192,
     CAPACITY_KNOWN_MAX = 1'048'576, /* what a client's Content-Length alone makes us allocate */
+    WINDOW_BYTES = 65'536,
+    DIRECT_BYTES_MIN = 16'384, /* so much is read from a file to where it is wanted, less by way of the window */
 };
 
 enum input_state { INPUT_EMPTY, INPUT_OPEN, INPUT_CLOSED };
@@ -14,11 +18,72 @@ struct wsgi_input {
     PyObject_HEAD struct app_exchange *exchange;
     struct app_request *request; /* NULL unless INPUT_OPEN */
     enum input_state state;
+    bool reading; /* a thread reads from the file, without the interpreter lock */
+
+    /* Octets that were read from the file and not asked for yet. */
+    uint8_t *window;
+    size_t window_at, window_end;
 };
 
 /* ---- pieces ---- */
 
 enum piece { PIECE_ERROR = -1, PIECE_NONE, PIECE_THERE };
+
+static enum piece read_failed(int error)
+{
+    errno = -error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return PIECE_ERROR;
+}
+
+/* Reads a part that was taken, to memory that stays in place. */
+static enum piece read_part(struct wsgi_input *self, const struct app_body_part *part, uint8_t *memory)
+{
+    int r;
+    self->reading = true;
+    Py_BEGIN_ALLOW_THREADS r = app_body_part_read(part, memory);
+    Py_END_ALLOW_THREADS self->reading = false;
+    app_request_give_part_back(self->exchange, self->request, part, r);
+    if (self->state != INPUT_OPEN) {
+        PyErr_SetString(PyExc_ValueError, "wsgi.input was read when its request ended");
+        return PIECE_ERROR;
+    }
+    return r < 0 ? read_failed(r) : PIECE_THERE;
+}
+
+/* The next octets from the file, in the window. PIECE_NONE: they are not in a file. */
+static enum piece fill_window(struct wsgi_input *self)
+{
+    struct app_body_part part;
+    if (!app_request_take_part(self->exchange, self->request, WINDOW_BYTES, &part))
+        return PIECE_NONE;
+    if (self->window == NULL)
+        self->window = PyMem_Malloc(WINDOW_BYTES);
+    if (self->window == NULL) {
+        app_request_give_part_back(self->exchange, self->request, &part, -ENOMEM);
+        PyErr_NoMemory();
+        return PIECE_ERROR;
+    }
+    enum piece there = read_part(self, &part, self->window);
+    self->window_at = 0;
+    self->window_end = there == PIECE_THERE ? part.length : 0;
+    return there;
+}
+
+static struct bytes window_of(const struct wsgi_input *self)
+{
+    if (self->window_at == self->window_end)
+        return (struct bytes){};
+    return bytes_of(self->window + self->window_at, self->window_end - self->window_at);
+}
+
+static void consume(struct wsgi_input *self, size_t octets)
+{
+    if (self->window_at < self->window_end)
+        self->window_at += octets;
+    else
+        app_request_consume(self->exchange, self->request, octets);
+}
 
 static enum piece at_the_end(const struct app_request *request)
 {
@@ -28,20 +93,36 @@ static enum piece at_the_end(const struct app_request *request)
     return PIECE_ERROR;
 }
 
-/* The next octets, in shared memory; waits for them. PIECE_NONE: the body has ended. */
+/* Whether it can be read now: with an error where not. PIECE_NONE: there never was a body. */
+static enum piece readable(const struct wsgi_input *self)
+{
+    if (self->state == INPUT_EMPTY)
+        return PIECE_NONE;
+    if (self->state == INPUT_OPEN && !self->reading)
+        return PIECE_THERE;
+    if (self->reading)
+        PyErr_SetString(PyExc_RuntimeError, "wsgi.input is being read by another thread");
+    else
+        PyErr_SetString(PyExc_ValueError, "wsgi.input was read after its request had ended");
+    return PIECE_ERROR;
+}
+
+/* The next octets, where they can be copied from; waits for them. PIECE_NONE: the body has ended. */
 static enum piece next_piece(struct wsgi_input *self, struct bytes *ret_piece)
 {
     for (;;) {
-        if (self->state == INPUT_EMPTY)
-            return PIECE_NONE;
-        if (self->state == INPUT_CLOSED) {
-            PyErr_SetString(PyExc_ValueError, "wsgi.input was read after its request had ended");
-            return PIECE_ERROR;
-        }
+        enum piece there = readable(self);
+        if (there != PIECE_THERE)
+            return there;
         struct app_request *request = self->request;
-        *ret_piece = app_request_body(request);
+        *ret_piece = self->window_at < self->window_end ? window_of(self) : app_request_body(request);
         if (ret_piece->length > 0)
             return PIECE_THERE;
+        there = fill_window(self);
+        if (there == PIECE_THERE)
+            continue;
+        if (there == PIECE_ERROR)
+            return there;
         if (request->body_state != APP_BODY_MORE)
             return at_the_end(request);
         app_request_want_body(self->exchange, request);
@@ -68,9 +149,12 @@ struct gathered {
 
 static size_t first_capacity(const struct wsgi_input *self, size_t limit, size_t first)
 {
+    const size_t arrived = app_request_at_hand(self->request) + window_of(self).length;
     size_t capacity = known_rest(self);
     if (capacity > CAPACITY_KNOWN_MAX)
         capacity = CAPACITY_KNOWN_MAX;
+    if (capacity < arrived)
+        capacity = arrived;
     if (capacity < CAPACITY_MIN)
         capacity = CAPACITY_MIN;
     if (capacity < first)
@@ -115,12 +199,37 @@ static size_t wanted_of(struct bytes piece, size_t room, bool line, bool *ret_is
     return take;
 }
 
+/* Much of a file goes straight to where it is wanted. PIECE_NONE: it is not much, or not in a file. */
+static enum piece gather_from_file(struct wsgi_input *self, struct gathered *gathered, size_t limit)
+{
+    struct app_body_part part;
+    if (limit - gathered->used < DIRECT_BYTES_MIN || self->state != INPUT_OPEN || self->reading ||
+        self->window_at < self->window_end ||
+        !app_request_take_part(self->exchange, self->request, limit - gathered->used, &part))
+        return PIECE_NONE;
+    if (reserve(gathered, self, limit, part.length) < 0) {
+        app_request_give_part_back(self->exchange, self->request, &part, -ENOMEM);
+        return PIECE_ERROR;
+    }
+    enum piece there = read_part(self, &part, (uint8_t *)PyBytes_AS_STRING(gathered->bytes) + gathered->used);
+    gathered->used += part.length;
+    return there;
+}
+
 /* Up to `limit` octets, or with `line` up to the end of the line; fewer only where the body ends. */
 static PyObject *gather(struct wsgi_input *self, size_t limit, bool line)
 {
     struct gathered gathered = {};
     bool is_last = limit == 0;
     while (!is_last) {
+        enum piece direct = line ? PIECE_NONE : gather_from_file(self, &gathered, limit);
+        is_last = gathered.used == limit;
+        if (direct == PIECE_THERE)
+            continue;
+        if (direct == PIECE_ERROR) {
+            Py_XDECREF(gathered.bytes);
+            return NULL;
+        }
         struct bytes piece;
         enum piece there = next_piece(self, &piece);
         if (there == PIECE_NONE)
@@ -134,7 +243,7 @@ static PyObject *gather(struct wsgi_input *self, size_t limit, bool line)
             return NULL;
         memcpy(PyBytes_AS_STRING(gathered.bytes) + gathered.used, piece.data, take);
         gathered.used += take;
-        app_request_consume(self->exchange, self->request, take);
+        consume(self, take);
     }
     return finish(&gathered);
 }
@@ -204,6 +313,7 @@ static PyObject *input_readlines(PyObject *self, PyObject *const *arguments, Py_
 static void input_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    PyMem_Free(((struct wsgi_input *)self)->window);
     type->tp_free(self);
     Py_DECREF(type);
 }

@@ -1,8 +1,12 @@
 /*
  * WSGI input: wsgi.input, a file-like object over the body of one request.
  *
- * Owns:    nothing of the body, which is in shared memory until it is read.
- * Threads: with the interpreter lock, which it gives away while it waits for the client.
+ * What lies in shared memory is copied from there; what waits in the I/O process's file is read into the very object
+ * that the application gets, or for lines and little pieces into a window.
+ *
+ * Owns:    the window. Nothing else of the body.
+ * Threads: with the interpreter lock, which it gives away while it waits for the client, or for a disk; then another
+ *          thread that reads gets RuntimeError.
  * Life:    the application may keep it; from wsgi_input_close() on reading raises ValueError.
  */
 #ifndef PYBRIDGE_WSGI_WSGI_INPUT_H

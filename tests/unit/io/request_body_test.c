@@ -116,11 +116,11 @@ static void a_held_body_goes_to_the_file_beyond_its_share_of_memory(void **state
     struct stage stage;
     open_stage(&stage, BUFFERING_ON, true);
     assert_int_equal(keep(&stage, BLOCK, false), 0);
-    assert_int_equal(stage.exchange->spooled.bytes, 0);
+    assert_int_equal(stage.exchange->spooled_bytes, 0);
     assert_int_equal(keep(&stage, BLOCK, false), 0);
-    assert_int_equal(stage.exchange->spooled.bytes, BLOCK);
+    assert_int_equal(stage.exchange->spooled_bytes, BLOCK);
     assert_int_equal(keep(&stage, 1, true), 0); /* behind others that are there */
-    assert_int_equal(stage.exchange->spooled.bytes, BLOCK + 1);
+    assert_int_equal(stage.exchange->spooled_bytes, BLOCK + 1);
     assert_int_equal(stage.exchange->body_bytes, 2 * BLOCK + 1);
     assert_true(request_body_held(&stage.scene.core, stage.exchange));
     assert_true(room(&stage));
@@ -134,7 +134,7 @@ static void the_last_octets_stay_in_memory(void **state)
     open_stage(&stage, BUFFERING_ON, true);
     assert_int_equal(keep(&stage, BLOCK, false), 0);
     assert_int_equal(keep(&stage, BLOCK, true), 0);
-    assert_int_equal(stage.exchange->spooled.bytes, 0);
+    assert_int_equal(stage.exchange->spooled_bytes, 0);
     close_stage(&stage);
 }
 
@@ -143,18 +143,19 @@ static void a_body_that_fills_the_file_alone_is_413_and_one_that_finds_it_full_5
     (void)state;
     for (int others = 0; others < 2; others++) {
         struct stage stage;
-        struct spool_chain chain = {};
+        struct spool_run run = {};
+        size_t written = 0;
         static const uint8_t octets[BLOCK];
         open_stage(&stage, BUFFERING_ON, true);
         struct io_core *core = &stage.scene.core;
         if (others)
-            assert_int_equal(spool_append(&core->spool, &chain, bytes_of(octets, BLOCK)), 0);
+            assert_int_equal(spool_append(&core->spool, &run, bytes_of(octets, BLOCK), &written), 0);
         int r = 0;
         while (r == 0)
             r = keep(&stage, 40'000, false);
         assert_int_equal(r, -ENOBUFS);
         assert_int_equal(request_body_lost_status(core, stage.exchange), others ? 503 : 413);
-        spool_release(&core->spool, &chain);
+        spool_release(&core->spool, &run);
         close_stage(&stage);
     }
 }
@@ -177,39 +178,40 @@ static void a_length_that_could_never_be_held_is_known_from_the_head(void **stat
     close_stage(&stage);
 }
 
-static void what_waits_in_the_file_comes_back_ahead_of_the_application(void **state)
+static void what_is_in_the_file_is_one_piece_in_its_place(void **state)
 {
     (void)state;
     struct stage stage;
     open_stage(&stage, BUFFERING_ON, true);
     for (int i = 0; i < 4; i++)
         assert_int_equal(keep(&stage, BLOCK, false), 0);
-    assert_int_equal(stage.exchange->spooled.bytes, 3 * BLOCK);
-    assert_int_equal(request_body_read_back(&stage.scene.core, stage.exchange), 0);
-    assert_int_equal(stage.exchange->spooled.bytes, 3 * BLOCK); /* as much as may be ahead is in memory already */
-    stage.exchange->unconsumed_bytes -= BLOCK;
-    assert_int_equal(request_body_read_back(&stage.scene.core, stage.exchange), 0);
-    assert_int_equal(stage.exchange->spooled.bytes, 2 * BLOCK);
-    stage.exchange->unconsumed_bytes += BLOCK;
+    const struct http_exchange *exchange = stage.exchange;
+    assert_int_equal(exchange->piece_count, 2);
+    assert_false(body_piece_is_in_file(exchange->first));
+    assert_true(body_piece_is_in_file(exchange->last));
+    assert_int_equal(exchange->last->length, 3 * BLOCK);
+    assert_int_equal(exchange->unconsumed_bytes, 4 * BLOCK);
+    stage.exchange->state = EXCHANGE_QUEUED; /* what comes when it has begun follows in memory */
+    stage.exchange->unsent = NULL;
+    assert_int_equal(keep(&stage, BLOCK, false), 0);
+    assert_false(body_piece_is_in_file(exchange->last));
+    stage.exchange->state = EXCHANGE_BUFFERING;
     close_stage(&stage);
 }
 
-static void a_part_that_cannot_be_read_back_is_lost(void **state)
+static void blocks_come_back_when_all_of_a_piece_is_consumed(void **state)
 {
     (void)state;
     struct stage stage;
     open_stage(&stage, BUFFERING_ON, true);
     struct io_core *core = &stage.scene.core;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         assert_int_equal(keep(&stage, BLOCK, false), 0);
-    stage.exchange->unconsumed_bytes = 0;
-    const int fd = core->spool.fd;
-    core->spool.fd = -1;
-    assert_int_equal(request_body_read_back(core, stage.exchange), -EBADF);
-    core->spool.fd = fd;
-    assert_true(stage.exchange->body_failed);
-    assert_int_equal(stage.exchange->spooled.bytes, 0);
-    stage.exchange->unconsumed_bytes = BLOCK;
+    stage.exchange->unsent = NULL;
+    assert_int_equal(http_exchange_body_consumed(core, stage.exchange, 2 * BLOCK), 2 * BLOCK);
+    assert_int_equal(core->spool.live, 2);
+    assert_int_equal(http_exchange_body_consumed(core, stage.exchange, UINT32_MAX), BLOCK);
+    assert_int_equal(core->spool.live, 0);
     close_stage(&stage);
 }
 
@@ -223,8 +225,8 @@ int main(void)
         cmocka_unit_test(the_last_octets_stay_in_memory),
         cmocka_unit_test(a_body_that_fills_the_file_alone_is_413_and_one_that_finds_it_full_503),
         cmocka_unit_test(a_length_that_could_never_be_held_is_known_from_the_head),
-        cmocka_unit_test(what_waits_in_the_file_comes_back_ahead_of_the_application),
-        cmocka_unit_test(a_part_that_cannot_be_read_back_is_lost),
+        cmocka_unit_test(what_is_in_the_file_is_one_piece_in_its_place),
+        cmocka_unit_test(blocks_come_back_when_all_of_a_piece_is_consumed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
