@@ -1,5 +1,6 @@
 """Files that applications hand over: whole, in part, while they change, and to clients that do not wait for them."""
 
+import contextlib
 import ctypes
 import errno
 import gzip
@@ -354,6 +355,31 @@ def test_a_hundred_readers_at_once(server, place):
     with Parallel() as parallel:
         for number in range(100):
             parallel.start(fetch, number % 4 == 0)
+
+
+def test_readers_that_take_nothing_cost_others_nothing(serve, place, long_file):
+    server = serve("files_wsgi:app", "--threads", "1", "--metrics-path", "/metrics")
+    path, count = place(), 50
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            client = stack.enter_context(slow_client(server))
+            client.send(build_request(target(path=long_file)))
+        eventually(lambda: total(read(server), "files_live") == count)
+        with server.connect() as quick:
+            for _ in range(20):  # each while all the others wait, which they do until the test ends
+                assert quick.request(target(path=path)).body == BLOB
+        assert total(read(server), "files_live") == count
+
+
+def test_a_reader_that_takes_nothing_is_ended_by_write_timeout_and_one_that_reads_is_not(serve, long_file):
+    server = serve("files_wsgi:app", "--write-timeout", "1", "--metrics-path", "/metrics")
+    with slow_client(server) as stuck, slow_client(server) as reader:
+        for client in (stuck, reader):
+            client.send(build_request(target(path=long_file)))
+        assert reader.read_response().body == LONG
+        eventually(lambda: total(read(server), "files_live") == 0, timeout=15)
+        with contextlib.suppress(ConnectionResetError):
+            assert len(stuck.read_until_close()) < len(LONG)
 
 
 def test_streams_of_one_connection_have_a_file_each(server, place):
