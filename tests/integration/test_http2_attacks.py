@@ -48,10 +48,14 @@ from harness.frames import (
     window_update,
 )
 from harness.server import LATENESS, PATIENCE
+from harness.waiting import eventually
+from test_metrics import read, total
 
 CLEARTEXT = ("--http2-cleartext", "prior-knowledge")
 MEMORY_GROWTH = 8 << 20
 HONEST_DEADLINE = 1.0
+# A client that goes on is read from for 1 MiB, so that it may see why it is cut off; the rest is what others send.
+FLOOD_BYTES, FLOOD_TAKEN_BYTES = 64 << 20, 2 << 20
 
 
 def private_memory(pid: int) -> int:
@@ -224,6 +228,26 @@ def test_h2_03_a_ninth_continuation_frame_is_calmed(scene, payload):
         client.send(request(1, GET, END_STREAM))
         client.send(*(frame(CONTINUATION, 0, 1, payload) for _ in range(9)))
         assert_calmed(client)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00\x01a\x01b"], ids=["empty", "with_fields"])
+def test_h2_03_a_flood_of_continuation_frames_is_cut_off(scene, payload):
+    """By a client that does not listen, and so by the server's counters: it may never read the GOAWAY."""
+    server = scene("--metrics-path", "/metrics")
+    before = read(server)
+    piece = frame(CONTINUATION, 0, 1, payload) * 4_096
+    sent = 0
+    with FrameClient(server) as client:
+        client.send(request(1, GET, END_STREAM))
+        while not client.closed and sent < FLOOD_BYTES:
+            client.send(piece)
+            sent += len(piece)
+    assert sent < FLOOD_BYTES
+    key = ("connections_closed_total", 0, 'reason="http2_error"')
+    after = eventually(lambda: (now := read(server))[key] == 1 and now, what="the end of the connection")
+    assert before[key] == 0
+    taken = total(after, "received_bytes_total") - total(before, "received_bytes_total")
+    assert taken < FLOOD_TAKEN_BYTES
 
 
 def test_h2_03_eight_continuation_frames_are_served(scene):

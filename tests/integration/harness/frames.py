@@ -142,6 +142,7 @@ class FrameClient:
 
     def send(self, *octets: bytes) -> None:
         """A server that has closed already is no failure here: the test looks at what it said."""
+        self.sock.settimeout(10 * PATIENCE)  # listen() has set another
         try:
             self.sock.sendall(b"".join(octets))
         except (BrokenPipeError, ConnectionResetError):
