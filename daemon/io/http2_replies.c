@@ -9,8 +9,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { OWN_ANSWER_BYTES = 512, INTERIM_QUEUED_MAX = 65'536, DRIBBLE_BYTES = 1'024, DRIBBLES_MAX = 10 };
 
@@ -188,6 +188,16 @@ static bool may_go_at_once(const struct http2_session *session, const struct htt
            session->out.queue.bytes < HTTP2_AHEAD_BYTES && length <= frame_room(session, member);
 }
 
+static int put_at_once(struct http2_session *session, struct http2_member *member, struct bytes body, bool ends)
+{
+    int r = put_frame_head(session, member, (uint32_t)body.length, ends);
+    if (r == 0)
+        r = output_queue_copy(&session->out.queue, body);
+    member->ended = ends;
+    connection_flush(session->all->connections, session->connection);
+    return r;
+}
+
 /* The clock of a reader runs from the moment there is something for it. */
 static void note_waiting(struct http2_member *member)
 {
@@ -242,12 +252,7 @@ static int send_body(struct http2_session *session, struct http2_member *member,
         return r;
     }
     const bool ends = (reply->flags & (MESSAGE_END | MESSAGE_FAILED)) == MESSAGE_END && exchange->body_left <= 0;
-    int r = put_frame_head(session, member, (uint32_t)body.length, ends);
-    if (r == 0)
-        r = output_queue_copy(&session->out.queue, body);
-    member->ended = ends;
-    connection_flush(session->all->connections, session->connection);
-    return r;
+    return put_at_once(session, member, body, ends);
 }
 
 /* ---- the end of a stream ---------------------------------------------------------------------------------------- */
@@ -427,39 +432,55 @@ static uint32_t answer_fields(uint16_t status, struct http_field fields[2])
     return count;
 }
 
+/* The text, cut where it is longer than any of ours, and the end of its line. */
+static struct bytes own_body(const char *text, char memory[OWN_ANSWER_BYTES])
+{
+    const size_t length = strnlen(text, OWN_ANSWER_BYTES - 1);
+    memcpy(memory, text, length);
+    memory[length] = '\n';
+    return bytes_of(memory, length + 1);
+}
+
+static int send_own_body(struct http2_session *session, struct http2_member *member, struct bytes body)
+{
+    if (may_go_at_once(session, member, body.length))
+        return put_at_once(session, member, body, true);
+    note_waiting(member);
+    int r = output_queue_copy(&member->body, body);
+    http2_replies_schedule(member);
+    return r;
+}
+
 void http2_replies_answer(struct http2_session *session, struct http2_member *member, uint16_t status, const char *text,
                           bool head_only)
 {
     const struct io_core *core = session->all->core;
     struct http_exchange *exchange = member->exchange;
     struct http_field fields[2];
-    char body[OWN_ANSWER_BYTES];
-    int length = snprintf(body, sizeof body, "%s\n", text != NULL ? text : own_answer_text(status));
+    char memory[OWN_ANSWER_BYTES];
+    const struct bytes body = own_body(text != NULL ? text : own_answer_text(status), memory);
     const struct http2_response response = {
         .status = status,
         .fields = fields,
         .field_count = answer_fields(status, fields),
         .date = core->date,
         .add_content_length = true,
-        .content_length = (uint64_t)length,
+        .content_length = body.length,
     };
     metrics_count_response(core->metrics, status);
     if (exchange != NULL) {
         exchange->local_status = exchange->status = status;
-        exchange->response_bytes = head_only ? 0 : (uint64_t)length;
+        exchange->response_bytes = head_only ? 0 : body.length;
     }
     member->head_sent = member->end_due = true;
+    member->ended = head_only;
     output_queue_deinit(&member->body);
     output_queue_init(&member->body, session->out.queue.pools);
     if (send_block(session, member, &response, head_only) < 0 ||
-        (!head_only && output_queue_copy(&member->body, bytes_of(body, (size_t)length)) < 0))
-        connection_abort(session->all->connections, session->connection, CLOSE_OVERLOAD, false);
-    note_waiting(member);
-    http2_replies_schedule(member);
-    if (head_only) {
-        member->ended = true;
+        (!head_only && send_own_body(session, member, body) < 0))
+        connection_abort(session->all->connections, session->connection, CLOSE_OVERLOAD, false); /* no member is left */
+    else if (member->ended)
         finish(session, member);
-    }
 }
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
