@@ -12,7 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OWN_ANSWER_BYTES = 512, INTERIM_QUEUED_MAX = 65'536, DRIBBLE_BYTES = 1'024, DRIBBLES_MAX = 10 };
+enum {
+    OWN_ANSWER_BYTES = 512,
+    INTERIM_QUEUED_MAX = 65'536,
+    DRIBBLE_BYTES = 1'024, /* a frame that is smaller while more is ready (H2-12) */
+    DRIBBLE_MS = 1'000,    /* that a window must have stayed so small */
+    DRIBBLES_MAX = 10,     /* of a stream, before each of them is a glitch */
+};
 
 void http2_replies_drain(struct http2_session *session)
 {
@@ -142,13 +148,27 @@ static bool ends_with_body(const struct http2_member *member)
     return member->end_due && member->trailers == NULL;
 }
 
-/* H2-12: a window of a few octets makes us frame, and encrypt, far more than we send. Some such windows are usual, and
- * what is left of one that was large. */
-static void count_dribble(struct http2_session *session, struct http2_member *member, uint32_t length)
+/* H2-12: a window of a few octets makes us frame, and encrypt, far more than we send. What is left of a window that was
+ * large opens soon; one that does not for a second is used as it is. Whether the frame may go now. */
+static bool outwaited(struct http2_session *session, struct http2_member *member, uint32_t length)
 {
-    if (length >= DRIBBLE_BYTES || length == member->body.bytes || ++member->dribbles <= DRIBBLES_MAX)
-        return;
-    session->failed |= !http2_connection_glitch(&session->protocol, HTTP2_WEIGHT_ODD, session->all->core->now_ms);
+    const uint64_t now_ms = session->all->core->now_ms;
+    if (length >= DRIBBLE_BYTES || length == member->body.bytes) {
+        member->small_since_ms = 0;
+        return true;
+    }
+    if (member->small_since_ms == 0)
+        member->small_since_ms = now_ms;
+    const uint64_t due_ms = member->small_since_ms + DRIBBLE_MS;
+    if (now_ms < due_ms) {
+        if (session->dribble_due_ms == 0 || due_ms < session->dribble_due_ms)
+            session->dribble_due_ms = due_ms;
+        return false;
+    }
+    member->small_since_ms = 0;
+    if (++member->dribbles > DRIBBLES_MAX)
+        session->failed |= !http2_connection_glitch(&session->protocol, HTTP2_WEIGHT_ODD, now_ms);
+    return true;
 }
 
 /* One frame of the body that waits. */
@@ -227,7 +247,8 @@ static void detach_if_stuck(struct http2_session *session, struct http2_member *
     const struct settings *settings = &core->settings;
     if (!io_core_response_buffering(core) || member->body.bytes == 0)
         return;
-    if (session->connection->is_slow || http2_connection_sendable(&session->protocol, &member->protocol) == 0)
+    if (session->connection->is_slow || member->small_since_ms != 0 ||
+        http2_connection_sendable(&session->protocol, &member->protocol) == 0)
         output_queue_detach(&member->body, (uint32_t)settings->response_buffer_max,
                             (uint64_t)settings->response_buffer_total);
 }
@@ -494,11 +515,10 @@ static bool send_next(struct http2_session *session)
     struct http2_member *member =
         (struct http2_member *)(void *)((uint8_t *)turn - offsetof(struct http2_member, turn));
     uint32_t length = smaller(member->body.bytes, frame_room(session, member));
-    if (length == 0) {
+    if (length == 0 || !outwaited(session, member, length)) {
         http2_schedule_remove(&session->schedule, turn);
         return true;
     }
-    count_dribble(session, member, length);
     if (session->failed)
         return false;
     if (send_waiting(session, member, length) < 0) {
@@ -510,6 +530,16 @@ static bool send_next(struct http2_session *session)
     read_file_on(member);
     complete(session, member);
     return true;
+}
+
+void http2_replies_on_time(struct http2_session *session)
+{
+    if (session->dribble_due_ms == 0 || session->all->core->now_ms < session->dribble_due_ms)
+        return;
+    session->dribble_due_ms = 0; /* whose second has not passed names its own again */
+    for (struct http2_member *member = session->first; member != NULL; member = member->next)
+        if (member->small_since_ms != 0)
+            http2_replies_schedule(member);
 }
 
 void http2_replies_advance(struct http2_session *session)

@@ -179,6 +179,7 @@ static uint64_t session_deadline(const struct http2_session *session)
     const int64_t idle = idle_limit_ms(core);
     uint64_t deadline = sooner(http2_connection_deadline(&session->protocol), session->drain_final_ms);
     deadline = sooner(deadline, write_watch_deadline(&session->write, core));
+    deadline = sooner(deadline, session->dribble_due_ms);
     if (session->idle_since_ms == 0)
         return sooner(deadline, session->check_due_ms);
     if (core->settings.http2_ping_interval_ms > 0 && session->protocol.ping_sent_ms == 0)
@@ -276,6 +277,7 @@ static void check_deadlines(struct http2_session *session)
     http2_connection_on_time(&session->protocol, core->now_ms);
     session->failed |= session->protocol.state == HTTP2_FAILED_STATE;
     session->check_due_ms = 0; /* settling sets the next */
+    http2_replies_on_time(session);
     check_members(session);
     if (!session->failed)
         check_idle(session);

@@ -52,9 +52,10 @@ struct http2_member {
     struct http2_window_pace pace;
     uint64_t body_since, body_progress, body_received, body_mark;
     uint64_t sent_bytes, sent_mark, sent_mark_ms; /* response body, to find readers that do not read */
-    uint32_t dribbles;                            /* frames that a small window cut short */
-    bool end_due;                                 /* the response ends with what is in `body` */
-    bool body_ended;                              /* the request body is whole */
+    uint64_t small_since_ms; /* a window has held back all but a few octets of what is here; 0: it does not (H2-12) */
+    uint32_t dribbles;       /* frames that were sent all the same */
+    bool end_due;            /* the response ends with what is in `body` */
+    bool body_ended;         /* the request body is whole */
     bool head_sent;
     bool ended; /* END_STREAM has been framed */
 };
@@ -113,6 +114,7 @@ struct http2_session {
     uint64_t idle_since_ms; /* no stream is open; 0: there is one */
     uint64_t ping_due_ms;
     uint64_t check_due_ms;   /* when readers and bodies are looked at; 0: no stream is open */
+    uint64_t dribble_due_ms; /* when windows that stayed small are taken for what they are; 0: there is none */
     uint64_t drain_final_ms; /* when the last id is said; 0: not stopping, or said */
     struct write_watch write;
     bool waiting;
@@ -154,6 +156,8 @@ void http2_replies_answer(struct http2_session *session, struct http2_member *me
                           bool head_only);
 /* The stream may send again (a window opened). */
 void http2_replies_schedule(struct http2_member *member);
+/* Time has passed: streams whose window has stayed small send what it lets them. */
+void http2_replies_on_time(struct http2_session *session);
 
 struct http2_member *http2_session_join(struct http2_session *session, uint32_t id, bool end_stream,
                                         int64_t content_length);

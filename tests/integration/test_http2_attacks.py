@@ -651,9 +651,16 @@ def test_h2_12_a_window_of_single_octets_is_served_slowly_and_honest_clients_are
     with FrameClient(server, PREFACE + settings([(4, 1)])) as client:
         client.send(get(1, "/large?3000"))
         client.wait_for(lambda: client.answers.get(1) and client.answers[1].status == 200)
+        begun = time.monotonic()
         for _ in range(20):
             client.send(window_update(1, 1))
             client.listen(0.01)
+        assert client.answers[1].body == b"" or time.monotonic() - begun > 0.9
+        client.wait_for(lambda: client.answers[1].body)
+        assert len([one for one in client.frames if one.type == DATA]) <= 1 + (time.monotonic() - begun)
+        with FrameClient(server) as honest:
+            honest.send(get(1, "/large?3000"))
+            assert len(honest.answer(1).body) == 3_000
         client.send(settings([(4, 65_535)]))
         assert len(client.answer(1).body) == 3_000
         assert RST_STREAM not in [one.type for one in client.frames]

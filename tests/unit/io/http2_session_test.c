@@ -293,20 +293,96 @@ static void the_more_urgent_of_two_responses_is_sent_first(void **state)
     http2_scene_close(&scene);
 }
 
-static void windows_of_single_octets_are_calmed(void **state)
+/* A response of 40,000 octets waits for a window of none. */
+static int wait_for_window(struct http2_scene *scene)
+{
+    open_with_app(scene, NULL);
+    int fd = http2_scene_connect(scene, 0);
+    http2_scene_get(scene, fd, 1);
+    struct message request = begin(scene);
+    answer_at_length(scene, &request, LARGE_BLOCK, 40'000);
+    return fd;
+}
+
+static void open_window(struct http2_scene *scene, int fd, uint32_t octets)
+{
+    http2_scene_number(scene, fd, HTTP2_FRAME_WINDOW_UPDATE, 1, octets);
+    http2_scene_turns(scene, 2);
+}
+
+static void a_window_of_a_few_octets_is_used_when_it_has_stayed_so_for_a_second(void **state)
 {
     (void)state;
     struct http2_scene scene;
-    open_with_app(&scene, NULL);
-    int fd = http2_scene_connect(&scene, 0);
-    http2_scene_get(&scene, fd, 1);
-    struct message request = begin(&scene);
-    answer_at_length(&scene, &request, LARGE_BLOCK, 40'000);
-    for (int i = 0; i < 1'100 && http2_scene_error(&scene, fd, 0) <= HTTP2_NO_ERROR; i++) {
-        http2_scene_number(&scene, fd, HTTP2_FRAME_WINDOW_UPDATE, 1, 1);
-        http2_scene_turns(&scene, 2);
+    int fd = wait_for_window(&scene);
+    open_window(&scene, fd, 1'000);
+    http2_scene_wait(&scene, 500);
+    open_window(&scene, fd, 23);
+    http2_scene_wait(&scene, 450);
+    assert_int_equal(http2_scene_count(&scene, fd, HTTP2_FRAME_DATA, 1), 0);
+    http2_scene_wait(&scene, 100);
+    assert_int_equal(http2_scene_count(&scene, fd, HTTP2_FRAME_DATA, 1), 1);
+    assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 1), 1'023);
+    open_window(&scene, fd, 1);
+    http2_scene_wait(&scene, 900);
+    assert_int_equal(http2_scene_count(&scene, fd, HTTP2_FRAME_DATA, 1), 1);
+    http2_scene_number(&scene, fd, HTTP2_FRAME_WINDOW_UPDATE, 1, 50'000);
+    http2_scene_turns(&scene, 8);
+    assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 1), 40'000);
+    assert_true(http2_scene_ended(&scene, fd, 1));
+    http2_scene_close(&scene);
+}
+
+static void a_window_of_a_kibibyte_is_used_at_once(void **state)
+{
+    (void)state;
+    struct http2_scene scene;
+    int fd = wait_for_window(&scene);
+    open_window(&scene, fd, 1'024);
+    assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 1), 1'024);
+    http2_scene_close(&scene);
+}
+
+static void the_end_of_a_body_waits_for_nothing_however_short_it_is(void **state)
+{
+    (void)state;
+    struct http2_scene scene;
+    int fd = wait_for_window(&scene);
+    http2_scene_number(&scene, fd, HTTP2_FRAME_WINDOW_UPDATE, 1, 39'990);
+    http2_scene_turns(&scene, 4);
+    assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 1), 39'990);
+    http2_scene_number(&scene, fd, HTTP2_FRAME_WINDOW_UPDATE, 1, 10);
+    http2_scene_turns(&scene, 4);
+    assert_true(http2_scene_ended(&scene, fd, 1));
+    http2_scene_close(&scene);
+}
+
+static void small_frames_beyond_ten_of_a_stream_are_glitches(void **state)
+{
+    (void)state;
+    struct http2_scene scene;
+    int fd = wait_for_window(&scene);
+    struct http2_session *session = http2_scene_session(&scene, fd);
+    for (uint32_t frames = 1; frames <= 12; frames++) {
+        open_window(&scene, fd, 200);
+        http2_scene_wait(&scene, 1'100);
+        assert_int_equal(http2_scene_count(&scene, fd, HTTP2_FRAME_DATA, 1), frames);
+        const uint32_t glitches = HTTP2_GLITCH_BURST - session->protocol.glitches.tokens;
+        assert_int_equal(glitches, frames > 10 ? HTTP2_WEIGHT_ODD : 0); /* the one before it is forgotten by now */
+    }
+    http2_scene_close(&scene);
+}
+
+static void windows_that_open_octet_by_octet_are_calmed(void **state)
+{
+    (void)state;
+    struct http2_scene scene;
+    int fd = wait_for_window(&scene);
+    for (int i = 0; i < 10'000 && http2_scene_error(&scene, fd, 0) <= HTTP2_NO_ERROR; i++) {
+        open_window(&scene, fd, 1);
     }
     assert_int_equal(http2_scene_error(&scene, fd, 0), HTTP2_ENHANCE_YOUR_CALM);
+    assert_in_range(http2_scene_count(&scene, fd, HTTP2_FRAME_DATA, 1), 0, 1);
     http2_scene_close(&scene);
 }
 
@@ -586,7 +662,11 @@ int main(void)
         cmocka_unit_test(a_client_that_takes_no_answers_is_not_read_from),
         cmocka_unit_test(blocks_go_back_to_the_application_where_a_window_is_closed),
         cmocka_unit_test(the_more_urgent_of_two_responses_is_sent_first),
-        cmocka_unit_test(windows_of_single_octets_are_calmed),
+        cmocka_unit_test(a_window_of_a_few_octets_is_used_when_it_has_stayed_so_for_a_second),
+        cmocka_unit_test(a_window_of_a_kibibyte_is_used_at_once),
+        cmocka_unit_test(the_end_of_a_body_waits_for_nothing_however_short_it_is),
+        cmocka_unit_test(small_frames_beyond_ten_of_a_stream_are_glitches),
+        cmocka_unit_test(windows_that_open_octet_by_octet_are_calmed),
         cmocka_unit_test(credit_for_a_streamed_body_follows_the_application),
         cmocka_unit_test(credit_for_a_held_body_is_given_once),
         cmocka_unit_test(a_response_before_the_end_of_the_upload_ends_the_upload),
