@@ -7,12 +7,15 @@ import contextlib
 import hashlib
 import random
 import socket
+import ssl
 import subprocess
 import threading
 from urllib.parse import urlencode
 
 import pytest
 
+from harness.client import build_request
+from harness.http2 import connect_http2
 from harness.tls import TlsClient
 from harness.waiting import eventually
 from test_files import can_tell_what_is_cached
@@ -90,3 +93,34 @@ def test_a_file_by_the_kernels_tls(serve, tls, path, mode, version):
         eventually(lambda: metric(client, 'file_bytes_total{ring="0",way="sendfile"}') >= len(BLOB))
     assert len(tap.heard) > 2 * len(BLOB)
     assert MARK not in tap.heard
+
+
+def serve_files(serve, tls, mode: str, *options: str):
+    own = ("--ktls", mode, "--rings", "1", "--metrics-path", "/metrics", *options)
+    return serve("files_wsgi:app", *tls.ecdsa.options, *own)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_file_by_http_2_and_the_kernels_tls(serve, tls, path, mode):
+    server = serve_files(serve, tls, mode)
+    before = counters()
+    with connect_http2(server, tls) as client:
+        streams = [client.start("/?" + urlencode({"path": path, "offset": n})) for n in range(3)]
+        for n, stream in enumerate(streams):
+            assert client.finish(stream).body == BLOB[n:]
+    expected(mode, before)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_reader_that_takes_nothing_costs_others_nothing_and_is_ended(serve, tls, disk, path, mode):
+    server = serve_files(serve, tls, mode, "--write-timeout", "4", "--threads", "1")
+    long_file = disk / "long"
+    long_file.write_bytes(bytes(20 << 20))
+    with TlsClient(server.address, tls.client_context(("http/1.1",)), timeout=60) as stuck:
+        stuck.send(build_request("/?" + urlencode({"path": str(long_file)})))
+        with TlsClient(server.address, tls.client_context(("http/1.1",)), timeout=60) as other:
+            eventually(lambda: metric(other, 'files_live{ring="0"}') == 1)
+            assert other.request("/?" + urlencode({"path": path})).body == BLOB
+            eventually(lambda: metric(other, 'files_live{ring="0"}') == 0, timeout=30)
+        with pytest.raises((AssertionError, OSError, ssl.SSLError)):
+            stuck.read_response()

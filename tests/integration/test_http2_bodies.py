@@ -210,7 +210,7 @@ def kilobytes(server: Server) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_is_bounded_while_nobody_reads(serve, way, kind):
     """16 responses of 5 MB each to a client that takes none of them, and then takes all."""
-    server = serve(*KINDS[kind], "--write-timeout", "300", *way[0])
+    server = serve(*KINDS[kind], "--write-timeout", "300", "--timeout", "300", *way[0])
     with way[1](server, settings={WINDOW: 2**31 - 1}) as client:
         client.request("/large?100000")
         client.acknowledges = False

@@ -27,7 +27,7 @@ from harness.programs import (
     output_of,
     run,
 )
-from harness.server import APPS, ROOT, Server
+from harness.server import APPS, PATIENCE, ROOT, Server
 from harness.tls import TlsClient
 
 sys.path.insert(0, str(APPS))
@@ -314,7 +314,7 @@ def chromium(tmp_path):
         return output_of(
             *(program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
             *("--ignore-certificate-errors", "--no-proxy-server", f"--user-data-dir={tmp_path}/profile"),
-            *("--virtual-time-budget=30000", "--timeout=40000", "--dump-dom", url),
+            *("--virtual-time-budget=30000", f"--timeout={40_000 * PATIENCE}", "--dump-dom", url),
             timeout=55,
             env={"HOME": str(tmp_path)},
         )
@@ -322,7 +322,7 @@ def chromium(tmp_path):
     return dump
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(120 * PATIENCE)
 def test_chromium(chromium, serve, tls):
     place = place_of(serve, tls, "tls", *APPLICATIONS["wsgi"])
     page = chromium(place.url + "/")
