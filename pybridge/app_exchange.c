@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -656,6 +657,16 @@ static void handle_control(struct app_exchange *exchange, struct control_message
     control_close_fds(message);
 }
 
+/* The supervisor is gone: what was begun is finished, in the time that SIGTERM leaves (app_process.c). A socket whose
+ * other end is closed would wake all who look at it for ever, so something that is silent takes its place. */
+static void be_orphaned(struct app_exchange *exchange)
+{
+    OWNED_FD silence = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    exchange->draining = true;
+    if (silence < 0 || dup3(silence, exchange->control_fd, O_CLOEXEC) < 0)
+        exchange->stopping = true;
+}
+
 void app_exchange_control(struct app_exchange *exchange)
 {
     struct control_message message;
@@ -667,7 +678,7 @@ void app_exchange_control(struct app_exchange *exchange)
         if (r == 1)
             handle_control(exchange, &message);
         else if (r != -EBADMSG)
-            exchange->stopping = true; /* the supervisor is gone */
+            be_orphaned(exchange);
     }
     if (exchange->stopping && exchange->hooks.on_stop != NULL)
         exchange->hooks.on_stop(exchange->hooks.context);

@@ -220,6 +220,10 @@ static const uint16_t io_calls[] = {
 #endif
     SYS_clock_nanosleep,
     SYS_nanosleep,
+    SYS_setitimer, /* alarm(): an orphan's time is limited */
+#ifdef SYS_alarm
+    SYS_alarm,
+#endif
     SYS_getrandom,
     SYS_sched_yield,
     SYS_sched_getaffinity,

@@ -2,7 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
+
+/* Longer than an application process has. */
+enum { ORPHAN_SECONDS = 35 };
 
 /* The rest of it is io_process.c's. */
 static int start(struct io_process *io)
@@ -109,13 +113,24 @@ static int handle(struct io_process *io, struct control_message *message)
     }
 }
 
+/* The supervisor is gone: what was begun is finished, and nothing new is taken. Nobody will say which application has
+ * died meanwhile, and nobody would end a process that waits for it. */
+static void be_orphaned(struct io_process *io)
+{
+    drain(io);
+    signal(SIGALRM, SIG_DFL);
+    unsigned left = alarm(ORPHAN_SECONDS);
+    if (left > 0)
+        alarm(left);
+}
+
 void io_control_receive(struct io_process *io)
 {
     struct control_message message;
     int r;
     while (io->state != IO_STOPPED && (r = control_receive(CONTROL_FD, &message)) != -EAGAIN) {
         if (r <= 0 && r != -EBADMSG) {
-            drain(io); /* the supervisor is gone: what was begun is finished, nothing new is taken */
+            be_orphaned(io);
             return;
         }
         if (r != 1)
