@@ -70,12 +70,12 @@ static void send_to(struct supervisor *supervisor, bool apps, enum control_kind 
             child_send(&one->child, kind, payload, bytes, NULL, 0);
 }
 
-static bool has_io(const struct supervisor *supervisor)
+static uint32_t count(const struct supervisor *supervisor, bool apps)
 {
+    uint32_t found = 0;
     for (const struct predecessor *one = supervisor->predecessors.first; one != NULL; one = one->next)
-        if (!one->is_app)
-            return true;
-    return false;
+        found += one->is_app == apps ? 1 : 0;
+    return found;
 }
 
 bool predecessors_include(const struct supervisor *supervisor, pid_t pid)
@@ -117,6 +117,7 @@ static void on_end(struct event_watch *watch)
     struct supervisor *supervisor = one->supervisor;
     send_to(supervisor, !one->is_app, CONTROL_PEER_GONE, &peer, sizeof peer);
     forget(one);
+    supervisor->predecessors.incomplete |= supervisor->predecessors.state == PREDECESSORS_SERVING;
     /* Nobody replaces it but a program that can start. */
     if (supervisor->state == SUPERVISOR_KEEPING && supervisor->predecessors.first != NULL)
         upgrade_begin(supervisor);
@@ -193,6 +194,7 @@ void predecessors_adopt(struct supervisor *supervisor, struct handover *handover
             log_error("the old process %d cannot be watched (%s), it is killed", (int)left->pid, strerror(-r));
     }
     handover->child_count = 0;
+    supervisor->predecessors.incomplete = count(supervisor, false) < handover->rings || count(supervisor, true) == 0;
 }
 
 /* Half a line of an application stays here, so it goes to the log as it is. */
@@ -245,7 +247,7 @@ void predecessors_settle(struct supervisor *supervisor)
 {
     struct predecessors *all = &supervisor->predecessors;
     bool leaves = all->state == PREDECESSORS_LEAVING || all->state == PREDECESSORS_DRAINING;
-    if (!leaves || all->apps_drain || has_io(supervisor))
+    if (!leaves || all->apps_drain || count(supervisor, false) > 0)
         return;
     all->apps_drain = true;
     send_to(supervisor, true, CONTROL_DRAIN, NULL, 0);

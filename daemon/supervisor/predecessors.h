@@ -31,6 +31,7 @@ enum predecessors_state { PREDECESSORS_SERVING, PREDECESSORS_LEAVING, PREDECESSO
 struct predecessors {
     struct predecessor *first;
     enum predecessors_state state;
+    bool incomplete; /* some have died while they did all the work, and nobody has taken their place */
     bool apps_drain; /* no I/O process is left that they would answer */
     struct event_alarm deadline;
 };

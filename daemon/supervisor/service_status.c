@@ -87,7 +87,8 @@ static void describe(struct line *line, const struct supervisor *supervisor)
     else if (supervisor->state == SUPERVISOR_STARTING)
         describe_starting(line, supervisor);
     else if (supervisor->state == SUPERVISOR_KEEPING) {
-        add(line, "serving by the processes of the program before this one");
+        add(line, "serving by %s processes of the program before this one",
+            supervisor->predecessors.incomplete ? "what is left of the" : "the");
         add_trouble(line, supervisor);
     } else if (supervisor->state == SUPERVISOR_RELOADING)
         describe_exchange(line, supervisor);

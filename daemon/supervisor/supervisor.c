@@ -56,6 +56,7 @@ static void enter_keeping(struct supervisor *supervisor, [[maybe_unused]] enum s
               "again");
     service_status_failed(supervisor, "upgrade", "the new program could not start, see the log");
     service_status_ready(supervisor);
+    upgrade_retry_later(supervisor);
 }
 
 /* Our copies of the listening sockets go first: then the I/O processes hold the last ones, and decide. */

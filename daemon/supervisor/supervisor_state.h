@@ -8,7 +8,8 @@
  *                            +--------------------------+   nobody is left
  *
  *   KEEPING    entered from STARTING, left by a stop or by another program: this one was executed in place of another
- *              and cannot start. That one's processes serve on (predecessors.h), and SIGUSR2 or SIGHUP tries again
+ *              and cannot start. That one's processes serve on (predecessors.h), and SIGUSR2 or SIGHUP tries again;
+ *              when some of them have died it tries by itself as well
  *   DRAINING   the I/O processes finish their requests and end, then the application processes do
  *   STOPPING   everybody exits now, or is killed a second later
  *

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { CHECK_MS = 60'000 };
+enum { CHECK_MS = 60'000, END_MS = 5'000, RETRY_MS = 10'000 };
 
 static void fail(struct supervisor *supervisor, const char *why)
 {
@@ -20,6 +20,23 @@ static void fail(struct supervisor *supervisor, const char *why)
     log_error("upgrade failed, nothing has changed: %s", why);
     service_status_failed(supervisor, "upgrade", why);
     service_status_ready(supervisor);
+    upgrade_retry_later(supervisor);
+}
+
+static void on_retry(struct event_alarm *alarm)
+{
+    struct supervisor *supervisor = alarm->owner;
+    if (supervisor->state == SUPERVISOR_KEEPING && supervisor->upgrade.state == UPGRADE_IDLE)
+        upgrade_begin(supervisor);
+}
+
+void upgrade_retry_later(struct supervisor *supervisor)
+{
+    struct event_alarm *retry = &supervisor->upgrade.retry;
+    if (supervisor->state != SUPERVISOR_KEEPING || !supervisor->predecessors.incomplete || retry->armed)
+        return;
+    *retry = (struct event_alarm){.on_alarm = on_retry, .owner = supervisor};
+    event_loop_arm(&supervisor->loop, retry, event_loop_now_ms() + RETRY_MS);
 }
 
 /* What is left to it ----------------------------------------------------------------------------------------- */
@@ -164,11 +181,22 @@ static void on_silence(struct event_watch *watch)
     child_end_control(&supervisor->upgrade.checker, &supervisor->loop);
 }
 
+/* In peace first: it has processes of its own, which a kill would leave behind. */
+static void end_checker(struct supervisor *supervisor)
+{
+    struct upgrade *upgrade = &supervisor->upgrade;
+    child_kill(&upgrade->checker, upgrade->is_told_to_end ? SIGKILL : SIGTERM);
+    upgrade->is_told_to_end = true;
+    if (child_lives(&upgrade->checker))
+        event_loop_arm(&supervisor->loop, &upgrade->deadline, event_loop_now_ms() + END_MS);
+}
+
 static void on_deadline(struct event_alarm *alarm)
 {
     struct supervisor *supervisor = alarm->owner;
-    log_warning("the new program has checked the settings for %d s, it is killed", CHECK_MS / 1'000);
-    child_kill(&supervisor->upgrade.checker, SIGKILL);
+    if (!supervisor->upgrade.is_told_to_end)
+        log_warning("the new program has checked the settings for %d s, it is ended", CHECK_MS / 1'000);
+    end_checker(supervisor);
 }
 
 /* Our own arguments, with --check-config in front of them. */
@@ -201,6 +229,7 @@ static int spawn_checker(struct supervisor *supervisor, int trial, char why[CHIL
         .output = {supervisor->logs.error, supervisor->logs.error},
         .kept = trial,
     };
+    upgrade->is_told_to_end = false;
     upgrade->deadline = (struct event_alarm){.on_alarm = on_deadline, .owner = supervisor};
     upgrade->checker = (struct child){.exit = {.fd = -1, .on_event = on_checked, .owner = supervisor},
                                       .control = {.fd = -1, .on_event = on_silence, .owner = supervisor}};
@@ -266,8 +295,9 @@ void upgrade_begin(struct supervisor *supervisor)
 void upgrade_give_up(struct supervisor *supervisor)
 {
     supervisor->upgrade.state = UPGRADE_IDLE;
-    event_loop_disarm(&supervisor->loop, &supervisor->upgrade.deadline);
-    child_kill(&supervisor->upgrade.checker, SIGKILL);
+    event_loop_disarm(&supervisor->loop, &supervisor->upgrade.retry);
+    if (!supervisor->upgrade.is_told_to_end)
+        end_checker(supervisor);
 }
 
 /* In the place of this program ------------------------------------------------------------------------------- */

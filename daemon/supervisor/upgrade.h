@@ -27,10 +27,15 @@ enum upgrade_state { UPGRADE_IDLE, UPGRADE_WAITING, UPGRADE_CHECKING, UPGRADE_PR
 struct upgrade {
     enum upgrade_state state;
     struct child checker;
+    bool is_told_to_end; /* the checker */
     struct event_alarm deadline;
+    struct event_alarm retry;
 };
 
 void upgrade_begin(struct supervisor *supervisor);
+
+/* A server that serves by old processes, and has lost some, tries again and again: nobody else replaces them. */
+void upgrade_retry_later(struct supervisor *supervisor);
 
 /* Begins what waits and executes what is proven, once they may. */
 void upgrade_settle(struct supervisor *supervisor);

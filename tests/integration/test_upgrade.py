@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import harness.server
-from harness.client import Client, connect
+from harness.client import Client, Parallel, connect
 from harness.http2 import Http2Client, connect_http2
 from harness.server import APPS, BINARY, PATIENCE, Server, clean_environment, run_to_end
 from harness.waiting import eventually
@@ -534,6 +534,58 @@ def test_a_process_that_dies_while_no_program_can_start_makes_it_try_again(serve
     assert server.get("/").status == 200
 
 
+def test_what_is_left_of_the_old_processes_answers_and_time_tries_again(serve, installed, tmp_path):
+    config = tmp_path / "site.toml"
+    config.write_text("workers = 1\ntimeout = 2\n")
+    server = serve("wsgi_cases:app", "-c", str(config))
+    install(installed, spoils_settings(config))
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS)
+    with Parallel() as clients:
+        clients.start(server.get, "/hang")
+        server.wait_for_log(r"\bhanging$")
+        os.kill(server.app_processes()[0], signal.SIGKILL)
+        server.wait_for_log(NOTHING_CHANGED, UPGRADE_SECONDS)
+    assert clients.results[0].status == 502
+    # Nobody could take it: it waited for queue_timeout, which is as long as timeout.
+    waited = server.get("/hello")
+    assert (waited.status, waited.header("retry-after")) == (503, "1")
+    config.write_text("workers = 1\n")
+    server.wait_for_log(READY, UPGRADE_SECONDS, count=2)
+    # The old I/O process takes connections until it reads that it is to leave.
+    eventually(lambda: server.get("/hello").status == 200, what="an answer of the new processes")
+
+
+# Executes the new program only to try it; in the place of the running one it crashes.
+CRASHES = """#!/bin/sh
+case $* in *--check-config*) exec {binary} "$@" ;; esac
+kill -SEGV $$
+"""
+
+
+def test_a_program_that_crashes_in_its_place_lets_what_was_begun_finish(serve, installed, tmp_path):
+    path = tmp_path / "site.sock"
+    options = ("wsgi_cases:app", "-w", "1", "--threads", "4")
+    server = serve(*options, binds=("127.0.0.1:0", f"unix:{path}"))
+    server.expect_clean_stop = False
+    install(installed, CRASHES.format(binary=BINARY))
+    with Parallel() as clients, server.connect() as idle:
+        assert idle.request("/hello").status == 200
+        clients.start(server.get, "/sleep?3")
+        server.wait_for_log(r"\bsleeping$")
+        server.send_signal(signal.SIGUSR2)
+        assert server.process.wait(UPGRADE_SECONDS * PATIENCE) == -signal.SIGSEGV
+        idle.expect_close()
+    assert clients.results[0].body == b"slept\n"
+    server.wait_for_log(r"\blive: ")
+    eventually(lambda: not server.processes(), what="the end of all processes")
+    server.assert_nothing_alive()
+    # The service manager starts it anew: neither the port nor the file of the dead one is in its way.
+    install(installed, BINARY)
+    again = serve(*options, binds=("{}:{}".format(*server.address), f"unix:{path}"))
+    assert again.get("/hello").status == 200
+
+
 def test_a_program_that_would_not_understand_the_running_one_is_not_executed(serve, installed):
     server = serve("hello_wsgi:app", "-w", "1")
     before = server.processes()
@@ -591,6 +643,33 @@ def test_a_second_upgrade_waits_for_the_end_of_the_first(serve):
 def test_a_stop_while_an_upgrade_waits_ends_all(serve):
     with upgrade_that_waits(serve) as server:
         assert server.stop() == 0
+    server.assert_nothing_alive()
+
+
+# Each import takes one of the marks; the one that finds none left never ends.
+NEVER_ENDS = """
+import pathlib, threading
+from hello_wsgi import app
+marks = pathlib.Path({marks!r})
+count = int(marks.read_text())
+marks.write_text(str(count - 1))
+if count == 0:
+    print("stuck here", flush=True)
+    threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("imports", [0, 1, 2], ids=["a start", "a check", "a start in another's place"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_while_an_application_is_loaded_ends_all(serve, tmp_path, imports, number):
+    marks = tmp_path / "marks"
+    marks.write_text(str(imports))
+    (tmp_path / "turning.py").write_text(NEVER_ENDS.format(marks=str(marks)))
+    server = serve("turning:app", "-w", "1", "--pythonpath", str(tmp_path), ready=imports > 0)
+    if imports > 0:
+        server.send_signal(signal.SIGUSR2)
+    server.wait_for_log("stuck here", UPGRADE_SECONDS)
+    assert server.stop(number) == 0
     server.assert_nothing_alive()
 
 
