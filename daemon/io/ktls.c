@@ -48,9 +48,21 @@ int ktls_attach(const struct ktls_kernel *kernel, int fd)
     return kernel->calls->set_option(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof "tls" - 1);
 }
 
+/* Without it the kernel of TLS 1.3 decrypts into memory of its own and copies: a record might end in padding, whose
+ * length only the last octet says. With it a record that is padded all the same is decrypted twice, and arrives.
+ * Kernels before 6.0 have no such option. */
+static void expect_no_padding(const struct ktls_kernel *kernel, int fd)
+{
+    const int yes = 1;
+    (void)kernel->calls->set_option(fd, SOL_TLS, TLS_RX_EXPECT_NO_PAD, &yes, sizeof yes);
+}
+
 int ktls_set_keys(const struct ktls_kernel *kernel, int fd, enum ktls_direction direction, const struct ktls_keys *keys)
 {
-    return kernel->calls->set_option(fd, SOL_TLS, (int)direction, &keys->info, keys->bytes);
+    int r = kernel->calls->set_option(fd, SOL_TLS, (int)direction, &keys->info, keys->bytes);
+    if (r == 0 && direction == KTLS_RECEIVE && keys->info.head.version == TLS_1_3_VERSION)
+        expect_no_padding(kernel, fd);
+    return r;
 }
 
 /* ---- records that are not data ---------------------------------------------------------------------------------- */

@@ -11,7 +11,7 @@
 
 /* ---- a kernel that does what the test says ----------------------------------------------------------------------- */
 
-enum step { ATTACH, SEND_KEYS, RECEIVE_KEYS, STEPS };
+enum step { ATTACH, SEND_KEYS, RECEIVE_KEYS, NO_PADDING, STEPS };
 
 /* It encrypts by leaving octets as they are: what is in the socket's output from `sends_from` on is the kernel's. */
 static struct {
@@ -33,6 +33,8 @@ static enum step step_of(int level, int name)
 {
     if (level == IPPROTO_TCP && name == TCP_ULP)
         return ATTACH;
+    if (name == TLS_RX_EXPECT_NO_PAD)
+        return NO_PADDING;
     return name == TLS_TX ? SEND_KEYS : RECEIVE_KEYS;
 }
 
@@ -285,12 +287,24 @@ static void the_kernel_decrypts_when_nothing_is_left_to_decrypt(void **state)
     struct stage *stage = open_with(true, false);
     struct client *client = client_offloaded(stage);
     assert_int_equal(fake.done[RECEIVE_KEYS], 1);
+    assert_int_equal(fake.done[NO_PADDING], 1);
     assert_int_equal(only_connection(stage)->offload, CONNECTION_OFFLOAD_BOTH);
     kernel_receives(client, tls_scene_get);
     stage_respond(stage, "another");
     scene_turns(&stage->scene, 4);
     assert_true(sent_by_kernel(client, "another"));
     assert_int_equal(stage_metric(stage, METRIC_KTLS_RECEIVING), 1);
+    finish(client);
+}
+
+static void a_kernel_that_expects_padding_decrypts_all_the_same(void **state)
+{
+    (void)state;
+    struct stage *stage = open_with(true, false);
+    fake.errors[NO_PADDING] = -EINVAL;
+    struct client *client = client_offloaded(stage);
+    assert_int_equal(only_connection(stage)->offload, CONNECTION_OFFLOAD_BOTH);
+    assert_int_equal(stage_metric(stage, METRIC_KTLS_FALLBACKS), 0);
     finish(client);
 }
 
@@ -699,6 +713,7 @@ int main(void)
         cmocka_unit_test(tickets_leave_before_the_kernel_takes_over),
         cmocka_unit_test(the_end_is_said_by_a_record_of_the_kernels),
         cmocka_unit_test(the_kernel_decrypts_when_nothing_is_left_to_decrypt),
+        cmocka_unit_test(a_kernel_that_expects_padding_decrypts_all_the_same),
         cmocka_unit_test(a_kernel_that_does_not_decrypt_leaves_that_in_user_space),
         cmocka_unit_test(a_record_that_has_begun_is_fetched_to_the_octet),
         cmocka_unit_test(half_a_record_does_not_keep_a_connection_that_is_over),
