@@ -4,6 +4,8 @@
  * One datagram for each message with MESSAGE_FILE, in the order of those, and sent before: whoever takes the message
  * finds the file. It says for which slot and generation, for each side treats the other as untrusted.
  *
+ * In the other direction goes one datagram, all zeros: the file of request bodies (daemon/io/spool.h), for reading.
+ *
  * Owns:    nothing; an end of the channel belongs to whoever got it at the pairing.
  * Threads: the app side under its lock; the loop of the I/O process.
  */

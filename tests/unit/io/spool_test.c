@@ -104,6 +104,18 @@ static void release(struct body *body)
     body->bytes = 0;
 }
 
+/* One run, hardly written: where only blocks count. */
+static void take_blocks(struct body *body, uint32_t count)
+{
+    struct spool_run *run = &body->runs[0];
+    do {
+        run->bytes = run->blocks * BLOCK;
+        assert_int_equal(append(body, 1), 0);
+    } while (run->blocks < count);
+    assert_int_equal(body->count, 1);
+    run->bytes = run->blocks * BLOCK;
+}
+
 static void open_larger(uint32_t blocks)
 {
     spool_deinit(&spool);
@@ -160,16 +172,7 @@ static void a_run_ends_where_it_is_as_long_as_one_may_be(void **state)
     (void)state;
     struct body body = {.seed = 5};
     open_larger(SPOOL_RUN_BLOCKS + 32);
-    /* Not written: only blocks count here. */
-    body.count = 1;
-    assert_int_equal(append(&body, 1), 0);
-    struct spool_run *run = &body.runs[0];
-    while (run->blocks < SPOOL_RUN_BLOCKS) {
-        run->bytes = run->blocks * BLOCK;
-        assert_int_equal(append(&body, 1), 0);
-    }
-    assert_int_equal(body.count, 1);
-    run->bytes = run->blocks * BLOCK;
+    take_blocks(&body, SPOOL_RUN_BLOCKS);
     assert_int_equal(append(&body, 1), 0);
     assert_int_equal(body.count, 2);
     assert_int_equal(body.runs[1].first, SPOOL_RUN_BLOCKS);
@@ -289,8 +292,7 @@ static void a_turn_gives_back_some_blocks_only_and_keeps_the_first_ones_warm(voi
     enum { MORE = 3 * SPOOL_TURN_BLOCKS };
     struct body body = {.seed = 1};
     open_larger(SPOOL_WARM_BLOCKS + MORE);
-    for (uint32_t i = 0; i < SPOOL_WARM_BLOCKS + MORE; i++)
-        assert_int_equal(append(&body, BLOCK), 0);
+    take_blocks(&body, SPOOL_WARM_BLOCKS + MORE);
     release(&body);
     assert_int_equal(turn_until_done(1'000), 3);
     assert_int_equal(spool.stale, SPOOL_WARM_BLOCKS);
