@@ -26,7 +26,7 @@ enum {
     SPOOL_BLOCK_BYTES = MESSAGE_FILE_BLOCK_BYTES,
     SPOOL_RUN_BLOCKS = 4'096,
     SPOOL_WARM_BLOCKS = 2'048, /* 128 MiB */
-    SPOOL_TURN_BLOCKS = 64, /* 4 MiB, whose pages the kernel takes back in 0.3 ms */
+    SPOOL_TURN_BLOCKS = 64,    /* 4 MiB, whose pages the kernel takes back in 0.3 ms */
     SPOOL_QUIET_MS = 1'000,
 };
 
