@@ -34,7 +34,7 @@
  *     STUCK      io: struct control_peer of an app that passed `timeout`
  *     RECYCLE    app: it has served max_requests; it serves on until DRAIN, which follows once another is ready
  *     FORKED     app, a template: struct control_forked, the answer to FORK
- *     FAILED     text for the operator, one message; the exit status says the rest
+ *     FAILED     io: text for the operator, one message; the exit status says the rest
  *
  * Owns:    nothing; descriptors received become the receiver's.
  */

@@ -263,6 +263,14 @@ static void on_recycle(struct app_child *app, [[maybe_unused]] const struct cont
     app->state = APP_RECYCLING;
 }
 
+/* It is about to exit; if not, it is of no use any more. */
+static void hang_up(struct app_child *app)
+{
+    child_end_control(&app->child, &app->supervisor->loop);
+    if (!app->deadline.armed)
+        arm_deadline(app, LOST_CHANNEL_MS);
+}
+
 /* An answer that nobody has asked for changes nothing: a copy that came too late finds its socket closed, and ends. */
 static void on_forked(struct app_child *app, const struct control_message *message)
 {
@@ -270,9 +278,12 @@ static void on_forked(struct app_child *app, const struct control_message *messa
     struct app_child *copy = supervisor->apps.copying;
     const struct control_forked *forked = control_payload(message, sizeof *forked);
 
-    if (copy == NULL || copy->original != app)
+    if (copy == NULL || copy->original != app) {
         log_warning("app %u (pid %d) answers what nobody has asked", app->index, (int)app->child.pid);
-    else if (forked == NULL || forked->pid == 0)
+        hang_up(app);
+        return;
+    }
+    if (forked == NULL || forked->pid == 0)
         fail_copy(copy, "its answer makes no sense");
     else if (forked->pid < 0)
         fail_copy(copy, strerror(-forked->pid));
@@ -282,19 +293,12 @@ static void on_forked(struct app_child *app, const struct control_message *messa
         finish_copy(copy, forked->pid);
 }
 
-static void on_failed(struct app_child *app, const struct control_message *message)
-{
-    log_error("app %u (pid %d): %.*s", app->index, (int)app->child.pid, (int)message->payload_bytes,
-              (const char *)message->payload);
-}
-
 static const struct {
     enum control_kind kind;
     void (*handle)(struct app_child *app, const struct control_message *message);
 } app_messages[] = {
     {CONTROL_READY, on_ready},
     {CONTROL_RECYCLE, on_recycle},
-    {CONTROL_FAILED, on_failed},
     {CONTROL_FORKED, on_forked},
 };
 
@@ -305,8 +309,10 @@ static void handle_message(struct app_child *app, const struct control_message *
             app_messages[i].handle(app, message);
             return;
         }
+    /* Once: an application that has taken hold of the socket could fill the log with these. */
     log_warning("app %u (pid %d) sent a message of kind %u, which it has no business to send", app->index,
                 (int)app->child.pid, message->kind);
+    hang_up(app);
 }
 
 /* 1: there may be more; 0: there is none. A channel that broke stays watched no longer. */
@@ -319,10 +325,7 @@ static int take_message(struct app_child *app)
     if (r == -EBADMSG)
         return 1;
     if (r <= 0) {
-        child_end_control(&app->child, &app->supervisor->loop);
-        /* It is about to exit; if not, it is of no use any more. */
-        if (!app->deadline.armed)
-            arm_deadline(app, LOST_CHANNEL_MS);
+        hang_up(app);
         return 0;
     }
     handle_message(app, &message);
