@@ -86,8 +86,8 @@ class Bench:
     def wanted(self, names: tuple[str, ...]) -> list[str]:
         return [name for name in names if not self.only or name in self.only]
 
-    def server(self, name: str, target: str) -> Server:
-        return Server(name, target, self.server_cpus, self.options.threads, self.options.workers)
+    def server(self, name: str, target: str, threads: int | None = None) -> Server:
+        return Server(name, target, self.server_cpus, threads or self.options.threads, self.options.workers)
 
     def interleaved(self, names: list[str], run) -> tuple[dict[str, list], dict[str, str]]:
         """Calls run(name) for each in turn, `rounds` times; a server that fails is left out from then on."""
@@ -153,9 +153,9 @@ class Bench:
         runs, _ = self.interleaved(able, run)
         return {"name": scenario.name, "ours": scenario.ours, "setting": self.setting, "rate": rate, "runs": runs}
 
-    def transfer(self, target: str, peers: tuple[str, ...], direction: str) -> dict:
+    def transfer(self, target: str, peers: tuple[str, ...], direction: str, threads: int) -> dict:
         def run(name: str) -> dict:
-            with self.server(name, target) as server:
+            with self.server(name, target, threads) as server:
                 cpus = self.options.generator_cpus
                 if (
                     name == "uroboros"
@@ -164,9 +164,9 @@ class Bench:
                     raise RuntimeError("wrong sha256")
                 return run_transfer(server, direction, self.options.mib, cpus, False).as_dict()
 
-        print(f"{direction} {target}", flush=True)
+        print(f"{direction} {target}, threads: {threads}", flush=True)
         runs, failures = self.interleaved(self.wanted(("uroboros", *peers)), run)
-        return {"target": target, "direction": direction, "runs": runs, "failures": failures}
+        return {"target": target, "direction": direction, "threads": threads, "runs": runs, "failures": failures}
 
     def idle(self) -> dict[str, list[float]]:
         def run(name: str) -> float:
@@ -196,9 +196,8 @@ class Bench:
             self.record["latency"] = [pair for pair in pairs if pair]
         if "transfer" in self.parts:
             self.record["transfer"] = [
-                self.transfer(target, peers, direction)
-                for target, peers in scenarios.TRANSFER_TARGETS.items()
-                for direction in ("download", "upload")
+                self.transfer(target, scenarios.TRANSFER_TARGETS[target], direction, threads)
+                for target, direction, threads in scenarios.TRANSFERS
             ]
         if "idle" in self.parts:
             self.record["idle"] = self.idle()

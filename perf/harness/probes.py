@@ -79,9 +79,9 @@ def _load_probe(scenario: scenarios.Scenario) -> Probe:
     return Probe(scenario.name, "req/s", scenario.ours, peers, _load(scenario), scenario.goals)
 
 
-def _transfer(target: str, direction: str) -> Callable[[Rig, str], Figures]:
+def _transfer(target: str, direction: str, threads: int) -> Callable[[Rig, str], Figures]:
     def measure(rig: Rig, name: str) -> Figures:
-        with rig.server(name, target) as server:
+        with rig.server(name, target, threads=threads) as server:
             result = run_transfer(server, direction, rig.mib, rig.generator_cpus, False)
         return {
             "rate": result.mib_per_second,
@@ -93,9 +93,20 @@ def _transfer(target: str, direction: str) -> Callable[[Rig, str], Figures]:
     return measure
 
 
+def _transfer_probe(target: str, direction: str, threads: int) -> Probe:
+    suffix = "" if threads == scenarios.TRANSFER_THREADS else f"-{threads}-thread"
+    return Probe(
+        f"{target.split(':')[0].removeprefix('plain_')}-{direction}{suffix}",
+        "MiB/s",
+        "uroboros",
+        scenarios.TRANSFER_TARGETS[target],
+        _transfer(target, direction, threads),
+    )
+
+
 def _http2_transfer(target: str, direction: str, streams: int) -> Probe:
     def measure(rig: Rig, name: str) -> Figures:
-        with rig.server(name, target) as server:
+        with rig.server(name, target, threads=scenarios.TRANSFER_THREADS) as server:
             return run_http2_transfer(server, direction, rig.http2_mib, streams, rig.generator_cpus)
 
     kind = target.split(":")[0].removeprefix("plain_")
@@ -161,17 +172,7 @@ def _cold_start(rig: Rig, name: str) -> Figures:
 
 PROBES: tuple[Probe, ...] = (
     *(_load_probe(scenario) for scenario in scenarios.THROUGHPUT),
-    *(
-        Probe(
-            f"{target.split(':')[0].removeprefix('plain_')}-{direction}",
-            "MiB/s",
-            "uroboros",
-            peers,
-            _transfer(target, direction),
-        )
-        for target, peers in scenarios.TRANSFER_TARGETS.items()
-        for direction in ("download", "upload")
-    ),
+    *(_transfer_probe(*transfer) for transfer in scenarios.TRANSFERS),
     *(
         _http2_transfer(target, direction, streams)
         for target in scenarios.TRANSFER_TARGETS

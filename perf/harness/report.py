@@ -66,15 +66,22 @@ def latency_table(entry: dict) -> tuple[list[str], list[str]]:
     return lines, missed
 
 
+def _transfer_name(entry: dict) -> str:
+    """Records of before 2026-11-23 had one thread throughout."""
+    count = entry.get("threads", 1)
+    return f"{entry['target']} {entry['direction']}, {count} thread{'s' if count > 1 else ''}"
+
+
 def transfer_table(entries: list[dict]) -> tuple[list[str], list[str]]:
     lines, missed = ["\n1 GiB over one connection"], []
     for entry in entries:
-        lines.append(f"{entry['target']} {entry['direction']}")
+        name = _transfer_name(entry)
+        lines.append(name)
         rates = {}
         for server, runs in entry["runs"].items():
             if not runs:
                 lines.append(f"  {server:17} failed: {entry['failures'].get(server, '')}")
-                missed += [f"{entry['target']} {entry['direction']}: {server} failed"] if server == "uroboros" else []
+                missed += [f"{name}: {server} failed"] if server == "uroboros" else []
                 continue
             rates[server] = median(run["mib_per_second"] for run in runs)
             grown = max(run["pss_grown_kib"] for run in runs) / 1024
@@ -83,9 +90,7 @@ def transfer_table(entries: list[dict]) -> tuple[list[str], list[str]]:
             missed += _transfer_faults(entry, server, runs)
         ours = rates.pop("uroboros", None)
         if ours and rates and ours < max(rates.values()):
-            missed.append(
-                f"{entry['target']} {entry['direction']}: {ours:.0f} MiB/s, best peer {max(rates.values()):.0f}"
-            )
+            missed.append(f"{name}: {ours:.0f} MiB/s, best peer {max(rates.values()):.0f}")
     return lines, missed
 
 
@@ -94,10 +99,10 @@ def _transfer_faults(entry: dict, server: str, runs: list[dict]) -> list[str]:
         return []
     faults = []
     if any(run["sha256_right"] is False for run in runs):
-        faults.append(f"{entry['target']} {entry['direction']}: wrong sha256")
+        faults.append(f"{_transfer_name(entry)}: wrong sha256")
     grown = [run["io_grown_kib"] for run in runs if run["io_grown_kib"] is not None]
     if grown and max(grown) > scenarios.IO_GROWN_KIB_MAX:
-        faults.append(f"{entry['target']} {entry['direction']}: the I/O process grew by {max(grown) / 1024:.1f} MiB")
+        faults.append(f"{_transfer_name(entry)}: the I/O process grew by {max(grown) / 1024:.1f} MiB")
     return faults
 
 

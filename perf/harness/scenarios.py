@@ -78,6 +78,13 @@ THROUGHPUT = (*HTTP1, *HTTP2)
 
 # Which servers carry 1 GiB, by application.
 TRANSFER_TARGETS = {"plain_wsgi:app": WSGI, "plain_asgi:app": ASGI}
+# Every server's, as people deploy. Long bodies of fast clients are streamed to a quarter of the threads, so with fewer
+# than four they are held: that is a row of its own.
+TRANSFER_THREADS = 4
+TRANSFERS = (
+    *((target, direction, TRANSFER_THREADS) for target in TRANSFER_TARGETS for direction in ("download", "upload")),
+    ("plain_wsgi:app", "upload", 1),
+)
 
 IO_GROWN_KIB_MAX = 16 * 1024
 IDLE_BYTES_MAX = 512
