@@ -677,7 +677,7 @@ static uint32_t record_lengths(struct scene *scene, uint32_t *lengths, uint32_t 
 static void the_first_records_after_a_pause_are_short(void **state)
 {
     (void)state;
-    static uint8_t data[TLS_SEAL_MAX];
+    static uint8_t data[TLS_FIRST_BYTES];
     uint32_t lengths[64];
     struct scene *scene = scene_default("a.example");
     handshake(scene);
