@@ -354,6 +354,12 @@ static const struct setting table[] = {
      .help = "Bytes that are taken so of one response."},
     {SIZE(response_buffer_total), .group = BUFFERS, .initial = "64M", RANGE(0, 64 * GIB), FOR(IO),
      .help = "Bytes that all responses of an I/O process may have taken so."},
+    {SIZE(client_memory_max), .group = BUFFERS, .initial = "auto", .automatic = "auto", RANGE(1 * MIB, 64 * GIB),
+     FOR(IO),
+     .help = "Bytes that an I/O process may hold for its clients beside its receive buffers. Over 85 % of it HTTP/2 "
+             "streams are refused, connections end with their response and idle ones are closed; over 95 % requests "
+             "get 503. `auto`: a quarter of the memory (of the control group, where it has a limit), shared by the I/O "
+             "processes, less their receive buffers; at least 16M."},
     {STRING(tmp_upload_dir), .group = BUFFERS, FOR(SUPERVISOR | IO),
      .help = "Directory of the files for held bodies. By default $TMPDIR, else /tmp."},
 

@@ -127,6 +127,7 @@ struct settings {
     enum buffering response_buffering;
     int64_t response_buffer_max;
     int64_t response_buffer_total;
+    int64_t client_memory_max;
     char *tmp_upload_dir; /* never NULL after settings_load() */
 
     /* Proxies in front */

@@ -35,6 +35,8 @@ static void allow_size(const struct setting *setting, FILE *output)
 {
     fprintf(output, "bytes from %ld to %ld, as a number that K, M or G may follow", (long)setting->min,
             (long)setting->max);
+    if (setting->automatic != NULL)
+        fprintf(output, ", or \"%s\"", setting->automatic);
 }
 
 static void allow_duration(const struct setting *setting, FILE *output)
@@ -179,12 +181,14 @@ static void write_count(const struct setting *setting, const void *field, FILE *
         fprintf(output, "%ld", (long)*(const int64_t *)field);
 }
 
-static void write_size(const struct setting *, const void *field, FILE *output)
+static void write_size(const struct setting *setting, const void *field, FILE *output)
 {
     static const char units[] = "KMG";
     int64_t size = *(const int64_t *)field;
     int unit = -1;
 
+    if (write_automatic(setting, field, output))
+        return;
     for (; unit < 2 && size > 0 && size % 1024 == 0; unit++)
         size /= 1024;
     if (unit < 0)

@@ -109,6 +109,8 @@ static int assign_size(struct target *target)
     const char *at = raw_value_text(target->raw);
     int64_t number;
 
+    if (is_automatic(target))
+        return store_automatic(target);
     if (!is_text_or_number(target->raw) || !take_digits(&at, &number))
         return -EINVAL;
     int shift = suffix_shift(at);

@@ -12,6 +12,7 @@
 #include "config/bind_address.h"
 #include "config/environment.h"
 #include "config/listen_table.h"
+#include "config/machine_memory.h"
 #include "config/settings_arena.h"
 #include "config/settings_tls.h"
 
@@ -38,6 +39,16 @@ static int usable_cpus(void)
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
+/* The receive buffers are there from the beginning, and never more. */
+static int64_t client_memory(const struct settings *settings)
+{
+    enum { LEAST_MIB = 16, MOST_MIB = 65'536 };
+    const int64_t receive =
+        settings->recv_buffers * settings->recv_buffer_size + settings->upload_buffers * settings->upload_buffer_size;
+    const int64_t share_mib = (int64_t)(machine_memory_bytes() >> 20) / 4 / settings->rings - (receive >> 20);
+    return (share_mib < LEAST_MIB ? LEAST_MIB : share_mib > MOST_MIB ? MOST_MIB : share_mib) << 20;
+}
+
 static int resolve_numbers(struct resolver *resolver)
 {
     struct settings *settings = resolver->settings;
@@ -47,6 +58,8 @@ static int resolve_numbers(struct resolver *resolver)
         settings->workers = cpus;
     if (settings->rings == SETTING_AUTOMATIC)
         settings->rings = cpus > 1 ? cpus / 2 : 1;
+    if (settings->client_memory_max == SETTING_AUTOMATIC)
+        settings->client_memory_max = client_memory(settings);
     if (settings->queue_timeout_ms == SETTING_AUTOMATIC)
         settings->queue_timeout_ms = settings->timeout_ms;
     if (settings->worker_class == WORKER_CLASS_SYNC && settings->threads > 1)

@@ -124,7 +124,7 @@ void acceptor_resume_tls(struct acceptor *acceptor)
  * one for now. */
 static void make_room(struct acceptor *acceptor)
 {
-    if (!full(acceptor) || connections_evict_idle(acceptor->connections))
+    if (!full(acceptor) || connections_evict_idle(acceptor->connections, CLOSE_LIMIT_CONNECTIONS))
         return;
     complain(acceptor, "max_connections is reached and none is idle");
     disarm(acceptor);
@@ -213,7 +213,7 @@ static void out_of_descriptors(struct acceptor *acceptor, const struct connectio
     const uint64_t now = acceptor->connections->core->now_ms;
     metrics_add(acceptor->connections->core->metrics, METRIC_ACCEPT_EMFILE, 1);
     complain(acceptor, "no file descriptor is left (LimitNOFILE= in a unit file, ulimit -n in a shell)");
-    if (connections_evict_idle(acceptor->connections))
+    if (connections_evict_idle(acceptor->connections, CLOSE_LIMIT_CONNECTIONS))
         return;
     if (acceptor->exhausted_ms == 0)
         acceptor->exhausted_ms = now;

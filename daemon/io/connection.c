@@ -35,7 +35,7 @@ static void drop_all(struct connections *connections)
             connection->protocol->on_close(connection);
             connection->protocol->on_freed(connection);
         }
-        tls_channel_destroy(connection->tls);
+        connection_drop_tls(connections, connection);
         tls_remnant_destroy(connection->remnant);
         close(connection->fd);
     }
@@ -192,7 +192,7 @@ static void destroy(struct connections *connections, struct connection *connecti
     connections->free_indices[connections->free_count++] = connection->index;
     if (connection->proxied != NULL)
         slab_give_back(&connections->proxied, connection->proxied);
-    tls_channel_destroy(connection->tls);
+    connection_drop_tls(connections, connection);
     tls_remnant_destroy(connection->remnant);
     slab_give_back(&connections->records, connection);
     connections->live--;
@@ -621,10 +621,10 @@ void connection_client_text(const struct connection *connection, char text[IP_TE
     }
 }
 
-bool connections_evict_idle(struct connections *connections)
+bool connections_evict_idle(struct connections *connections, enum close_reason reason)
 {
     if (connections->idle_first == NULL)
         return false;
-    connection_begin_close(connections, connections->idle_first, CLOSE_LIMIT_CONNECTIONS);
+    connection_begin_close(connections, connections->idle_first, reason);
     return true;
 }

@@ -247,7 +247,7 @@ void connection_flush(struct connections *connections, struct connection *connec
 /* Before its first octet of TLS: the kernel may take over once the handshake is complete. */
 void connection_attach_ktls(struct connections *connections, struct connection *connection);
 /* Takes `channel`: from now on nothing is sent in clear, and the protocol does the handshake. */
-void connection_start_tls(struct connection *connection, struct tls_channel *channel);
+void connection_start_tls(struct connections *connections, struct connection *connection, struct tls_channel *channel);
 /* The handshake is complete: the protocol, another one by now, sees plaintext, also of what the channel still has. */
 void connection_open_tls(struct connections *connections, struct connection *connection);
 /* TLS is over by a fault: what the channel has to say (an alert) is said if that can be done at once. */
@@ -300,6 +300,6 @@ bool connections_decrypt(struct connections *connections);
 void connection_client_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port);
 
 /* Closes the connection that has been idle longest; false when none is. */
-bool connections_evict_idle(struct connections *connections);
+bool connections_evict_idle(struct connections *connections, enum close_reason reason);
 
 #endif

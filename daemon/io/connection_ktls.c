@@ -98,8 +98,7 @@ static bool let_go_of_channel(struct connections *connections, struct connection
         connection_begin_close(connections, connection, CLOSE_OVERLOAD);
         return false;
     }
-    tls_channel_destroy(connection->tls);
-    connection->tls = NULL;
+    connection_drop_tls(connections, connection);
     return true;
 }
 

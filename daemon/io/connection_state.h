@@ -35,6 +35,8 @@ void connection_tell_end(struct connections *connections, struct connection *con
 /* Whether an operation that ended so is to be tried again. */
 bool connection_is_transient(int error);
 
+/* Its channel, if it has one, goes. */
+void connection_drop_tls(struct connections *connections, struct connection *connection);
 void connection_begin_close(struct connections *connections, struct connection *connection, enum close_reason reason);
 void connection_try_close(struct connections *connections, struct connection *connection);
 void connection_linger(struct connections *connections, struct connection *connection);

@@ -138,9 +138,12 @@ static bool grow_partial(struct http1_session *session, uint32_t wanted)
         capacity *= 2;
     if (capacity > LAYOUT_LARGE_BLOCK_BYTES)
         capacity = LAYOUT_LARGE_BLOCK_BYTES;
+    if (session->all->core->memory.step == MEMORY_EXHAUSTED)
+        return false;
     uint8_t *memory = realloc(session->partial, capacity);
     if (memory == NULL)
         return false;
+    memory_account_charge(&session->all->core->memory, capacity - session->partial_capacity);
     session->partial = memory;
     session->partial_capacity = capacity;
     return true;
@@ -155,6 +158,7 @@ static bool keep_fields(struct http1_session *session)
     session->partial_fields = calloc(capacity, sizeof *session->partial_fields);
     if (session->partial_fields == NULL)
         return false;
+    memory_account_charge(&session->all->core->memory, capacity * sizeof *session->partial_fields);
     struct http_head *head = &session->parser.head;
     memcpy(session->partial_fields, head->fields, head->field_count * sizeof *head->fields);
     head->fields = session->partial_fields;
@@ -163,6 +167,10 @@ static bool keep_fields(struct http1_session *session)
 
 static void free_partial(struct http1_session *session)
 {
+    struct memory_account *account = &session->all->core->memory;
+    memory_account_credit(account, session->partial_capacity);
+    if (session->partial_fields != NULL)
+        memory_account_credit(account, session->parser.fields_capacity * sizeof *session->partial_fields);
     free(session->partial);
     free(session->partial_fields);
     session->partial = NULL;
@@ -186,6 +194,7 @@ static enum step fill_partial(struct http1_session *session)
     uint32_t length = session->input_first->length < room ? session->input_first->length : room;
     uint32_t wanted = session->partial_bytes + length;
     if ((wanted > session->partial_capacity && !grow_partial(session, wanted)) || !keep_fields(session)) {
+        metrics_add(session->all->core->metrics, METRIC_MEMORY_REQUESTS, 1);
         http1_input_fault(session, 503, "out of memory", CLOSE_OVERLOAD);
         return STEP_ON;
     }
@@ -253,6 +262,15 @@ void http1_input_submit(struct http1_session *session, struct http_exchange *exc
     }
 }
 
+/* Who asks whether the server is there is told so at any time; the others come again. */
+static void refuse_exhausted(struct http1_session *session, struct http_exchange *exchange)
+{
+    metrics_add(session->all->core->metrics, METRIC_MEMORY_REQUESTS, 1);
+    exchange->local_status = 503;
+    exchange->close_reason = CLOSE_OVERLOAD;
+    exchange->keep_alive = false;
+}
+
 static void describe(struct http1_session *session, struct http_exchange *exchange)
 {
     const struct http_head *head = &session->parser.head;
@@ -260,11 +278,14 @@ static void describe(struct http1_session *session, struct http_exchange *exchan
     exchange->is_head = bytes_equal(head->method, BYTES_LITERAL("HEAD"));
     exchange->is_safe = is_safe_method(head->method) && head->body_kind == HTTP_BODY_NONE;
     exchange->is_http_1_0 = head->version == HTTP_VERSION_1_0;
-    exchange->keep_alive = session->parser.keep_alive && !core->draining && core->settings.keepalive_ms > 0;
+    exchange->keep_alive =
+        session->parser.keep_alive && !io_core_wants_rid_of_clients(core) && core->settings.keepalive_ms > 0;
     exchange->te_trailers = head->te_trailers;
     exchange->wants_continue = head->expect_continue && head->body_kind != HTTP_BODY_NONE;
     if (is_health_check(session))
         exchange->local_status = dispatch_serving(session->all->dispatch) ? 200 : 503;
+    else if (core->memory.step == MEMORY_EXHAUSTED)
+        refuse_exhausted(session, exchange);
 }
 
 static void open_body(struct http1_session *session, struct http_exchange *exchange)

@@ -73,8 +73,8 @@ static bool is_last_answer(const struct http1_session *session)
 static void decide_keep_alive(struct http1_session *session, struct http_exchange *exchange,
                               struct http1_response *response)
 {
-    if (response->body == HTTP1_RESPONSE_UNTIL_CLOSE || session->all->core->draining || is_last_answer(session) ||
-        !rest_is_bearable(session, exchange))
+    if (response->body == HTTP1_RESPONSE_UNTIL_CLOSE || io_core_wants_rid_of_clients(session->all->core) ||
+        is_last_answer(session) || !rest_is_bearable(session, exchange))
         exchange->keep_alive = false;
     response->keep_alive = exchange->keep_alive;
 }
@@ -293,7 +293,7 @@ void http1_output_detach_if_slow(struct http1_session *session)
     const struct io_core *core = session->all->core;
     if (session->connection->is_slow && io_core_response_buffering(core))
         output_queue_detach(&session->out.queue, (uint32_t)core->settings.response_buffer_max,
-                            (uint64_t)core->settings.response_buffer_total);
+                            io_core_detached_max(core));
 }
 
 void http1_output_go_on(struct http1_session *session)
@@ -393,7 +393,7 @@ bool http1_output_sends_files(const struct http_exchange *exchange)
 static void answer_locally(struct http1_session *session, struct http_exchange *exchange)
 {
     bool body_pending = session->body_open && session->body_exchange == exchange;
-    if (body_pending || session->all->core->draining || is_last_answer(session))
+    if (body_pending || io_core_wants_rid_of_clients(session->all->core) || is_last_answer(session))
         exchange->keep_alive = false;
     exchange->status = exchange->local_status;
     exchange->response_ended = true;

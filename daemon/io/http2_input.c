@@ -103,9 +103,17 @@ static struct http2_block *block_of(struct http2_session *session)
     block->section.list_bytes = section->list_bytes;
     block->section.overflowed = section->overflowed;
     block->tail_used = kept->tail_used;
-    free(kept);
-    session->kept = NULL;
+    http2_input_drop_kept(session);
     return block;
+}
+
+void http2_input_drop_kept(struct http2_session *session)
+{
+    if (session->kept == NULL)
+        return;
+    memory_account_credit(&session->all->core->memory, session->kept->bytes);
+    free(session->kept);
+    session->kept = NULL;
 }
 
 /* The scratch is everybody's: what a cut block has so far is copied aside, no larger than it is. */
@@ -114,9 +122,13 @@ static bool keep_block(struct http2_session *session)
     const struct http2_block *block = &session->all->block;
     const struct hpack_section *section = &block->section;
     const size_t field_bytes = section->field_count * sizeof *section->fields;
-    struct http2_kept_block *kept = malloc(sizeof *kept + field_bytes + section->used + block->tail_used);
+    const size_t bytes = sizeof(struct http2_kept_block) + field_bytes + section->used + block->tail_used;
+    struct memory_account *account = &session->all->core->memory;
+    struct http2_kept_block *kept = account->step == MEMORY_EXHAUSTED ? NULL : malloc(bytes);
     if (kept == NULL)
         return false;
+    memory_account_charge(account, bytes);
+    kept->bytes = (uint32_t)bytes;
     kept->section = *section;
     kept->tail_used = block->tail_used;
     memcpy(kept->octets, section->fields, field_bytes);
@@ -244,12 +256,28 @@ void http2_input_submit(struct http2_session *session, struct http2_member *memb
         http2_replies_answer(session, member, 503, own_answer_text(503), exchange->is_head);
 }
 
+/* REFUSED_STREAM says that nothing was done, so that the client tries again (RFC 9113 8.7). Who asks whether the server
+ * is there is told so at any time. */
+static bool refuse_while_scarce(struct http2_session *session, const struct http2_event *event,
+                                const struct http_head *head)
+{
+    struct io_core *core = session->all->core;
+    if (core->memory.step < MEMORY_SCARCE || is_health_check(session, head))
+        return false;
+    metrics_add(core->metrics, METRIC_MEMORY_STREAMS, 1);
+    http2_connection_refuse(&session->protocol, event->stream_id, HTTP2_REFUSED_STREAM, 0, core->now_ms);
+    http2_replies_drain(session);
+    return true;
+}
+
 static void begin_exchange(struct http2_session *session, const struct http2_event *event,
                            const struct http2_request *request)
 {
     struct http2_sessions *all = session->all;
     struct io_core *core = all->core;
     const struct http_head *head = &request->head;
+    if (refuse_while_scarce(session, event, head))
+        return;
     struct http_exchange *exchange = dispatch_exchange(all->dispatch);
     const uint8_t *at;
     if (exchange == NULL || !place_section(session, exchange, &at)) {

@@ -56,11 +56,19 @@ static void pack(struct http2_session *session)
     uint8_t *packed = malloc(bytes > 0 ? bytes : 1);
     if (packed == NULL)
         return; /* then it stays as it is */
+    memory_account_charge(&session->all->core->memory, bytes);
+    session->rest.packed_bytes = bytes;
     hpack_table_pack(decoder, packed);
     hpack_table_pack(encoder, packed + offset);
     slab_give_back(&session->all->tables, session->rest.tables);
     session->rest.tables = packed;
     session->rest.state = HTTP2_PACKED;
+}
+
+static void free_packed(struct http2_session *session)
+{
+    memory_account_credit(&session->all->core->memory, session->rest.packed_bytes);
+    free(session->rest.tables);
 }
 
 static bool unpack(struct http2_session *session)
@@ -72,7 +80,7 @@ static bool unpack(struct http2_session *session)
     hpack_table_unpack(&session->protocol.decoder.table, packed, tables);
     hpack_table_unpack(&session->protocol.encoder.table, packed + offset,
                        tables + HPACK_TABLE_MEMORY(HPACK_DECODER_BYTES));
-    free(packed);
+    free_packed(session);
     session->rest.tables = tables;
     session->rest.state = HTTP2_AT_WORK;
     return true;
@@ -114,7 +122,7 @@ void http2_memory_release(struct http2_session *session)
     if (session->rest.state == HTTP2_WARM)
         unlink_warm(session);
     if (session->rest.state == HTTP2_PACKED)
-        free(session->rest.tables);
+        free_packed(session);
     else
         slab_give_back(&session->all->tables, session->rest.tables);
 }

@@ -13,6 +13,7 @@
 #define DAEMON_IO_HTTP2_MEMORY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { HTTP2_WARM_SESSIONS = 256 };
@@ -25,6 +26,7 @@ struct http2_session;
 struct http2_rest {
     enum http2_memory_state state;
     void *tables;                          /* of the slab, or packed */
+    size_t packed_bytes;                   /* of the latter */
     struct http2_session *next, *previous; /* WARM */
 };
 

@@ -249,8 +249,7 @@ static void detach_if_stuck(struct http2_session *session, struct http2_member *
         return;
     if (session->connection->is_slow || member->small_since_ms != 0 ||
         http2_connection_sendable(&session->protocol, &member->protocol) == 0)
-        output_queue_detach(&member->body, (uint32_t)settings->response_buffer_max,
-                            (uint64_t)settings->response_buffer_total);
+        output_queue_detach(&member->body, (uint32_t)settings->response_buffer_max, io_core_detached_max(core));
 }
 
 static int send_body(struct http2_session *session, struct http2_member *member, struct reply *reply)

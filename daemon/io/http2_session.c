@@ -68,7 +68,7 @@ static void session_destroy(struct http2_session *session)
     http2_window_rest(session);
     http2_input_clear(session);
     output_queue_deinit(&session->out.queue);
-    free(session->kept);
+    http2_input_drop_kept(session);
     exchange_tally_forget(session->tally);
     session->connection->session = NULL;
     session->connection->out = NULL;
@@ -536,15 +536,18 @@ void http2_sessions_deinit(struct http2_sessions *sessions)
 void http2_session_accepted(struct http2_sessions *sessions, struct connection *connection)
 {
     connection->protocol = &sessions->protocol;
-    struct http2_session *session = session_create(sessions, connection);
+    struct io_core *core = sessions->core;
+    const bool is_exhausted = core->memory.step == MEMORY_EXHAUSTED;
+    struct http2_session *session = is_exhausted ? NULL : session_create(sessions, connection);
     if (session == NULL) {
+        metrics_add(core->metrics, METRIC_MEMORY_CONNECTIONS, 1);
         connection_abort(sessions->connections, connection, CLOSE_OVERLOAD, false);
         return;
     }
-    if (sessions->core->draining) /* it was on its way when the others were told */
+    if (core->draining) /* it was on its way when the others were told */
         http2_connection_drain(&session->protocol);
     http2_replies_drain(session);
-    metrics_add(sessions->core->metrics, METRIC_HTTP2_CONNECTIONS, 1);
+    metrics_add(core->metrics, METRIC_HTTP2_CONNECTIONS, 1);
     http2_session_settle(session);
 }
 

@@ -85,6 +85,7 @@ struct http2_sessions {
 struct http2_kept_block {
     struct hpack_section section;
     uint32_t tail_used;
+    uint32_t bytes;   /* all of it, as the account has it */
     uint8_t octets[]; /* fields, memory, tail */
 };
 
@@ -142,6 +143,8 @@ void http2_session_accepted(struct http2_sessions *sessions, struct connection *
 void http2_input_append(struct http2_session *session, struct loan loan, uint8_t *data, uint32_t length);
 void http2_input_advance(struct http2_session *session);
 void http2_input_clear(struct http2_session *session);
+/* The field block that is cut, if one is, is done with. */
+void http2_input_drop_kept(struct http2_session *session);
 /* Sends the exchange to an application if it is ready to go. */
 void http2_input_submit(struct http2_session *session, struct http2_member *member);
 

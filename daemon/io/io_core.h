@@ -16,6 +16,7 @@
 #include "daemon/io/file_source.h"
 #include "daemon/io/io_scratch.h"
 #include "daemon/io/ktls.h"
+#include "daemon/io/memory_account.h"
 #include "daemon/io/metrics.h"
 #include "daemon/io/output_queue.h"
 #include "daemon/io/ring.h"
@@ -38,6 +39,7 @@ struct io_core {
     struct ring *ring;
     struct timer_wheel wheel;          /* of connections */
     struct timer_wheel exchange_wheel; /* of exchanges: an entry does not say what it is part of */
+    struct memory_account memory;
     struct buffer_pool buffers;
     struct output_pools outputs;
     struct tls_descriptions *tls; /* NULL: no address speaks TLS */
@@ -79,6 +81,18 @@ struct io_core {
 static inline struct metrics *io_core_metrics_of(const struct io_core *core, uint32_t ring)
 {
     return (struct metrics *)(void *)(core->metrics_memory.base + (size_t)ring * CONTROL_METRICS_PAGE_BYTES);
+}
+
+/* Whether what is begun for a client should be the last: a response says so, a connection does not wait for more. */
+static inline bool io_core_wants_rid_of_clients(const struct io_core *core)
+{
+    return core->draining || core->memory.step >= MEMORY_SCARCE;
+}
+
+/* Octets of responses that may be taken off applications' hands: none while they are better kept there. */
+static inline uint64_t io_core_detached_max(const struct io_core *core)
+{
+    return core->memory.step >= MEMORY_SCARCE ? 0 : (uint64_t)core->settings.response_buffer_total;
 }
 
 static inline bool io_core_request_buffering(const struct io_core *core)

@@ -188,7 +188,8 @@ static int turn(struct io_process *io)
     io_loop_look_at_clock(&io->core);
     uint32_t replies = dispatch_pump(&io->dispatch);
     uint64_t acceptor_ms = timers_turn(io);
-    bool goes_on = tls_intake_turn(&io->tls);
+    bool goes_on = io_memory_turn(io);
+    goes_on = tls_intake_turn(&io->tls) || goes_on;
     goes_on = connections_decrypt(&io->connections) || goes_on;
     http1_sessions_turn(&io->http1);
     goes_on = http2_sessions_turn(&io->http2) || goes_on;
@@ -227,12 +228,15 @@ int io_loop_run(struct io_process *io)
     }
     access_log_writer_finish(&io->access_log);
     tls_descriptions_deinit(&io->tls_descriptions); /* what it keeps is not in use */
+    memory_account_look(&io->core.memory, io->core.outputs.large_bytes);
     if ((io->core.setup.flags & CONTROL_LIVE_COUNTERS) != 0)
-        log_info("live: connections=%u exchanges=%u slots=%u buffers=%u staging=%u spool=%u files=%u timers=%zu",
+        log_info("live: connections=%u exchanges=%u slots=%u buffers=%u staging=%u spool=%u files=%u memory=%llu "
+                 "timers=%zu",
                  io->connections.live, io->core.exchanges.live,
                  io->core.setup.shape.slots - io->dispatch.free_slot_count,
                  buffer_pool_live(&io->core.buffers) - block_pool_lent(&io->core.buffers.staging),
                  block_pool_lent(&io->core.buffers.staging), io->core.spool.live, io->core.files.live,
+                 (unsigned long long)io->core.memory.bytes,
                  timer_wheel_count(&io->core.wheel) + timer_wheel_count(&io->core.exchange_wheel));
     return EXIT_SUCCESS;
 }

@@ -217,6 +217,7 @@ static int set_up_modules(struct io_process *io)
     http_intake_init(&io->http, &io->connections, &io->http1, &io->http2);
     proxy_intake_init(&io->proxy, &io->connections, &io->http1, on_client, io);
     acceptor_init(&io->acceptor, &io->connections, on_accepted, io);
+    io_memory_init(io);
     return r < 0 ? r : set_up_tls(io);
 }
 

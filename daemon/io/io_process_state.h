@@ -4,6 +4,7 @@
  *   io_process   birth: memory, modules, what each connection speaks; and the end of it all
  *   io_control   what the supervisor says
  *   io_loop      turn after turn: answers, time, sending, sleeping, what has completed
+ *   io_memory    what is done when clients hold much of what they may
  *   io_settings  what follows from the settings, at the start and after a reload
  *
  * Owns:    nothing; see io_process.h.
@@ -41,6 +42,8 @@ struct io_process {
     int log_fd;
     struct spin_policy spin;
     uint32_t quiet_looks; /* since the last sign of life */
+    bool memory_told;     /* the step that memory took last is in the log */
+    uint64_t memory_quiet_until_ms;
     struct ring_event events[RING_EVENTS_MAX];
 };
 
@@ -58,6 +61,13 @@ void io_loop_listen_to_supervisor(struct io_process *io);
 void io_loop_listen_to_signers(struct io_process *io);
 /* Returns the exit status. */
 int io_loop_run(struct io_process *io);
+
+/* ---- io_memory.c ---- */
+
+/* Which slabs count. */
+void io_memory_init(struct io_process *io);
+/* Looks at the account, and closes idle connections while memory is scarce. Returns whether there is more to close. */
+bool io_memory_turn(struct io_process *io);
 
 /* ---- io_settings.c ---- */
 

@@ -40,6 +40,7 @@ static int derive_trust(struct io_core *core)
 int io_settings_derive(struct io_core *core)
 {
     derive_limits(core);
+    core->memory.bytes_max = (uint64_t)core->settings.client_memory_max;
     return derive_trust(core);
 }
 

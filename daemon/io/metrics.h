@@ -88,6 +88,15 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
     X(FILE_BYTES_SENDFILE, COUNTER, "file_bytes", "way=\"sendfile\"", "Octets of such files, by the way they took")    \
     X(FILE_BYTES_READ, COUNTER, "file_bytes", "way=\"read\"", "")                                                      \
     X(FILE_COLD_READS, COUNTER, "file_cold_reads", "", "Reads of what sendfile would have had to wait for")            \
+    X(MEMORY_BYTES, GAUGE, "client_memory_bytes", "", "Held for clients, of client_memory_max")                        \
+    X(MEMORY_MAX, GAUGE, "client_memory_max_bytes", "", "The setting client_memory_max")                               \
+    X(MEMORY_STEP, GAUGE, "client_memory_step", "", "0 normal, 1 scarce (over 85 %), 2 exhausted (over 95 %)")         \
+    X(MEMORY_SCARCE, COUNTER, "client_memory_steps", "to=\"scarce\"", "Times that a step was entered")                 \
+    X(MEMORY_EXHAUSTED, COUNTER, "client_memory_steps", "to=\"exhausted\"", "")                                        \
+    X(MEMORY_STREAMS, COUNTER, "client_memory_refused", "what=\"stream\"", "What was refused for want of memory")      \
+    X(MEMORY_REQUESTS, COUNTER, "client_memory_refused", "what=\"request\"", "")                                       \
+    X(MEMORY_CONNECTIONS, COUNTER, "client_memory_refused", "what=\"connection\"", "")                                 \
+    X(MEMORY_IDLE, COUNTER, "client_memory_refused", "what=\"idle\"", "")                                              \
     X(TIMERS_LIVE, GAUGE, "timers_live", "", "Timers armed")                                                           \
     X(DISPATCH_QUEUED, GAUGE, "dispatch_queued", "", "Requests that wait for any application process to have room")    \
     X(DISPATCH_RECALLED, COUNTER, "dispatch_recalled", "", "Requests taken back from a busy application process")      \

@@ -40,6 +40,7 @@ static struct output_scratch *scratch_create(struct output_pools *pools, uint32_
     struct output_scratch *scratch = usual ? slab_borrow(&pools->scratches) : malloc(sizeof *scratch + bytes);
     if (scratch == NULL)
         return NULL;
+    pools->large_bytes += usual ? 0 : sizeof *scratch + bytes;
     *scratch = (struct output_scratch){.capacity = usual ? (uint32_t)OUTPUT_SCRATCH_BYTES : bytes, .holders = 1};
     return scratch;
 }
@@ -51,10 +52,12 @@ void output_scratch_drop(struct output_pools *pools, struct output_scratch *scra
         return;
     pools->detached_bytes -= scratch->detached;
     pools->file_bytes -= scratch->file_bytes;
-    if (scratch->capacity == OUTPUT_SCRATCH_BYTES)
+    if (scratch->capacity == OUTPUT_SCRATCH_BYTES) {
         slab_give_back(&pools->scratches, scratch);
-    else
-        free(scratch);
+        return;
+    }
+    pools->large_bytes -= sizeof *scratch + scratch->capacity;
+    free(scratch);
 }
 
 struct output_file *output_file_create(struct output_pools *pools, int fd)

@@ -34,6 +34,7 @@ struct output_pools {
     uint8_t *sink;           /* see output_pools_sink() */
     uint64_t detached_bytes; /* octets copied off applications' hands, all connections together */
     uint64_t file_bytes;     /* in buffers for parts of files */
+    uint64_t large_bytes;    /* of scratches that are no slab's */
 };
 
 struct output_scratch {

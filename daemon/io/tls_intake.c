@@ -257,7 +257,7 @@ static bool begin(struct tls_intake *intake, struct tls_arrival *arrival, const 
         fail(intake, arrival, TLS_FAILURE_INTERNAL, "");
         return false;
     }
-    connection_start_tls(connection, channel);
+    connection_start_tls(intake->connections, connection, channel);
     return true;
 }
 
@@ -344,9 +344,12 @@ void tls_intake_deinit(struct tls_intake *intake)
 
 void tls_intake_accepted(struct tls_intake *intake, struct connection *connection)
 {
-    struct tls_arrival *arrival = slab_borrow(&intake->slab);
+    const struct io_core *core = intake->connections->core;
+    const bool is_exhausted = core->memory.step == MEMORY_EXHAUSTED;
+    struct tls_arrival *arrival = is_exhausted ? NULL : slab_borrow(&intake->slab);
     connection->protocol = &intake->protocol;
     if (arrival == NULL) {
+        metrics_add(core->metrics, METRIC_MEMORY_CONNECTIONS, 1);
         connection_abort(intake->connections, connection, CLOSE_OVERLOAD, false);
         return;
     }

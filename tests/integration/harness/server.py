@@ -25,7 +25,7 @@ PATIENCE = 4 if IS_SLOW else 1
 LATENESS = 10 * PATIENCE
 # What every daemon has for `ktls` that is not given one by its test.
 KTLS_MODE = os.environ.get("UROBOROS_TEST_KTLS_MODE")
-LIVE_COUNTERS = ("connections", "exchanges", "slots", "buffers", "staging", "timers")
+LIVE_COUNTERS = ("connections", "exchanges", "slots", "buffers", "staging", "memory", "timers")
 
 
 def sanitizer_environment() -> dict[str, str]:

@@ -458,14 +458,14 @@ static void the_connection_idle_longest_makes_room(void **state)
     struct connection *idle[3];
     int fds[3];
     open_log(&log, &protocol);
-    assert_false(connections_evict_idle(&log.scene.connections));
+    assert_false(connections_evict_idle(&log.scene.connections, CLOSE_LIMIT_CONNECTIONS));
     for (int i = 0; i < 3; i++) {
         idle[i] = connect_with(&log, &protocol, false, &fds[i]);
         connection_set_idle(&log.scene.connections, idle[i], true);
     }
     connection_set_idle(&log.scene.connections, idle[0], false);
     connection_set_idle(&log.scene.connections, idle[0], true);
-    assert_true(connections_evict_idle(&log.scene.connections));
+    assert_true(connections_evict_idle(&log.scene.connections, CLOSE_LIMIT_CONNECTIONS));
     scene_turns(&log.scene, 3);
     assert_true(scene_is_closed(&log.scene, fds[1]));
     assert_false(scene_is_closed(&log.scene, fds[0]));
