@@ -8,6 +8,8 @@ import os
 
 import pytest
 
+from harness.programs import need_open_to_all
+
 PROCESS_ATTACKS = {"mem", "maps", "environ", "fd", "ptrace_attach", "ptrace_seize", "process_vm_writev", "pidfd_getfd"}
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="drops from root to another user")
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="drops from root to an
 
 @pytest.fixture
 def server(serve):
+    need_open_to_all()
     return serve("isolation_wsgi:app", "-w", "2", "--user", "nobody")
 
 

@@ -8,11 +8,13 @@ import socket
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from harness.client import Parallel
+from harness.programs import need_open_to_all
 from harness.server import APPS, BINARY, IS_SANITIZED, PATIENCE, clean_environment, run_to_end
 from harness.waiting import eventually
 
@@ -81,6 +83,7 @@ def test_too_many_processes_for_the_shared_memory_are_refused_before_anything_st
 @as_root
 @pytest.mark.skipif(IS_SANITIZED, reason="a sanitizer needs the calls that the filter denies")
 def test_children_run_as_their_user_without_new_privileges(serve, tmp_path):
+    need_open_to_all()
     nobody = pwd.getpwnam("nobody")
     tmp_path.chmod(0o755)
     server = serve("hello_wsgi:app", "--user", "nobody", binds=("127.0.0.1:0", f"unix:{tmp_path}/s"))
@@ -320,8 +323,11 @@ def test_reloads_in_a_row_end_with_one_set_of_processes(serve):
 
 def open_descriptors(pid: int) -> Counter[str]:
     """What they lead to, but for sockets and pipes, whose numbers change with the processes at their other ends."""
-    directory = Path(f"/proc/{pid}/fd")
-    return Counter(re.sub(r"\[\d+\]", "", os.readlink(entry)) for entry in directory.iterdir())
+    found: Counter[str] = Counter()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found[re.sub(r"\[\d+\]", "", os.readlink(entry))] += 1
+    return found
 
 
 RELOADS = 5

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.client import Client
+from harness.programs import need_open_to_all
 from harness.server import IS_SANITIZED, Server, run_to_end
 from harness.tls import Pair, TlsClient, TlsFiles
 from harness.waiting import eventually
@@ -163,6 +164,7 @@ def test_a_key_that_others_may_read_is_a_warning(serve, tls, tmp_path):
 @pytest.mark.skipif(IS_SANITIZED, reason="a sanitizer's I/O process is not hidden: its leak check looks at it")
 def test_processes_of_the_same_user_find_no_key_among_the_descriptors(serve, tls, tmp_path):
     """Supervisor, I/O and app processes as one user, as in most containers: what one app could look at, `probe` does."""
+    need_open_to_all()
     nobody = pwd.getpwnam("nobody")
 
     def become_nobody() -> None:

@@ -4,14 +4,16 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from harness.server import PATIENCE, ROOT
+from harness.server import BINARY, PATIENCE, ROOT
 
 NEWER_NGINX = ROOT / "build" / "newer-nginx"
 
@@ -22,6 +24,14 @@ def need(name: str) -> str:
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path
+
+
+def need_open_to_all() -> None:
+    """Another user runs what is tested, which it cannot where the tree lies in root's home."""
+    for path in (BINARY, Path(sys.prefix)):
+        for folder in path.parents:
+            if not folder.stat().st_mode & stat.S_IXOTH:
+                pytest.skip(f"{folder} is closed to other users, and the tree lies in it")
 
 
 def run(*arguments: object, timeout: float = 30, env: dict[str, str] | None = None, **options):
