@@ -30,6 +30,19 @@ def test_int_and_quit_end_quickly(serve, number):
     assert not server.processes()
 
 
+@pytest.mark.parametrize("options", [(), ("-w", "3"), ("--preload",)], ids=["one", "three", "template"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+def test_a_start_whose_application_takes_long_is_ended_at_once(serve, tmp_path, options, number):
+    (tmp_path / "slow.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(99)\n")
+    server = serve("slow:app", *options, cwd=tmp_path, ready=False)
+    server.wait_for_log("importing")
+    began = time.monotonic()
+    assert server.stop(number) == 0
+    assert time.monotonic() - began < LATENESS  # graceful_timeout is longer: nobody is served yet
+    assert not server.processes()
+    assert not any("ready: listening" in line for line in server.lines)
+
+
 def test_term_lets_requests_finish(serve):
     server = serve("wsgi_cases:app", "--threads", "2")
     with Parallel() as clients:
