@@ -27,7 +27,7 @@ BLOB = MARK.join(random.Random(12).randbytes(4096) for _ in range(700))
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory):
-    """A file system that can tell what is in the page cache: in kernel 6.1 the one of /tmp in memory cannot."""
+    """A file system that can tell what is in the page cache: the one of /tmp in memory cannot."""
     place = tmp_path_factory.mktemp("files")
     (place / "probe").write_bytes(b"x")
     if can_tell_what_is_cached(str(place / "probe")):
@@ -36,7 +36,7 @@ def disk(tmp_path_factory):
     image, mounted = place / "image", place / "disk"
     mounted.mkdir()
     with open(image, "wb") as file:
-        file.truncate(64 << 20)
+        file.truncate(192 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
     subprocess.run(["mount", "-o", "loop", image, mounted], check=True)
     yield mounted

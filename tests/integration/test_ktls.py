@@ -387,7 +387,7 @@ def test_an_end_that_tls_does_not_know_of_is_counted(serve_mode, tls, mode):
 
 
 class Sealer:
-    """Makes records of TLS 1.3 by itself, for those that OpenSSL makes for nobody: without data."""
+    """Makes records of TLS 1.3 by itself, for those that OpenSSL makes for nobody: without data, or with padding."""
 
     KEY_BYTES, NONCE_BYTES, TAG_BYTES, GET_TAG, DATA = 32, 12, 16, 0x10, b"\x17"
 
@@ -411,8 +411,8 @@ class Sealer:
         info = length.to_bytes(2, "big") + bytes([len(label)]) + label + b"\0"
         return hmac.digest(secret, info + b"\1", hashlib.sha384)[:length]
 
-    def record(self, data: bytes = b"") -> bytes:
-        text, length = data + self.DATA, ctypes.c_int()
+    def record(self, data: bytes = b"", padding: int = 0) -> bytes:
+        text, length = data + self.DATA + bytes(padding), ctypes.c_int()
         header = b"\x17\3\3" + (len(text) + self.TAG_BYTES).to_bytes(2, "big")
         number = self.sent.to_bytes(self.NONCE_BYTES, "big")
         nonce = bytes(a ^ b for a, b in zip(self.nonce, number, strict=True))
@@ -441,6 +441,18 @@ def test_records_without_data_are_a_flood_and_few_of_them_are_not(serve_mode, tl
             for _ in range(10):
                 wire.sock.sendall(b"".join(sealer.record() for _ in range(1_000)))
             wire.finish()
+
+
+def test_records_with_padding_arrive_though_the_kernel_expects_none(serve_mode, tls, tmp_path, mode):
+    before = counters()
+    with Wire(serve_mode(), tls, "1.3", key_log=tmp_path / "keys") as wire:
+        wire.sock.sendall(wire.handshake())
+        sealer = Sealer(wire, tmp_path / "keys")
+        for padding in (0, 1, 500, 5_000, 0):  # the long one is more than a buffer, and copied anyway
+            wire.sock.sendall(sealer.record(GET, padding))
+            wire.answers(1, b"nothing came")
+    after = counters()
+    assert after["TlsRxNoPadViolation"] - before["TlsRxNoPadViolation"] == (2 if mode == "both" else 0)
 
 
 def heap(pid: int) -> int:

@@ -18,10 +18,10 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 EMULATOR = "qemu-system-x86_64"
 TREE = CACHE.parent / "kernel-newer"
 DOWNLOAD_SECONDS = 600
-# The files of the machine outside, then what kernel TLS is made of; each after those it needs. What a kernel has built
+# The files of the machine outside, a disk, then what kernel TLS is made of; each after those it needs. What a kernel has built
 # in, or no longer has, is not there.
 MODULES = [
-    "netfs", "9pnet", "9pnet_virtio", "9p", "loop",
+    "netfs", "9pnet", "9pnet_virtio", "9p", "loop", "crc16", "mbcache", "jbd2", "ext4",
     "gf128mul", "ghash-generic", "ctr", "geniv", "seqiv", "gcm", "cryptd", "aesni-intel",
     "libchacha", "libpoly1305", "chacha", "libchacha20poly1305", "chacha20poly1305", "tls",
 ]  # fmt: skip
@@ -98,11 +98,16 @@ def read_modules() -> list[bytes]:
     return modules
 
 
-def newer_command(kernel: Path, archive: Path, parameters: list[str]) -> list[str | Path]:
-    """Without cmpxchg16b, which QEMU 7.2 emulates wrongly; of two CPUs one dies where the other patches the code."""
+def newer_command(kernel: Path, archive: Path, parameters: list[str], counts: bool = False) -> list[str | Path]:
+    """Without cmpxchg16b, which QEMU 7.2 emulates wrongly; of two CPUs one dies where the other patches the code.
+
+    With `counts` each instruction takes the guest a nanosecond. A string instruction is counted for each octet, so that
+    what copies by one is told that it is slow here.
+    """
+    cpu, clock = ("max,-cx16,-erms,-fsrm", ["-icount", "shift=0"]) if counts else ("max,-cx16", [])
     words = ["console=ttyS0", "quiet", "loglevel=1", "panic=-1", "hostfiles=9p", *parameters]
     return [
-        EMULATOR, "-accel", "tcg", "-cpu", "max,-cx16", "-smp", "1", "-m", "1536", "-nodefaults",
+        EMULATOR, "-accel", "tcg", *clock, "-cpu", cpu, "-smp", "1", "-m", "1536", "-nodefaults",
         "-no-reboot", "-display", "none", "-serial", "stdio", "-device", "virtio-rng-pci",
         "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
         "-kernel", kernel, "-initrd", archive, "-append", " ".join(words),

@@ -5,9 +5,11 @@ The first is Debian's user-mode-linux, an ordinary program; the second runs in a
 TLS (6.14 and later). Neither needs privilege or hardware support. Both see the files of this machine, so the daemon and
 the tests are the ones that were built here; what they write stays in the guest.
 
-usage: run.py [--newer] [--ktls MODE] [--full] [--seconds N] [PYTEST OPTION...] [TEST...]
+usage: run.py [--newer] [--instructions] [--ktls MODE] [--full] [--seconds N] [PYTEST OPTION...] [TEST...]
 
---ktls is the setting of every daemon that a test does not give one of its own; --seconds bounds the guest's life.
+--instructions is a newer one whose clock is the number of instructions executed, for measurements: the figures are the
+same whatever else this machine does. --ktls is the setting of every daemon that a test does not give one of its own;
+--seconds bounds the guest's life.
 
 Without a test a smoke set runs, with --full every integration test that takes no --full of its own. A test that is
 named gets --full itself. The exit status is that of pytest; 1 when the guest panics or does not end in time; 77 when
@@ -63,6 +65,8 @@ NEWER = [
     "test_ktls.py::test_the_end_is_said_in_tls",
     "test_ktls.py::test_a_forged_record_ends_the_connection_with_an_alert_or_a_reset",
     "test_ktls.py::test_many_streams_of_one_connection",
+    "test_ktls.py::test_records_with_padding_arrive_though_the_kernel_expects_none",
+    "test_files_ktls.py",
 ]
 # Below the folder of its modules; each after those it needs.
 MODULES = [
@@ -120,9 +124,13 @@ def uml_engine() -> Engine:
     return Engine(RELEASE, [path.read_bytes() for path in modules if path.exists()], command)
 
 
-def newer_engine() -> Engine:
+def newer_engine(counts: bool) -> Engine:
     kernel = find_newer_kernel()
-    return Engine("newer", read_modules(), lambda archive, parameters: newer_command(kernel, archive, parameters))
+
+    def command(archive: Path, parameters: list[str]) -> list[str | Path]:
+        return newer_command(kernel, archive, parameters, counts)
+
+    return Engine("newer", read_modules(), command)
 
 
 def make_initial_file_system(folder: Path, modules: list[bytes]) -> Path:
@@ -149,11 +157,11 @@ def uncover(folder: Path) -> str:
     return f"mkdir -p {name} && mount --bind /mnt{name} {name} || exit 1\n"
 
 
-def write_script(folder: Path, ktls: str | None, arguments: list[str]) -> Path:
+def write_script(folder: Path, settings: dict[str, str], arguments: list[str]) -> Path:
     script = folder / "script"
     python = ROOT / ".venv" / "bin" / "python"
     pytest = [str(python), "-m", "pytest", "--color=no", "-p", "no:cacheprovider", *arguments]
-    wanted = f" UROBOROS_TEST_KTLS_MODE={ktls}" if ktls else ""
+    wanted = "".join(f" {name}={value}" for name, value in settings.items())
     script.write_text(
         uncover(ROOT)
         + ("" if DAEMON.is_relative_to(ROOT) else uncover(DAEMON.parent))
@@ -175,12 +183,12 @@ def is_expected(release: str, console: str) -> bool:
     return number >= (6, 14) if release == "newer" else f"{number[0]}.{number[1]}" == release
 
 
-def run_guest(engine: Engine, ktls: str | None, arguments: list[str], seconds: int) -> int:
+def run_guest(engine: Engine, settings: dict[str, str], arguments: list[str], seconds: int) -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
         folder = Path(name)
         archive = make_initial_file_system(folder, engine.modules)
-        script = write_script(folder, ktls, arguments)
+        script = write_script(folder, settings, arguments)
         console, ended = boot(engine.command(archive, [f"script={script}"]), seconds)
     statuses = re.findall(r"^kernel test: exit status (\d+)$", console, re.MULTILINE)
     if not ended:
@@ -198,9 +206,19 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(usage=__doc__, add_help=False, allow_abbrev=False)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--newer", action="store_true")
+    parser.add_argument("--instructions", action="store_true")
     parser.add_argument("--ktls", choices=["auto", "tx", "both", "off"])
     parser.add_argument("--seconds", type=int)
-    return parser.parse_known_args(words)
+    options, arguments = parser.parse_known_args(words)
+    options.newer = options.newer or options.instructions
+    options.full = options.full or options.instructions
+    return options, arguments
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, str]:
+    """What tests are told by their environment."""
+    settings = {"UROBOROS_TEST_KTLS_MODE": options.ktls} if options.ktls else {}
+    return settings | ({"UROBOROS_TEST_INSTRUCTIONS": "1"} if options.instructions else {})
 
 
 def main() -> int:
@@ -211,7 +229,7 @@ def main() -> int:
     if options.full and is_named:
         arguments.append("--full")
     try:
-        engine = newer_engine() if options.newer else uml_engine()
+        engine = newer_engine(options.instructions) if options.newer else uml_engine()
     except NoKernelError as reason:
         print(f"NOT RUN: nothing was tested on kernel {'6.14 or newer' if options.newer else RELEASE}: {reason}")
         return SKIPPED
@@ -220,7 +238,7 @@ def main() -> int:
             print(f"SKIPPED {test}: too large for a process of this kernel")
             arguments.append(f"--deselect={test}")
     seconds = FULL_SECONDS if options.full else NEWER_SECONDS if options.newer else SMOKE_SECONDS
-    return run_guest(engine, options.ktls, arguments, options.seconds or seconds)
+    return run_guest(engine, settings_of(options), arguments, options.seconds or seconds)
 
 
 if __name__ == "__main__":
