@@ -30,7 +30,7 @@ enum {
     TLS_RECORD_HEADER_BYTES = 5,
     TLS_RECORD_BYTES_MAX = 16'384,  /* of plaintext */
     TLS_HELLO_BYTES_MAX = 16'384,   /* of ClientHello: TLS-10 */
-    TLS_SEAL_MAX = 131'072,          /* plaintext of one send */
+    TLS_SEAL_MAX = 131'072,         /* plaintext of one send */
     TLS_FIRST_RECORD_BYTES = 1'400, /* fits a segment: the first octets of a page are not kept waiting for others */
     TLS_FIRST_BYTES = 65'536,       /* so sealed after ... */
     TLS_IDLE_MS = 1'000,            /* without sending, when the congestion window may have shrunk */
