@@ -214,6 +214,49 @@ static void head_of_health(struct http2_scene *scene, int fd, uint32_t stream)
                       bytes_of(block, sizeof block));
 }
 
+static void answers_of_our_own_to_many_streams_lie_in_one_run(void **state)
+{
+    (void)state;
+    enum { STREAMS = 10 };
+    struct http2_scene scene;
+    open_with_app(&scene, health_at_root);
+    int fd = http2_scene_connect(&scene, WINDOW);
+    struct scripted_socket *socket = scripted_at(scene.io.core.ring, fd);
+    socket->send_stalled = true;
+    for (uint32_t i = 0; i < STREAMS; i++)
+        http2_scene_get(&scene, fd, 2 * i + 1);
+    http2_scene_turns(&scene, 4);
+    struct http2_session *session = http2_scene_session(&scene, fd);
+    assert_int_equal(session->connection->requests, STREAMS);
+    assert_in_range(session->out.queue.piece_count, 1, 2); /* one may be in flight */
+    socket->send_stalled = false;
+    http2_scene_turns(&scene, 4);
+    for (uint32_t i = 0; i < STREAMS; i++) {
+        assert_int_equal(http2_scene_status(&scene, fd, 2 * i + 1), 200);
+        assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 2 * i + 1), 3);
+        assert_true(http2_scene_ended(&scene, fd, 2 * i + 1));
+    }
+    http2_scene_close(&scene);
+}
+
+static void an_answer_of_our_own_waits_for_its_window(void **state)
+{
+    (void)state;
+    struct http2_scene scene;
+    open_with_app(&scene, health_at_root);
+    int fd = http2_scene_connect(&scene, 0);
+    http2_scene_get(&scene, fd, 1);
+    http2_scene_turns(&scene, 4);
+    assert_int_equal(http2_scene_status(&scene, fd, 1), 200);
+    assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 1), 0);
+    assert_false(http2_scene_ended(&scene, fd, 1));
+    http2_scene_number(&scene, fd, HTTP2_FRAME_WINDOW_UPDATE, 1, 100);
+    http2_scene_turns(&scene, 4);
+    assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 1), 3);
+    assert_true(http2_scene_ended(&scene, fd, 1));
+    http2_scene_close(&scene);
+}
+
 static void a_client_that_takes_no_answers_is_not_read_from(void **state)
 {
     (void)state;
@@ -659,6 +702,8 @@ int main(void)
         cmocka_unit_test(a_stream_that_was_reset_counts_until_its_application_is_done),
         cmocka_unit_test(a_head_for_which_no_slot_is_free_waits_unread),
         cmocka_unit_test(sixteen_streams_of_a_connection_begin_in_one_turn),
+        cmocka_unit_test(answers_of_our_own_to_many_streams_lie_in_one_run),
+        cmocka_unit_test(an_answer_of_our_own_waits_for_its_window),
         cmocka_unit_test(a_client_that_takes_no_answers_is_not_read_from),
         cmocka_unit_test(blocks_go_back_to_the_application_where_a_window_is_closed),
         cmocka_unit_test(the_more_urgent_of_two_responses_is_sent_first),
