@@ -69,6 +69,8 @@ class Http2Client:
         self.events: list[h2.events.Event] = []
         self.ends: dict[int, float] = {}  # when each stream was complete
         self._responses: dict[int, Response] = {}
+        # Apart, since bytes that grow piece by piece are copied each time.
+        self._bodies: dict[int, bytearray] = {}
         self._resets: dict[int, int] = {}
         self._interim: dict[int, list[Response]] = {}
         self.goaways: list[h2.events.ConnectionTerminated] = []
@@ -124,7 +126,7 @@ class Http2Client:
             response = self._responses[event.stream_id] = _head_of(event)
             response.interim = self._interim.pop(event.stream_id, [])
         elif isinstance(event, h2.events.DataReceived):
-            self._responses[event.stream_id].body += event.data
+            self._bodies.setdefault(event.stream_id, bytearray()).extend(event.data)
             if self.acknowledges and event.flow_controlled_length:
                 self._acknowledge(event)
         elif isinstance(event, h2.events.TrailersReceived):
@@ -195,7 +197,9 @@ class Http2Client:
                 self._fail_if_gone()
                 raise ConnectionError(f"closed inside stream {stream}")
             assert time.monotonic() < deadline, f"stream {stream} has no end within {self.timeout} s"
-        return self._responses.pop(stream)
+        response = self._responses.pop(stream)
+        response.body = bytes(self._bodies.pop(stream, b""))
+        return response
 
     def _fail_if_gone(self) -> None:
         for goaway in self.goaways:
@@ -212,9 +216,8 @@ class Http2Client:
             assert self.pump(1) or condition(), f"closed before {what}"
             assert time.monotonic() < deadline, f"{what} did not come within {self.timeout} s"
 
-    def body_so_far(self, stream: int) -> bytes:
-        response = self._responses.get(stream)
-        return response.body if response else b""
+    def body_so_far(self, stream: int) -> bytes | bytearray:
+        return self._bodies.get(stream, b"")
 
     def reset_code(self, stream: int) -> int | None:
         return self._resets.get(stream)
