@@ -199,10 +199,11 @@ static void destroy(struct connections *connections, struct connection *connecti
     metrics_set(connections->core->metrics, METRIC_CONNECTIONS_ACTIVE, connections->live);
 }
 
-/* When nothing is in flight any more the descriptor is closed; its completion frees the record. */
+/* When its protocol has let go and nothing is in flight any more the descriptor is closed; its completion frees the
+ * record. One that is on turn has not been let go of. */
 void connection_try_close(struct connections *connections, struct connection *connection)
 {
-    if (connection->receive_armed || connection->poll_armed || connection->send_in_flight ||
+    if (connection->dirty || connection->receive_armed || connection->poll_armed || connection->send_in_flight ||
         connection->close_submitted)
         return;
     if (connection->session != NULL)
@@ -266,8 +267,8 @@ void connection_put_on_turn(struct connections *connections, struct connection *
     connections->dirty_first = connection;
 }
 
-/* The descriptor and the session go when this turn is over and not here: a session may be closing its own connection,
- * and goes on from this call. */
+/* The protocol, the descriptor and the session let go when this turn is over and not here: whoever closes a connection,
+ * mostly its own session in the middle of something, goes on from this call and finds all that it had. */
 void connection_begin_close(struct connections *connections, struct connection *connection, enum close_reason reason)
 {
     if (connection->state == CONNECTION_CLOSING)
@@ -279,8 +280,6 @@ void connection_begin_close(struct connections *connections, struct connection *
     connection->wants_read = false;
     timer_wheel_disarm(&connections->core->wheel, &connection->timer);
     connection->deadline_ms = 0;
-    if (connection->session != NULL)
-        connection->protocol->on_close(connection);
     connection_cancel_receive(connections, connection);
     if (connection->poll_armed)
         ring_cancel(connections->core->ring, connection_token_of(connection, RING_IDLE_POLL));
@@ -589,6 +588,13 @@ void connections_drain(struct connections *connections)
     }
 }
 
+static void end(struct connections *connections, struct connection *connection)
+{
+    if (connection->session != NULL)
+        connection->protocol->on_close(connection);
+    connection_try_close(connections, connection);
+}
+
 void connections_turn(struct connections *connections)
 {
     while (connections->dirty_first != NULL) {
@@ -596,7 +602,7 @@ void connections_turn(struct connections *connections)
         connections->dirty_first = connection->dirty_next;
         connection->dirty = false;
         if (connection->state == CONNECTION_CLOSING)
-            connection_try_close(connections, connection);
+            end(connections, connection);
         else
             connection_start_send(connections, connection);
     }

@@ -16,9 +16,13 @@
  *    |              |
  *    +--> LINGERING |           all is sent, our side is shut; reads and discards so that the client gets the answer
  *    |        |     |           and not a reset
- *    +--------+-----+--> CLOSING    operations are being cancelled, then the descriptor is closed
- *                           |
+ *    +--------+-----+--> CLOSING    operations are being cancelled; when the turn ends the protocol lets go, then the
+ *                           |       descriptor is closed
  *                           +--> (freed)
+ *
+ * Anybody may close a connection at any time, and nothing of it is freed by that: a session that closes its own goes on
+ * with all it has until it returns. What is said on it is thrown away from then on. Only connections_turn(), which no
+ * session calls, has the protocol let go of requests and streams; the session itself goes after the last completion.
  */
 #ifndef DAEMON_IO_CONNECTION_H
 #define DAEMON_IO_CONNECTION_H
@@ -64,7 +68,8 @@ struct connection_protocol {
     /* The send in flight took `bytes`; the queue has been advanced. */
     void (*on_sent)(struct connection *connection, uint32_t bytes);
     void (*on_deadline)(struct connection *connection);
-    /* The connection is over: let go of everything but `out`, which may still be in flight. */
+    /* The connection is over: let go of everything but `out`, which may still be in flight. From connections_turn(),
+     * never from within another call. */
     void (*on_close)(struct connection *connection);
     /* Nothing is in flight any more: free the session. */
     void (*on_freed)(struct connection *connection);

@@ -98,6 +98,8 @@ static void settle(struct http1_session *session)
     struct http1_sessions *all = session->all;
     struct connection *connection = session->connection;
     uint32_t before;
+    if (connection->state == CONNECTION_CLOSING)
+        return;
     if (session->settling)
         return; /* a reply or a failure came out of what settling did: the loop below sees it */
     session->settling = true;
@@ -209,6 +211,10 @@ static void on_reply(struct http_exchange *exchange, struct reply *reply)
 {
     struct http1_session *session = exchange->session;
     bool its_turn = exchange == session->first;
+    if (session->connection->state == CONNECTION_CLOSING) {
+        reply_discard(reply);
+        return;
+    }
     http1_output_reply(session, exchange, reply);
     if (its_turn)
         settle(session);
@@ -225,10 +231,11 @@ static void on_credit(struct http_exchange *exchange, uint32_t octets)
 
 static void on_failure(struct http_exchange *exchange, uint16_t status, enum close_reason reason)
 {
+    struct http1_session *session = exchange->session;
     if (exchange->response_ended || exchange->response_received || exchange->local_status != 0)
         return;
     http1_output_fail(exchange, status, reason);
-    settle(exchange->session);
+    settle(session);
 }
 
 /* ---- all sessions ----------------------------------------------------------------------------------------------- */

@@ -23,13 +23,14 @@ enum {
 void http2_replies_drain(struct http2_session *session)
 {
     struct http2_connection *protocol = &session->protocol;
-    if (protocol->output_used == 0)
+    const struct bytes said = bytes_of(protocol->output, protocol->output_used);
+    protocol->output_used = 0; /* whatever becomes of it: there has to be room for more */
+    if (said.length == 0 || session->connection->state == CONNECTION_CLOSING)
         return;
-    if (output_queue_copy(&session->out.queue, bytes_of(protocol->output, protocol->output_used)) < 0) {
+    if (output_queue_copy(&session->out.queue, said) < 0) {
         connection_abort(session->all->connections, session->connection, CLOSE_OVERLOAD, false);
         return;
     }
-    protocol->output_used = 0;
     connection_flush(session->all->connections, session->connection);
 }
 
@@ -288,13 +289,23 @@ static void finish(struct http2_session *session, struct http2_member *member)
     http2_replies_drain(session);
 }
 
-/* All of the response that is here is framed: its end as well, when there is nothing behind it. May free the member. */
+static void read_file_on(const struct http2_member *member)
+{
+    struct http_exchange *exchange = member->exchange;
+    if (exchange != NULL && exchange->file != NULL)
+        file_source_advance(member->session->all->core, exchange);
+}
+
+/* All of the response that is here is framed: its end as well, when there is nothing behind it. Else more of its file
+ * is read, which may fail at once. Either way the member may be gone afterwards. */
 static void complete(struct http2_session *session, struct http2_member *member)
 {
     if (end_is_due(member) && send_end(session, member) < 0)
         http2_session_reset(session, member, HTTP2_INTERNAL_ERROR);
     else if (member->ended)
         finish(session, member);
+    else
+        read_file_on(member);
 }
 
 /* ---- replies ---------------------------------------------------------------------------------------------------- */
@@ -364,13 +375,6 @@ static void give_up(struct http2_session *session, struct http2_member *member, 
         http2_session_reset(session, member, HTTP2_INTERNAL_ERROR);
 }
 
-static void read_file_on(const struct http2_member *member)
-{
-    struct http_exchange *exchange = member->exchange;
-    if (exchange != NULL && exchange->file != NULL)
-        file_source_advance(member->session->all->core, exchange);
-}
-
 static uint64_t queued(const struct http_exchange *exchange)
 {
     const struct http2_member *member = exchange->session;
@@ -381,14 +385,15 @@ static void on_reply(struct http_exchange *exchange, struct reply *reply)
 {
     struct http2_member *member = exchange->session;
     struct http2_session *session = member->session;
-    int r = member->end_due || exchange->local_status != 0 ? 0 : apply(session, member, reply);
+    const bool unwanted =
+        member->end_due || exchange->local_status != 0 || session->connection->state == CONNECTION_CLOSING;
+    int r = unwanted ? 0 : apply(session, member, reply);
     reply_discard(reply);
     if (r < 0) {
         exchange->close_reason = CLOSE_APP_FAILED;
         give_up(session, member, r == -ECANCELED ? 500 : 502);
     } else {
         detach_if_stuck(session, member);
-        read_file_on(member);
         complete(session, member);
     }
     http2_session_settle(session);
@@ -426,6 +431,8 @@ static void on_failure(struct http_exchange *exchange, uint16_t status, enum clo
     struct http2_session *session = member->session;
     if (member->end_due || exchange->local_status != 0)
         return; /* its response is complete, and here */
+    if (session->connection->state == CONNECTION_CLOSING)
+        return;
     exchange->close_reason = (uint8_t)reason;
     give_up(session, member, status);
     http2_session_settle(session);
@@ -498,7 +505,7 @@ void http2_replies_answer(struct http2_session *session, struct http2_member *me
     output_queue_init(&member->body, session->out.queue.pools);
     if (send_block(session, member, &response, head_only) < 0 ||
         (!head_only && send_own_body(session, member, body) < 0))
-        connection_abort(session->all->connections, session->connection, CLOSE_OVERLOAD, false); /* no member is left */
+        connection_abort(session->all->connections, session->connection, CLOSE_OVERLOAD, false);
     else if (member->ended)
         finish(session, member);
 }
@@ -526,7 +533,6 @@ static bool send_next(struct http2_session *session)
     }
     http2_schedule_sent(&session->schedule, turn, length);
     http2_replies_schedule(member);
-    read_file_on(member);
     complete(session, member);
     return true;
 }
