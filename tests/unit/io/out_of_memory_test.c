@@ -14,67 +14,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tests/unit/io/failing_memory.h"
 #include "tests/unit/io/http2_scene.h"
 
 enum { ALLOCATIONS_MAX = 2'000, FILE_BYTES = 200'000, LARGE_BLOCK = 16, LARGE_BYTES = 40'000, WINDOW = 65'535 };
-
-/* ---- memory that runs out --------------------------------------------------------------------------------------- */
-
-/* `first`: the number of the allocation that fails. */
-static struct {
-    uint32_t first;
-    bool rest; /* and those after it */
-    bool is_daemon;
-    uint32_t count;
-} memory;
-
-static bool fails(void)
-{
-    if (!memory.is_daemon)
-        return false;
-    memory.count++;
-    return memory.count == memory.first || (memory.rest && memory.count > memory.first);
-}
-
-void *__real_malloc(size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-void *__real_slab_borrow(struct slab *slab);
-void *__wrap_slab_borrow(struct slab *slab);
-int __real_ring_wait(struct ring *ring, int64_t timeout_ms, struct ring_event *events, uint32_t capacity);
-int __wrap_ring_wait(struct ring *ring, int64_t timeout_ms, struct ring_event *events, uint32_t capacity);
-
-void *__wrap_malloc(size_t bytes)
-{
-    return fails() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return fails() ? NULL : __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *old, size_t bytes)
-{
-    return fails() ? NULL : __real_realloc(old, bytes);
-}
-
-void *__wrap_slab_borrow(struct slab *slab)
-{
-    return fails() ? NULL : __real_slab_borrow(slab);
-}
-
-int __wrap_ring_wait(struct ring *ring, int64_t timeout_ms, struct ring_event *events, uint32_t capacity)
-{
-    const bool is_daemon = memory.is_daemon;
-    memory.is_daemon = false;
-    int count = __real_ring_wait(ring, timeout_ms, events, capacity);
-    memory.is_daemon = is_daemon;
-    return count;
-}
 
 /* ---- an application that answers whatever comes ----------------------------------------------------------------- */
 
@@ -92,9 +35,9 @@ static uint8_t zeros[LARGE_BYTES];
 
 static void turns(struct stage *stage, uint32_t count)
 {
-    memory.is_daemon = true;
+    failing_memory.is_daemon = true;
     http2_scene_turns(&stage->scene, count);
-    memory.is_daemon = false;
+    failing_memory.is_daemon = false;
 }
 
 static void open_stage(struct stage *stage, void (*adjust)(struct scene *scene))
@@ -228,9 +171,9 @@ static void greet(struct stage *stage)
     stage->fd = scripted_socket(scene->core.ring);
     struct connection *connection = connection_create(&scene->connections, stage->fd, &scene->listener);
     assert_non_null(connection);
-    memory.is_daemon = true;
+    failing_memory.is_daemon = true;
     http2_session_accepted(&stage->scene.sessions, connection);
-    memory.is_daemon = false;
+    failing_memory.is_daemon = false;
     scripted_client_sends(scene->core.ring, stage->fd, bytes_of_string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
     http2_scene_frame(&stage->scene, stage->fd, HTTP2_FRAME_SETTINGS, 0, 0, bytes_of("", 0));
     http2_scene_frame(&stage->scene, stage->fd, HTTP2_FRAME_SETTINGS, HTTP2_FLAG_ACK, 0, bytes_of("", 0));
@@ -353,12 +296,12 @@ static void starve(void (*converse)(struct stage *stage), void (*expect)(struct 
     do {
         assert_true(++first < ALLOCATIONS_MAX);
         open_stage(&stage, adjust);
-        memory = (typeof(memory)){.first = first, .rest = rest};
+        failing_memory = (struct failing_memory){.first = first, .rest = rest};
         converse(&stage);
-        if (memory.count < first)
+        if (failing_memory.count < first)
             expect(&stage);
         close_stage(&stage);
-    } while (memory.count >= first);
+    } while (failing_memory.count >= first);
     assert_true(first > 30);
 }
 
