@@ -376,6 +376,28 @@ static void a_window_of_a_few_octets_is_used_when_it_has_stayed_so_for_a_second(
     http2_scene_close(&scene);
 }
 
+static void a_small_window_of_the_connection_is_waited_out_too(void **state)
+{
+    (void)state;
+    struct http2_scene scene;
+    open_with_app(&scene, NULL);
+    int fd = http2_scene_connect(&scene, 1 << 20);
+    http2_scene_get(&scene, fd, 1);
+    struct message first = begin(&scene);
+    http2_scene_get(&scene, fd, 3);
+    struct message second = begin(&scene);
+    answer_at_length(&scene, &first, LARGE_BLOCK, 40'000);
+    answer_at_length(&scene, &second, LARGE_BLOCK + 1, 40'000);
+    const uint64_t before = 65'535 - 40'000;
+    assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 3), before);
+    http2_scene_number(&scene, fd, HTTP2_FRAME_WINDOW_UPDATE, 0, 1'000);
+    http2_scene_wait(&scene, 900);
+    assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 3), before);
+    http2_scene_wait(&scene, 200);
+    assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 3), before + 1'000);
+    http2_scene_close(&scene);
+}
+
 static void a_window_of_a_kibibyte_is_used_at_once(void **state)
 {
     (void)state;
@@ -708,6 +730,7 @@ int main(void)
         cmocka_unit_test(blocks_go_back_to_the_application_where_a_window_is_closed),
         cmocka_unit_test(the_more_urgent_of_two_responses_is_sent_first),
         cmocka_unit_test(a_window_of_a_few_octets_is_used_when_it_has_stayed_so_for_a_second),
+        cmocka_unit_test(a_small_window_of_the_connection_is_waited_out_too),
         cmocka_unit_test(a_window_of_a_kibibyte_is_used_at_once),
         cmocka_unit_test(the_end_of_a_body_waits_for_nothing_however_short_it_is),
         cmocka_unit_test(small_frames_beyond_ten_of_a_stream_are_glitches),
