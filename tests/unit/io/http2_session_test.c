@@ -391,6 +391,7 @@ static void a_small_window_of_the_connection_is_waited_out_too(void **state)
     const uint64_t before = 65'535 - 40'000;
     assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 3), before);
     http2_scene_number(&scene, fd, HTTP2_FRAME_WINDOW_UPDATE, 0, 1'000);
+    http2_scene_turns(&scene, 2);
     http2_scene_wait(&scene, 900);
     assert_int_equal(http2_scene_octets(&scene, fd, HTTP2_FRAME_DATA, 3), before);
     http2_scene_wait(&scene, 200);
