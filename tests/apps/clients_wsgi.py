@@ -76,10 +76,12 @@ ASKED = {"/app.js": threading.Event(), "/style.css": threading.Event()}
 
 def page(environ, start_response):
     """Says in the page what was asked for before there was a page: only the hints can have said so."""
+    for asked in ASKED.values():
+        asked.clear()
     environ["wsgi.early_hints"](
         [("Link", "</style.css>; rel=preload; as=style"), ("Link", "</app.js>; rel=preload; as=script")]
     )
-    hinted = [path for path, asked in ASKED.items() if asked.wait(12)]
+    hinted = [path for path, asked in ASKED.items() if asked.wait(5)]
     return send(start_response, "text/html; charset=utf-8", PAGE.replace("HINTED", json.dumps(hinted)).encode())
 
 

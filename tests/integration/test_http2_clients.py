@@ -8,6 +8,7 @@ import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 
 import grpc
 import httpx
@@ -313,7 +314,7 @@ def chromium(tmp_path):
     def dump(url: str) -> str:
         return output_of(
             *(program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-            *("--ignore-certificate-errors", "--no-proxy-server", f"--user-data-dir={tmp_path}/profile"),
+            *("--ignore-certificate-errors", "--no-proxy-server", f"--user-data-dir={mkdtemp(dir=tmp_path)}"),
             *("--virtual-time-budget=30000", f"--timeout={40_000 * PATIENCE}", "--dump-dom", url),
             timeout=55,
             env={"HOME": str(tmp_path)},
@@ -322,13 +323,21 @@ def chromium(tmp_path):
     return dump
 
 
-@pytest.mark.timeout(120 * PATIENCE)
-def test_chromium(chromium, serve, tls):
-    place = place_of(serve, tls, "tls", *APPLICATIONS["wsgi"])
+def seen_by(chromium, place) -> dict:
     page = chromium(place.url + "/")
     found = re.search(r'<pre id="seen">(.*?)</pre>', page, re.S)
     assert found and found.group(1), page
-    seen = json.loads(html.unescape(found.group(1)))
+    return json.loads(html.unescape(found.group(1)))
+
+
+@pytest.mark.timeout(180 * PATIENCE)
+def test_chromium(chromium, serve, tls):
+    place = place_of(serve, tls, "tls", *APPLICATIONS["wsgi"])
+    seen = seen_by(chromium, place)
+    for _ in range(3):
+        # Of hints that come while it starts on a busy machine Chromium makes nothing, though its network log has them.
+        if not seen["hinted"]:
+            seen = seen_by(chromium, place)
     assert seen == {
         "images": 50,
         "upload": True,
