@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +12,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "daemon/base/owned.h"
+#include "daemon/base/sandbox.h"
 
 /* The program of the child, part of the binary: a daemon that moved still reads its settings. */
 __asm__(".pushsection .rodata\n"
@@ -82,40 +83,37 @@ static const char *kind_name(enum settings_file_kind kind)
     return names[kind];
 }
 
+/* Between fork and exec ---------------------------------------------------------------------------------------- */
+
+/* The supervisor's blocked and ignored signals are its own affair. */
+static void reset_signals(void)
+{
+    struct sigaction plain = {.sa_handler = SIG_DFL};
+    sigset_t none;
+
+    for (int number = 1; number < SIGRTMAX; number++)
+        sigaction(number, &plain, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /*
  * What a file prints goes to standard error, since --print-config promises TOML on the other. The child keeps
  * `answer_fd` under its number: closing on exec is undone for this one descriptor.
  */
-static int add_actions(posix_spawn_file_actions_t *actions, const struct settings_file *file, int answer_fd)
+static int arrange(const struct settings_file *file, int answer_fd, pid_t parent)
 {
-    int result = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    OWNED_FD null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-    if (result == 0)
-        result = posix_spawn_file_actions_adddup2(actions, STDERR_FILENO, STDOUT_FILENO);
-    if (result == 0)
-        result = posix_spawn_file_actions_adddup2(actions, answer_fd, answer_fd);
-    if (result == 0)
-        result = posix_spawn_file_actions_addchdir_np(actions, file->directory);
-    return -result;
+    reset_signals();
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
+        fcntl(answer_fd, F_SETFD, 0) < 0 || chdir(file->directory) < 0)
+        return -errno;
+    /* A start that is ended meanwhile leaves nobody behind who has no clock. */
+    return sandbox_follow_parent(parent, SIGKILL);
 }
 
-/* The supervisor's blocked and ignored signals are its own affair. */
-static int add_attributes(posix_spawnattr_t *attributes)
-{
-    sigset_t none, all;
-
-    sigemptyset(&none);
-    sigfillset(&all);
-    int result = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    if (result == 0)
-        result = posix_spawnattr_setsigmask(attributes, &none);
-    if (result == 0)
-        result = posix_spawnattr_setsigdefault(attributes, &all);
-    return -result;
-}
-
-static int spawn_with(const struct settings_file *file, const posix_spawn_file_actions_t *actions,
-                      const posix_spawnattr_t *attributes, int answer_fd, pid_t *ret_pid)
+static int execute(const struct settings_file *file, int answer_fd)
 {
     char number[16], tables[TABLES_BYTES];
 
@@ -125,29 +123,57 @@ static int spawn_with(const struct settings_file *file, const posix_spawn_file_a
     const char *script_follows = file->kind == SETTINGS_FILE_TOML ? "-ISc" : "-c";
     const char *arguments[] = {file->interpreter, script_follows, read_file_script, kind_name(file->kind),
                                file->name,        number,         tables,           NULL};
-    return -posix_spawn(ret_pid, file->interpreter, actions, attributes, (char *const *)arguments, environ);
+    execve(file->interpreter, (char *const *)arguments, environ);
+    return -errno;
 }
 
+_Noreturn static void become_reader(const struct settings_file *file, int answer_fd, int failure_fd, pid_t parent)
+{
+    int result = arrange(file, answer_fd, parent);
+    if (result == 0)
+        result = execute(file, answer_fd);
+    /* Nobody listens when the parent is gone. */
+    [[maybe_unused]] ssize_t told = write(failure_fd, &result, sizeof(result));
+    _exit(EXIT_FAILURE);
+}
+
+static int reap(pid_t pid, bool kill_first)
+{
+    int status = 0;
+
+    if (kill_first)
+        kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return status;
+}
+
+/* Returns when the interpreter runs, or has been found not to. */
 static int spawn(const struct settings_file *file, int answer_fd, pid_t *ret_pid)
 {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
+    int ends[2], failure = 0;
+    pid_t parent = getpid();
 
-    int result = -posix_spawn_file_actions_init(&actions);
-    if (result < 0)
-        return result;
-    result = -posix_spawnattr_init(&attributes);
-    if (result == 0) {
-        result = add_actions(&actions, file, answer_fd);
-        if (result == 0)
-            result = add_attributes(&attributes);
-        if (result == 0)
-            result = spawn_with(file, &actions, &attributes, answer_fd, ret_pid);
-        posix_spawnattr_destroy(&attributes);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    return result;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    OWNED_FD from_child = ends[0];
+    OWNED_FD to_parent = ends[1];
+    pid_t pid = fork();
+    if (pid < 0)
+        return -errno;
+    if (pid == 0)
+        become_reader(file, answer_fd, to_parent, parent);
+    fd_drop(&to_parent);
+    while (read(from_child, &failure, sizeof(failure)) < 0 && errno == EINTR)
+        ;
+    if (failure < 0)
+        reap(pid, false);
+    else
+        *ret_pid = pid;
+    return failure;
 }
+
+/* The answer ----------------------------------------------------------------------------------------------------- */
 
 static int64_t now_ms(void)
 {
@@ -192,17 +218,6 @@ static int collect(struct answer *answer, int fd, int pid_fd, int timeout_ms)
         }
     }
     return 0;
-}
-
-static int reap(pid_t pid, bool kill_first)
-{
-    int status = 0;
-
-    if (kill_first)
-        kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return status;
 }
 
 static int explain_failure(struct reader *reader, int result)

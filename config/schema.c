@@ -29,7 +29,9 @@
 #define PAIRS(f)       .name = #f, .type = SETTING_PAIRS, .field = OFFSET(struct string_list, f), .separator = ','
 #define WORD(f)        .name = #f, .type = SETTING_WORD, .field = OFFSET(enum f, f), .words = f##_words
 #define WORD_OF(f, e)  .name = #f, .type = SETTING_WORD, .field = OFFSET(enum e, f), .words = e##_words
-#define HOOK(f)        .name = #f, .group = HOOKS, .type = SETTING_HOOK, .field = OFFSET(int64_t, f), .processes = APP
+#define HOOK_OF(w, f)  .name = #f, .group = HOOKS, .type = SETTING_HOOK, .field = OFFSET(int64_t, f), .processes = (w)
+#define HOOK(f)        HOOK_OF(APP, f)
+#define SERVER_HOOK(f) HOOK_OF(SUPERVISOR, f)
 /* Gunicorn's, and never kept: only whether the value is away from Gunicorn's default is looked at. */
 #define FOREIGN(n)     .name = #n, .type = SETTING_STRING, .field = SETTING_NO_FIELD
 
@@ -63,23 +65,21 @@ enum { SUPERVISOR = SETTING_SUPERVISOR, IO = SETTING_IO, APP = SETTING_APP, ALL 
 static const char comes_with_sinks[] = "it comes with the log sinks";
 static const char comes_with_reloader[] = "it comes with the file watcher";
 static const char comes_with_control[] = "it comes with the control socket";
-static const char supervisor_without_python[] =
-    "no Python runs in the supervisor; only hooks of app processes are called";
-static const char hook_without_caller[] = "app processes do not call it";
 static const char no_dirty_arbiters[] = "dirty arbiters are not part of this server; run a task queue beside it";
 static const char always_strict[] = "the parser is strict by design, because lenient ones allow request smuggling";
 
 #define TOO_OLD   "SSL and TLS before 1.2 are not spoken (RFC 8996); use \"TLSv1_2\", or leave it out"
 #define NOT_BUILT "this class is not built yet; use \"auto\", \"sync\", \"gthread\" or \"asgi\""
+#define NO_GEVENT NOT_BUILT " (threads serve an application that gevent has patched, too)"
 
 static const struct setting_word worker_class_words[] = {
     {"auto", WORKER_CLASS_AUTO, NULL},
     {"sync", WORKER_CLASS_SYNC, NULL},
     {"gthread", WORKER_CLASS_GTHREAD, NULL},
     {"asgi", WORKER_CLASS_ASGI, NULL},
-    {"gevent", WORKER_CLASS_GEVENT, NOT_BUILT},
-    {"gevent_wsgi", WORKER_CLASS_GEVENT, NOT_BUILT},
-    {"gevent_pywsgi", WORKER_CLASS_GEVENT, NOT_BUILT},
+    {"gevent", WORKER_CLASS_GEVENT, NO_GEVENT},
+    {"gevent_wsgi", WORKER_CLASS_GEVENT, NO_GEVENT},
+    {"gevent_pywsgi", WORKER_CLASS_GEVENT, NO_GEVENT},
     {"tornado", WORKER_CLASS_TORNADO, NOT_BUILT},
     {"eventlet", WORKER_CLASS_EVENTLET, NOT_BUILT},
     /* The import paths that Gunicorn command lines carry, each with the class that does its work here. */
@@ -564,26 +564,29 @@ static const struct setting table[] = {
     {LIST(uwsgi_allow_ips), .flags = "--uwsgi-allow-from", .group = UWSGI, .initial = "127.0.0.1,::1", FOR(IO),
      LATER("it comes with the uwsgi protocol"), .help = "Peers that may speak uwsgi."},
 
-    {HOOK(on_starting), LATER(supervisor_without_python), .help = "on_starting(server): before anything."},
-    {HOOK(on_reload), LATER(supervisor_without_python), .help = "on_reload(server): at a reload."},
-    {HOOK(when_ready), LATER(supervisor_without_python), .help = "when_ready(server): the server accepts connections."},
-    {HOOK(pre_fork), LATER(supervisor_without_python),
-     .help = "pre_fork(server, worker): before an app process starts."},
+    {SERVER_HOOK(on_starting),
+     .help =
+         "on_starting(server): before any app process is started. If it raises, the server does not start. This and "
+         "the other hooks with `server` alone, pre_fork, child_exit and nworkers_changed are called in a process of "
+         "their own, see docs/applications.md."},
+    {SERVER_HOOK(on_reload), .help = "on_reload(server): at a reload, before new app processes are started."},
+    {SERVER_HOOK(when_ready),
+     .help = "when_ready(server): all app processes are ready and the server accepts requests."},
+    {SERVER_HOOK(pre_fork), .help = "pre_fork(server, worker): an app process is about to start."},
     {HOOK(post_fork), .help = "post_fork(server, worker): in an app process, before the application is loaded."},
     {HOOK(post_worker_init), .help = "post_worker_init(worker): in an app process, the application is loaded."},
     {HOOK(worker_int), .help = "worker_int(worker): in an app process that is told to stop at once."},
-    {HOOK(worker_abort), LATER(hook_without_caller),
-     .help = "worker_abort(worker): in an app process that `timeout` ends, at the next safe point."},
-    {HOOK(pre_exec), LATER(supervisor_without_python),
-     .help = "pre_exec(server): before the server executes itself anew."},
+    {HOOK(worker_abort),
+     .help = "worker_abort(worker): in an app process that `timeout` ends, in a thread of its own, as soon as Python "
+             "code may run beside what is stuck."},
+    {SERVER_HOOK(pre_exec), .help = "pre_exec(server): before the server executes another program (SIGUSR2)."},
     {HOOK(pre_request), .help = "pre_request(worker, request): before each request."},
     {HOOK(post_request), .help = "post_request(worker, request, environ, response): after each request."},
-    {HOOK(child_exit), LATER(supervisor_without_python),
-     .help = "child_exit(server, worker): an app process has ended."},
+    {SERVER_HOOK(child_exit), .help = "child_exit(server, worker): an app process has ended."},
     {HOOK(worker_exit), .help = "worker_exit(server, worker): in an app process, before it ends."},
-    {HOOK(nworkers_changed), LATER(supervisor_without_python),
-     .help = "nworkers_changed(server, new, old): the number of app processes has changed."},
-    {HOOK(on_exit), LATER(supervisor_without_python), .help = "on_exit(server): before the server ends."},
+    {SERVER_HOOK(nworkers_changed),
+     .help = "nworkers_changed(server, new, old): the number of app processes was set; `old` is None at the start."},
+    {SERVER_HOOK(on_exit), .help = "on_exit(server): before the server ends, when all app processes have."},
     {FOREIGN(ssl_context), .group = HOOKS,
      REFUSED(
          "TLS is done without Python's ssl module, so no SSLContext can be used; set certfile, keyfile, ciphers and "

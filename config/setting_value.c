@@ -18,11 +18,6 @@ struct target {
     const char *refusal; /* set by a function that has more to say than what is expected */
 };
 
-const char *raw_value_text(const struct raw_value *raw)
-{
-    return raw->items.count > 0 ? raw->items.items[0] : "";
-}
-
 static bool is_text_or_number(const struct raw_value *raw)
 {
     return raw->kind == RAW_TEXT || raw->kind == RAW_NUMBER;

@@ -28,7 +28,10 @@ struct raw_value {
 };
 
 /* What a value of one item is; "" for None. */
-const char *raw_value_text(const struct raw_value *raw);
+static inline const char *raw_value_text(const struct raw_value *raw)
+{
+    return raw->items.count > 0 ? raw->items.items[0] : "";
+}
 
 enum { SETTING_EXPECTED_BYTES = 512 };
 

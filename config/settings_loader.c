@@ -204,12 +204,11 @@ static int choose_file(struct loader *loader, const char **ret_path)
 
 static int choose_interpreter(struct loader *loader, struct settings_file *file)
 {
-    const char *python = loader->settings.python;
+    bool is_data = file->kind == SETTINGS_FILE_TOML;
 
-    if (file->kind == SETTINGS_FILE_TOML || strcmp(python, "embedded") == 0)
-        python = settings_system_python(arena_of(loader), environ);
-    file->interpreter = python;
-    return python == NULL ? -ENOMEM : 0;
+    file->interpreter =
+        is_data ? settings_system_python(arena_of(loader), environ) : settings_file_python(&loader->settings, environ);
+    return file->interpreter == NULL ? -ENOMEM : 0;
 }
 
 static void complain_resolve(struct loader *loader, const struct resolve_complaint *complaint)

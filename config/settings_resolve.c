@@ -151,6 +151,20 @@ int settings_resolve_python(struct settings *settings, char *const *environment)
     return settings->python == NULL ? -ENOMEM : 0;
 }
 
+char *settings_file_python(struct settings *settings, char *const *environment)
+{
+    const char *venv = settings->venv != NULL ? settings->venv : environment_value(environment, "VIRTUAL_ENV");
+
+    if (!is_embedded(settings))
+        return settings->python;
+    if (venv != NULL) {
+        char *python = python_of_venv(settings, venv);
+        if (python == NULL || access(python, X_OK) == 0)
+            return python;
+    }
+    return settings_system_python(settings->arena, environment);
+}
+
 static int resolve_python(struct resolver *resolver)
 {
     struct settings *settings = resolver->settings;

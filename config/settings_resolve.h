@@ -23,4 +23,8 @@
 /* Where the system's own python3 is; its path may not exist. NULL: no memory. */
 char *settings_system_python(struct settings_arena *arena, char *const *environment);
 
+/* Who executes a Python settings file: it imports what the application does, so for an embedded interpreter it is that
+ * of the virtual environment, where there is one that can be run. After settings_resolve_python(). NULL: no memory. */
+char *settings_file_python(struct settings *settings, char *const *environment);
+
 #endif

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+
 from harness.comparison import FIGURE_OF, YARDSTICK
 
 # Colours that no drawing would use stand for the page's variables.
@@ -43,7 +44,8 @@ p { margin: 4px 0; } .muted { color: var(--muted); font-size: 13px; } .bad { col
 svg text { font-family: system-ui, sans-serif !important; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
 th { color: var(--muted); font-weight: 500; } th, td { text-align: right; padding: 3px 0 3px 8px; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; overflow-wrap: anywhere; } tr + tr td { border-top: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; overflow-wrap: anywhere; }
+tr + tr td { border-top: 1px solid var(--line); }
 tr.ours td { font-weight: 600; } summary { cursor: pointer; color: var(--muted); font-size: 13px; padding: 4px 0; }
 """
 

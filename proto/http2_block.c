@@ -34,16 +34,16 @@ static void fail_closed(struct http2_receiver *receiver, uint32_t id)
     const struct http2_connection *connection = receiver->connection;
     uint32_t back = (connection->last_stream_id - id) / 2;
     if (back < 64 && (connection->used_ids >> back & 1) == 0)
-        http2_receive_fail(receiver, HTTP2_PROTOCOL_ERROR, "stream id lower than before");
+        http2_receiver_fail(receiver, HTTP2_PROTOCOL_ERROR, "stream id lower than before");
     else
-        http2_receive_fail(receiver, HTTP2_STREAM_CLOSED_ERROR, "HEADERS on a closed stream");
+        http2_receiver_fail(receiver, HTTP2_STREAM_CLOSED_ERROR, "HEADERS on a closed stream");
 }
 
 static void decide_fate(struct http2_receiver *receiver, uint32_t id)
 {
     struct http2_reader *reader = receiver->reader;
     struct http2_stream *stream;
-    enum http2_standing standing = http2_receive_standing(receiver->connection, id, &stream);
+    enum http2_standing standing = http2_receiver_standing(receiver->connection, id, &stream);
     switch (http2_frame_verdict(HTTP2_FRAME_HEADERS, standing)) {
     case HTTP2_TAKE:
         if (standing == HTTP2_STANDING_IDLE)
@@ -56,7 +56,7 @@ static void decide_fate(struct http2_receiver *receiver, uint32_t id)
     case HTTP2_PASS_OVER:
     case HTTP2_PASS_OVER_ODD:
         reader->block_fate = HTTP2_FATE_IGNORED;
-        (void)http2_receive_glitch(receiver, HTTP2_WEIGHT_ODD);
+        (void)http2_receiver_glitch(receiver, HTTP2_WEIGHT_ODD);
         return;
     case HTTP2_STREAM_ERROR:
         break_block(reader, HTTP2_STREAM_CLOSED_ERROR);
@@ -74,7 +74,7 @@ void http2_block_begin(struct http2_receiver *receiver, uint32_t depends_on)
     struct http2_reader *reader = receiver->reader;
     uint32_t id = reader->frame.stream_id;
     if (id % 2 == 0) { /* RFC 9113 5.1.1: those are the server's, and it opens none */
-        http2_receive_fail(receiver, HTTP2_PROTOCOL_ERROR, "even stream id");
+        http2_receiver_fail(receiver, HTTP2_PROTOCOL_ERROR, "even stream id");
         return;
     }
     reader->block_stream_id = id;
@@ -100,7 +100,7 @@ void http2_block_announce(struct http2_receiver *receiver, uint32_t octets)
     /* H2-03. Where the sum is too large, no octet of the frame is read. */
     if (__builtin_add_overflow(reader->block_bytes, octets, &reader->block_bytes) ||
         reader->block_bytes > HTTP2_BLOCK_BYTES)
-        http2_receive_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "field block too large");
+        http2_receiver_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "field block too large");
 }
 
 /* Decoding ----------------------------------------------------------------------------------------------------------
@@ -133,11 +133,11 @@ static bool decode(struct http2_receiver *receiver, struct bytes input, size_t *
      * before what could not be decoded: where the input is cut makes no difference. */
     if (section->list_bytes > 4 * (uint64_t)connection->limits->max_header_list_size ||
         section->seen_count >= HTTP2_FIELDS_SEEN_MAX) {
-        http2_receive_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "field section too large");
+        http2_receiver_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "field section too large");
         return false;
     }
     if (!good)
-        http2_receive_fail(receiver, HTTP2_COMPRESSION_ERROR, "field block cannot be decoded");
+        http2_receiver_fail(receiver, HTTP2_COMPRESSION_ERROR, "field block cannot be decoded");
     return good;
 }
 
@@ -151,7 +151,7 @@ static bool take_over_tail(struct http2_receiver *receiver, struct bytes *piece)
     if (step > block->tail_max - block->tail_used)
         step = block->tail_max - block->tail_used;
     if (step == 0) {
-        http2_receive_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "field too large");
+        http2_receiver_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "field too large");
         return false;
     }
     memcpy(block->tail + block->tail_used, piece->data, step);
@@ -190,29 +190,29 @@ void http2_block_take(struct http2_receiver *receiver, struct bytes piece)
 static void end_trailers(struct http2_receiver *receiver, uint32_t id)
 {
     struct http2_stream *stream;
-    if (http2_receive_standing(receiver->connection, id, &stream) != HTTP2_STANDING_OPEN)
+    if (http2_receiver_standing(receiver->connection, id, &stream) != HTTP2_STANDING_OPEN)
         return; /* we have reset it meanwhile */
     if (stream->content_left > 0) {
-        http2_receive_stream_error(receiver, id, stream, HTTP2_PROTOCOL_ERROR); /* H2-21 */
+        http2_receiver_stream_error(receiver, id, stream, HTTP2_PROTOCOL_ERROR); /* H2-21 */
         return;
     }
     stream->trailers_seen = true;
-    http2_receive_end_stream(stream);
+    http2_receiver_end_stream(stream);
     receiver->event = (struct http2_event){.kind = HTTP2_HEAD, .stream_id = id, .stream = stream, .end_stream = true};
 }
 
 static void end_refused(struct http2_receiver *receiver, uint32_t id)
 {
     http2_control_reset(receiver->connection, id, HTTP2_REFUSED_STREAM);
-    (void)http2_receive_glitch(receiver, HTTP2_WEIGHT_REFUSED);
+    (void)http2_receiver_glitch(receiver, HTTP2_WEIGHT_REFUSED);
 }
 
 static void end_broken(struct http2_receiver *receiver, uint32_t id)
 {
     struct http2_stream *stream;
-    if (http2_receive_standing(receiver->connection, id, &stream) == HTTP2_STANDING_RESET)
+    if (http2_receiver_standing(receiver->connection, id, &stream) == HTTP2_STANDING_RESET)
         return; /* we have reset it meanwhile */
-    http2_receive_stream_error(receiver, id, stream, (enum http2_error)receiver->reader->block_error);
+    http2_receiver_stream_error(receiver, id, stream, (enum http2_error)receiver->reader->block_error);
 }
 
 void http2_block_end(struct http2_receiver *receiver)
@@ -225,7 +225,7 @@ void http2_block_end(struct http2_receiver *receiver)
     reader->block_fate = HTTP2_FATE_NONE;
     connection->block_since_ms = 0;
     if (receiver->block->tail_used > 0) {
-        http2_receive_fail(receiver, HTTP2_COMPRESSION_ERROR, "field block ends inside a field");
+        http2_receiver_fail(receiver, HTTP2_COMPRESSION_ERROR, "field block ends inside a field");
         return;
     }
     section->overflowed |= section->list_bytes > connection->limits->max_header_list_size;

@@ -7,7 +7,7 @@
 #ifndef PROTO_HTTP2_BLOCK_H
 #define PROTO_HTTP2_BLOCK_H
 
-#include "proto/http2_receive.h"
+#include "proto/http2_receiver.h"
 
 /* A HEADERS frame on a stream that stands as told; `depends_on`: of its priority, 0: none was said. */
 void http2_block_begin(struct http2_receiver *receiver, uint32_t depends_on);

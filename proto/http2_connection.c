@@ -1,14 +1,9 @@
 #include "proto/http2_connection.h"
 
 #include "proto/http2_control.h"
-#include "proto/http2_receive.h"
 #include "proto/http2_settings.h"
 
 #include <assert.h>
-
-/* The preface is written so that no HTTP/1 server takes it for a request (RFC 9113 3.4). */
-const char http2_preface[HTTP2_PREFACE_BYTES + 1] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const char http2_ping[HTTP2_PING_BYTES + 1] = "uroboros";
 
 bool http2_preface_matches(struct bytes input)
 {

@@ -2,6 +2,9 @@
 
 #include <assert.h>
 
+const char http2_preface[HTTP2_PREFACE_BYTES + 1] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const char http2_ping[HTTP2_PING_BYTES + 1] = "uroboros";
+
 uint8_t *http2_control_frame(struct http2_connection *connection, enum http2_frame_type type, uint8_t flags,
                              uint32_t stream_id, uint32_t length)
 {

@@ -11,6 +11,13 @@
  * a RST_STREAM, a GOAWAY with its text. */
 enum { HTTP2_STEP_BYTES = 3 * (HTTP2_FRAME_HEAD_BYTES + 4) + HTTP2_FRAME_HEAD_BYTES + 8 + HTTP2_DEBUG_BYTES };
 
+enum { HTTP2_PING_BYTES = 8 };
+
+/* What a client says first; no HTTP/1 server takes it for a request (RFC 9113 3.4). */
+extern const char http2_preface[HTTP2_PREFACE_BYTES + 1];
+/* What our PING carries. */
+extern const char http2_ping[HTTP2_PING_BYTES + 1];
+
 static inline uint32_t http2_control_room(const struct http2_connection *connection)
 {
     return HTTP2_OUTPUT_BYTES - connection->output_used;

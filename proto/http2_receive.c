@@ -1,7 +1,6 @@
-#include "proto/http2_receive.h"
-
 #include "proto/http2_block.h"
 #include "proto/http2_control.h"
+#include "proto/http2_data.h"
 #include "proto/http2_settings.h"
 
 #include <assert.h>
@@ -10,95 +9,7 @@ enum { GOAWAY_ERROR_AT = 4, PRIORITY_UPDATE_ID_BYTES = 4 };
 
 static_assert((HTTP2_GATHER_BYTES) >= HTTP2_SETTINGS_ENTRIES_MAX * 6, "SETTINGS are read as a whole");
 
-/* Outcomes ----------------------------------------------------------------------------------------------------------
- */
-
-void http2_receive_fail(struct http2_receiver *receiver, enum http2_error error, const char *text)
-{
-    http2_connection_fail(receiver->connection, error, text);
-    receiver->event = (struct http2_event){.kind = HTTP2_FAILED, .error = receiver->connection->failure};
-}
-
-bool http2_receive_glitch(struct http2_receiver *receiver, uint32_t weight)
-{
-    bool bearable = http2_connection_glitch(receiver->connection, weight, receiver->now_ms);
-    if (!bearable)
-        receiver->event = (struct http2_event){.kind = HTTP2_FAILED, .error = receiver->connection->failure};
-    return bearable;
-}
-
-static bool count_flood(struct http2_receiver *receiver, enum http2_flood flood)
-{
-    struct http2_counts *counts = &receiver->connection->counts;
-    return http2_receive_glitch(receiver, http2_flood_weight(counts, flood, receiver->now_ms));
-}
-
-void http2_receive_stream_error(struct http2_receiver *receiver, uint32_t id, struct http2_stream *stream,
-                                enum http2_error error)
-{
-    http2_control_reset(receiver->connection, id, error);
-    if (stream != NULL) {
-        stream->state = HTTP2_STREAM_CLOSED;
-        receiver->event =
-            (struct http2_event){.kind = HTTP2_RESET, .stream_id = id, .stream = stream, .by_us = true, .error = error};
-    }
-    (void)http2_receive_glitch(receiver, HTTP2_WEIGHT_MADE_RESET);
-}
-
-void http2_receive_end_stream(struct http2_stream *stream)
-{
-    stream->state = stream->state == HTTP2_STREAM_OPEN ? HTTP2_STREAM_HALF_CLOSED_REMOTE : (uint8_t)HTTP2_STREAM_CLOSED;
-}
-
-static bool was_reset_by_us(const struct http2_connection *connection, uint32_t id)
-{
-    for (int i = 0; i < HTTP2_CLOSED_KEPT; i++)
-        if (connection->reset_ids[i] == id)
-            return true;
-    return false;
-}
-
-enum http2_standing http2_receive_standing(const struct http2_connection *connection, uint32_t id,
-                                           struct http2_stream **ret_stream)
-{
-    struct http2_stream *stream = http2_connection_find(connection, id);
-    *ret_stream = stream != NULL && stream->state != HTTP2_STREAM_CLOSED ? stream : NULL;
-    if (*ret_stream != NULL)
-        return stream->state == HTTP2_STREAM_HALF_CLOSED_REMOTE ? HTTP2_STANDING_ENDED : HTTP2_STANDING_OPEN;
-    /* Even ids are the server's, which opens no streams. */
-    if (id > connection->last_stream_id || id % 2 == 0)
-        return HTTP2_STANDING_IDLE;
-    return was_reset_by_us(connection, id) ? HTTP2_STANDING_RESET : HTTP2_STANDING_CLOSED;
-}
-
-/* What becomes of a frame on its stream, but for HEADERS; the stream when it is to be taken. */
-static struct http2_stream *judge(struct http2_receiver *receiver)
-{
-    const struct http2_frame_head *frame = &receiver->reader->frame;
-    struct http2_stream *stream;
-    enum http2_standing standing = http2_receive_standing(receiver->connection, frame->stream_id, &stream);
-    switch (http2_frame_verdict(frame->type, standing)) {
-    case HTTP2_TAKE:
-        return stream;
-    case HTTP2_PASS_OVER:
-        return NULL;
-    case HTTP2_PASS_OVER_ODD:
-        (void)http2_receive_glitch(receiver, HTTP2_WEIGHT_ODD);
-        return NULL;
-    case HTTP2_STREAM_ERROR:
-        http2_receive_stream_error(receiver, frame->stream_id, stream, HTTP2_STREAM_CLOSED_ERROR);
-        return NULL;
-    case HTTP2_ERROR_CLOSED:
-        http2_receive_fail(receiver, HTTP2_STREAM_CLOSED_ERROR, "frame on a closed stream");
-        return NULL;
-    case HTTP2_ERROR_PROTOCOL:
-        http2_receive_fail(receiver, HTTP2_PROTOCOL_ERROR, "frame on an idle stream");
-        return NULL;
-    }
-    return NULL;
-}
-
-/* DATA --------------------------------------------------------------------------------------------------------------
+/* Frames that are passed on as they come ----------------------------------------------------------------------------
  */
 
 /* H2-20, of DATA: its payload against its framing. */
@@ -108,7 +19,7 @@ static bool count_ratio(struct http2_receiver *receiver, uint32_t padding)
     uint32_t framing = frame->type == HTTP2_FRAME_DATA ? HTTP2_FRAME_HEAD_BYTES : 0;
     if (http2_flood_ratio(&receiver->connection->counts, framing + padding, frame->length - padding, receiver->now_ms))
         return true;
-    http2_receive_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "more framing than payload");
+    http2_receiver_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "more framing than payload");
     return false;
 }
 
@@ -120,7 +31,7 @@ static bool split_padding(struct http2_receiver *receiver, const uint8_t *prefix
     bool padded = (reader->frame.flags & HTTP2_FLAG_PADDED) != 0;
     uint32_t padding = padded ? prefix[0] : 0;
     if (padding > reader->payload_left) {
-        http2_receive_fail(receiver, HTTP2_PROTOCOL_ERROR, "more padding than frame"); /* RFC 9113 6.1, 6.2 */
+        http2_receiver_fail(receiver, HTTP2_PROTOCOL_ERROR, "more padding than frame"); /* RFC 9113 6.1, 6.2 */
         return false;
     }
     reader->payload_left -= padding;
@@ -129,88 +40,12 @@ static bool split_padding(struct http2_receiver *receiver, const uint8_t *prefix
     return count_ratio(receiver, *ret_padding);
 }
 
-/* Nobody wants the rest: the connection's window must not be lost with it. */
-static void skip_data(struct http2_receiver *receiver, uint32_t credit)
-{
-    struct http2_reader *reader = receiver->reader;
-    reader->padding_left += reader->payload_left;
-    reader->payload_left = 0;
-    http2_connection_consumed(receiver->connection, NULL, credit);
-}
-
-/* The error of what DATA says by its head; NO_ERROR: none. */
-static enum http2_error check_data(const struct http2_receiver *receiver, struct http2_stream *stream)
-{
-    const struct http2_reader *reader = receiver->reader;
-    const uint32_t payload = reader->payload_left;
-    const bool end_stream = (reader->frame.flags & HTTP2_FLAG_END_STREAM) != 0;
-    stream->receive_window -= reader->frame.length;
-    if (stream->receive_window < 0)
-        return HTTP2_FLOW_CONTROL_ERROR;
-    /* H2-21: the octets are counted as the length that was stated says, no more and no less (RFC 9113 8.1.1). */
-    if (stream->content_left >= 0) {
-        if (payload > stream->content_left || (end_stream && payload < stream->content_left))
-            return HTTP2_PROTOCOL_ERROR;
-        stream->content_left -= payload;
-    }
-    if (payload == 0 && !end_stream && ++stream->empty_frames > HTTP2_EMPTY_FRAMES_MAX)
-        return HTTP2_ENHANCE_YOUR_CALM;
-    return HTTP2_NO_ERROR;
-}
-
-/* RFC 9113 6.9: the whole payload counts against both windows, padding too. */
-static bool take_connection_window(struct http2_receiver *receiver)
-{
-    struct http2_connection *connection = receiver->connection;
-    connection->receive_window -= receiver->reader->frame.length;
-    if (connection->receive_window >= 0)
-        return true;
-    http2_receive_fail(receiver, HTTP2_FLOW_CONTROL_ERROR, "more DATA than the connection's window");
-    return false;
-}
-
-static void tell_data(struct http2_receiver *receiver, struct http2_stream *stream, struct bytes data)
-{
-    const struct http2_reader *reader = receiver->reader;
-    bool end_stream = reader->payload_left == 0 && (reader->frame.flags & HTTP2_FLAG_END_STREAM) != 0;
-    if (end_stream)
-        http2_receive_end_stream(stream);
-    receiver->event = (struct http2_event){
-        .kind = HTTP2_DATA, .stream_id = stream->id, .stream = stream, .data = data, .end_stream = end_stream};
-}
-
 static void begin_data(struct http2_receiver *receiver, const uint8_t *prefix)
 {
-    struct http2_reader *reader = receiver->reader;
     uint32_t padding;
-    if (!split_padding(receiver, prefix, &padding) || !take_connection_window(receiver))
-        return;
-    struct http2_stream *stream = judge(receiver);
-    enum http2_error error = stream != NULL ? check_data(receiver, stream) : HTTP2_NO_ERROR;
-    if (error != HTTP2_NO_ERROR)
-        http2_receive_stream_error(receiver, stream->id, stream, error);
-    if (stream == NULL || error != HTTP2_NO_ERROR) {
-        skip_data(receiver, reader->frame.length);
-        return;
-    }
-    http2_connection_consumed(receiver->connection, stream, padding);
-    if (reader->payload_left == 0 && (reader->frame.flags & HTTP2_FLAG_END_STREAM) != 0)
-        tell_data(receiver, stream, bytes_of("", 0));
+    if (split_padding(receiver, prefix, &padding))
+        http2_data_begin(receiver, padding);
 }
-
-static void take_data(struct http2_receiver *receiver, struct bytes piece)
-{
-    struct http2_stream *stream;
-    enum http2_standing standing =
-        http2_receive_standing(receiver->connection, receiver->reader->frame.stream_id, &stream);
-    if (standing == HTTP2_STANDING_OPEN)
-        tell_data(receiver, stream, piece);
-    else /* reset by us since the frame began */
-        skip_data(receiver, (uint32_t)piece.length + receiver->reader->payload_left);
-}
-
-/* Field blocks ------------------------------------------------------------------------------------------------------
- */
 
 static void begin_headers(struct http2_receiver *receiver, const uint8_t *prefix)
 {
@@ -228,7 +63,7 @@ static void begin_continuation(struct http2_receiver *receiver)
 {
     /* H2-03: those without content count as well. */
     if (++receiver->reader->continuation_count > receiver->connection->limits->continuation_frames_max)
-        http2_receive_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "too many CONTINUATION frames");
+        http2_receiver_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "too many CONTINUATION frames");
     else
         http2_block_announce(receiver, receiver->reader->payload_left);
 }
@@ -240,20 +75,21 @@ static void begin_continuation(struct http2_receiver *receiver)
 static void on_priority(struct http2_receiver *receiver, const uint8_t *payload)
 {
     const uint32_t id = receiver->reader->frame.stream_id;
-    if (!count_flood(receiver, HTTP2_FLOOD_PRIORITY) || (http2_get_uint32(payload) & HTTP2_STREAM_ID_MAX) != id)
+    if (!http2_receiver_flood(receiver, HTTP2_FLOOD_PRIORITY) ||
+        (http2_get_uint32(payload) & HTTP2_STREAM_ID_MAX) != id)
         return;
     struct http2_stream *stream; /* RFC 7540 5.3.1: no stream depends on itself */
-    if (http2_receive_standing(receiver->connection, id, &stream) == HTTP2_STANDING_IDLE)
-        http2_receive_fail(receiver, HTTP2_PROTOCOL_ERROR, "stream depends on itself");
+    if (http2_receiver_standing(receiver->connection, id, &stream) == HTTP2_STANDING_IDLE)
+        http2_receiver_fail(receiver, HTTP2_PROTOCOL_ERROR, "stream depends on itself");
     else if (stream != NULL)
-        http2_receive_stream_error(receiver, id, stream, HTTP2_PROTOCOL_ERROR);
+        http2_receiver_stream_error(receiver, id, stream, HTTP2_PROTOCOL_ERROR);
     else
-        (void)http2_receive_glitch(receiver, HTTP2_WEIGHT_MADE_RESET);
+        (void)http2_receiver_glitch(receiver, HTTP2_WEIGHT_MADE_RESET);
 }
 
 static void on_rst_stream(struct http2_receiver *receiver, const uint8_t *payload)
 {
-    struct http2_stream *stream = judge(receiver);
+    struct http2_stream *stream = http2_receiver_judge(receiver);
     if (stream == NULL)
         return;
     bool finished = stream->state == HTTP2_STREAM_HALF_CLOSED_LOCAL;
@@ -262,14 +98,14 @@ static void on_rst_stream(struct http2_receiver *receiver, const uint8_t *payloa
                                            .stream_id = stream->id,
                                            .stream = stream,
                                            .error = (enum http2_error)http2_get_uint32(payload)};
-    (void)http2_receive_glitch(receiver, finished ? 0 : HTTP2_WEIGHT_RESET_BY_PEER);
+    (void)http2_receiver_glitch(receiver, finished ? 0 : HTTP2_WEIGHT_RESET_BY_PEER);
 }
 
 static void on_settings_ack(struct http2_receiver *receiver)
 {
     struct http2_connection *connection = receiver->connection;
     if (connection->settings_acknowledged)
-        (void)http2_receive_glitch(receiver, HTTP2_WEIGHT_ODD);
+        (void)http2_receiver_glitch(receiver, HTTP2_WEIGHT_ODD);
     else
         http2_settings_acknowledged(connection);
 }
@@ -282,12 +118,12 @@ static void on_settings(struct http2_receiver *receiver, const uint8_t *payload)
         on_settings_ack(receiver);
         return;
     }
-    if (!count_flood(receiver, HTTP2_FLOOD_SETTINGS))
+    if (!http2_receiver_flood(receiver, HTTP2_FLOOD_SETTINGS))
         return;
     uint32_t grown = 0;
     enum http2_error error = http2_settings_apply(connection, bytes_of(payload, frame->length), &grown);
     if (error != HTTP2_NO_ERROR) {
-        http2_receive_fail(receiver, error, "setting out of range");
+        http2_receiver_fail(receiver, error, "setting out of range");
         return;
     }
     (void)http2_control_frame(connection, HTTP2_FRAME_SETTINGS, HTTP2_FLAG_ACK, 0, 0);
@@ -302,19 +138,19 @@ static void on_ping(struct http2_receiver *receiver, const uint8_t *payload)
 {
     struct http2_connection *connection = receiver->connection;
     bool answer = (receiver->reader->frame.flags & HTTP2_FLAG_ACK) != 0;
-    if (!answer && count_flood(receiver, HTTP2_FLOOD_PING)) {
+    if (!answer && http2_receiver_flood(receiver, HTTP2_FLOOD_PING)) {
         uint8_t *echo = http2_control_frame(connection, HTTP2_FRAME_PING, HTTP2_FLAG_ACK, 0, HTTP2_PING_BYTES);
         memcpy(echo, payload, HTTP2_PING_BYTES);
     } else if (answer && connection->ping_sent_ms > 0 && memcmp(payload, http2_ping, HTTP2_PING_BYTES) == 0) {
         connection->ping_sent_ms = 0;
     } else if (answer) {
-        (void)http2_receive_glitch(receiver, HTTP2_WEIGHT_ODD);
+        (void)http2_receiver_glitch(receiver, HTTP2_WEIGHT_ODD);
     }
 }
 
 static void on_goaway(struct http2_receiver *receiver, const uint8_t *payload)
 {
-    if (!count_flood(receiver, HTTP2_FLOOD_UNKNOWN))
+    if (!http2_receiver_flood(receiver, HTTP2_FLOOD_UNKNOWN))
         return;
     receiver->connection->peer_goes = true;
     receiver->event = (struct http2_event){.kind = HTTP2_GOAWAY_RECEIVED,
@@ -326,9 +162,9 @@ static void widen_connection(struct http2_receiver *receiver, uint32_t increment
     struct http2_connection *connection = receiver->connection;
     connection->send_window += increment;
     if (increment == 0)
-        http2_receive_fail(receiver, HTTP2_PROTOCOL_ERROR, "window opened by nothing"); /* RFC 9113 6.9 */
+        http2_receiver_fail(receiver, HTTP2_PROTOCOL_ERROR, "window opened by nothing"); /* RFC 9113 6.9 */
     else if (connection->send_window > HTTP2_WINDOW_MAX)
-        http2_receive_fail(receiver, HTTP2_FLOW_CONTROL_ERROR, "window too large"); /* RFC 9113 6.9.1 */
+        http2_receiver_fail(receiver, HTTP2_FLOW_CONTROL_ERROR, "window too large"); /* RFC 9113 6.9.1 */
     else
         receiver->event = (struct http2_event){.kind = HTTP2_WRITABLE, .increment = increment};
 }
@@ -338,20 +174,20 @@ static void on_window_update(struct http2_receiver *receiver, const uint8_t *pay
     struct http2_connection *connection = receiver->connection;
     const uint32_t id = receiver->reader->frame.stream_id;
     const uint32_t increment = http2_get_uint32(payload) & HTTP2_WINDOW_MAX;
-    if (!count_flood(receiver, HTTP2_FLOOD_WINDOW_UPDATE))
+    if (!http2_receiver_flood(receiver, HTTP2_FLOOD_WINDOW_UPDATE))
         return;
     if (id == 0) {
         widen_connection(receiver, increment);
         return;
     }
-    struct http2_stream *stream = judge(receiver);
+    struct http2_stream *stream = http2_receiver_judge(receiver);
     if (stream == NULL)
         return;
     stream->send_offset += increment;
     if (increment == 0)
-        http2_receive_stream_error(receiver, id, stream, HTTP2_PROTOCOL_ERROR);
+        http2_receiver_stream_error(receiver, id, stream, HTTP2_PROTOCOL_ERROR);
     else if (connection->peer_initial_window + stream->send_offset > HTTP2_WINDOW_MAX)
-        http2_receive_stream_error(receiver, id, stream, HTTP2_FLOW_CONTROL_ERROR);
+        http2_receiver_stream_error(receiver, id, stream, HTTP2_FLOW_CONTROL_ERROR);
     else
         receiver->event =
             (struct http2_event){.kind = HTTP2_WRITABLE, .stream_id = id, .stream = stream, .increment = increment};
@@ -362,14 +198,14 @@ static void on_priority_update(struct http2_receiver *receiver, const uint8_t *p
 {
     const struct http2_frame_head *frame = &receiver->reader->frame;
     const uint32_t id = http2_get_uint32(payload) & HTTP2_STREAM_ID_MAX;
-    if (!count_flood(receiver, HTTP2_FLOOD_PRIORITY))
+    if (!http2_receiver_flood(receiver, HTTP2_FLOOD_PRIORITY))
         return;
     if (id % 2 == 0) { /* none, or a push that was never promised */
-        http2_receive_fail(receiver, HTTP2_PROTOCOL_ERROR, "PRIORITY_UPDATE for no request");
+        http2_receiver_fail(receiver, HTTP2_PROTOCOL_ERROR, "PRIORITY_UPDATE for no request");
         return;
     }
     struct http2_stream *stream;
-    enum http2_standing standing = http2_receive_standing(receiver->connection, id, &stream);
+    enum http2_standing standing = http2_receiver_standing(receiver->connection, id, &stream);
     bool over = standing == HTTP2_STANDING_RESET || standing == HTTP2_STANDING_CLOSED;
     if (over || frame->length > HTTP2_GATHER_BYTES) /* so long is no priority */
         return;
@@ -420,7 +256,7 @@ static void take_prefix(struct http2_receiver *receiver, const uint8_t *prefix)
     case HTTP2_FRAME_PUSH_PROMISE: /* refused by the table */
         break;
     }
-    (void)count_flood(receiver, HTTP2_FLOOD_UNKNOWN); /* RFC 9113 5.5: read past */
+    (void)http2_receiver_flood(receiver, HTTP2_FLOOD_UNKNOWN); /* RFC 9113 5.5: read past */
 }
 
 static bool carries_block(uint8_t type)
@@ -449,15 +285,15 @@ static void begin_frame(struct http2_receiver *receiver, const uint8_t *head)
     const char *disorder = out_of_order(receiver->connection, frame);
     enum http2_error error = http2_frame_check(frame, receiver->connection->limits->max_frame_size);
     if (disorder != NULL) {
-        http2_receive_fail(receiver, HTTP2_PROTOCOL_ERROR, disorder);
+        http2_receiver_fail(receiver, HTTP2_PROTOCOL_ERROR, disorder);
         return;
     }
     if (error != HTTP2_NO_ERROR) {
-        http2_receive_fail(receiver, error, "frame of wrong length or stream");
+        http2_receiver_fail(receiver, error, "frame of wrong length or stream");
         return;
     }
     if (frame->type == HTTP2_FRAME_SETTINGS && frame->length > HTTP2_SETTINGS_ENTRIES_MAX * 6) {
-        http2_receive_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "too many settings"); /* H2-06 */
+        http2_receiver_fail(receiver, HTTP2_ENHANCE_YOUR_CALM, "too many settings"); /* H2-06 */
         return;
     }
     reader->stage = HTTP2_STAGE_PREFIX;
@@ -498,7 +334,7 @@ static void take_payload(struct http2_receiver *receiver)
     if (piece.length > 0 && block)
         http2_block_take(receiver, piece);
     else if (piece.length > 0)
-        take_data(receiver, piece);
+        http2_data_take(receiver, piece);
     bool ends = reader->payload_left == 0 && (reader->frame.flags & HTTP2_FLAG_END_HEADERS) != 0;
     if (block && ends && receiver->event.kind == HTTP2_NEED_MORE)
         http2_block_end(receiver);
@@ -510,7 +346,7 @@ static void take_preface(struct http2_receiver *receiver)
     struct http2_reader *reader = receiver->reader;
     struct bytes piece = take_input(receiver, HTTP2_PREFACE_BYTES - reader->gathered_bytes);
     if (memcmp(piece.data, http2_preface + reader->gathered_bytes, piece.length) != 0) {
-        http2_receive_fail(receiver, HTTP2_PROTOCOL_ERROR, "not a preface of HTTP/2");
+        http2_receiver_fail(receiver, HTTP2_PROTOCOL_ERROR, "not a preface of HTTP/2");
         return;
     }
     reader->gathered_bytes += (uint32_t)piece.length;

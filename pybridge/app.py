@@ -1,6 +1,7 @@
 """Entry of an app process: loads the extension module that was built for this interpreter and hands over to it.
 
-Run by the supervisor as `PYTHON .../pybridge/app.py`, and by uroboros-app, which has the module built in.
+Run by the supervisor as `PYTHON .../pybridge/app.py`, and by uroboros-app, which has the module built in. With the
+argument `hooks` it is the process for the hooks of the server.
 """
 
 import importlib.machinery
@@ -60,7 +61,12 @@ def main():
         del sys.path[0]
     package = os.path.join(HERE, "uroboros")
     load_from("uroboros", os.path.join(package, "__init__.py"), submodule_search_locations=[package])
-    load_extension().main()
+    module = load_extension()
+    if sys.argv[1:] == ["hooks"]:
+        module.hooks()
+    module.main()
 
 
-main()
+# A process that the application spawns by `multiprocessing` runs the file of `__main__` once more, under another name.
+if __name__ == "__main__":
+    main()

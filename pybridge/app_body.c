@@ -193,7 +193,7 @@ void app_request_give_part_back(struct app_exchange *exchange, struct app_reques
             account(exchange, open, part->length, UINT64_MAX);
         }
     }
-    app_exchange_release_memory(part->memory);
+    ring_memory_release(part->memory);
 }
 
 void app_request_want_body(struct app_exchange *exchange, struct app_request *request)

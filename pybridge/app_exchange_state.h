@@ -1,10 +1,14 @@
 /*
- * App exchange state: what the four files of the app side share, and nobody else sees.
+ * App exchange state: what the files of the app side share, and nobody else sees. From the top; nobody calls upwards:
  *
- *   app_exchange.c   peers, queues, requests
+ *   app_leader.c     a thread waits: it looks at the doorbell for all, or sleeps until it is woken
+ *   app_peers.c      which I/O processes there are, and what the supervisor says
+ *   app_exchange.c   birth and end, what comes out of the queues, sleeping of an event loop
+ *   app_requests.c   the requests, from their message to their end
  *   app_body.c       the body of a request
  *   app_response.c   blocks and what is sent in them
- *   app_waiter.c     threads that sleep, and which of them looks at the doorbell
+ *   app_post.c       what goes into the queues, now or later
+ *   app_waiter.c     threads that sleep, and who wakes them
  *
  * All under the lock of app_exchange.h, but for the three atomics.
  */
@@ -14,18 +18,9 @@
 #include "daemon/base/spin_policy.h"
 #include "daemon/exchange/block_pool.h"
 #include "pybridge/app_exchange.h"
+#include "pybridge/ring_memory.h"
 
 #include <stddef.h>
-
-/* One life of one I/O process as seen from here. Outlives the process while requests of it are still open. */
-struct ring_memory {
-    struct arena inbound;
-    struct arena pair_memory;
-    struct pair_page *pair;
-    int spool;        /* the file of request bodies, for reading; -1: it has not come yet */
-    bool spool_asked; /* for it, once */
-    uint32_t holders; /* the link, each open request, and each part of a body that is being read */
-};
 
 struct ring_link {
     struct ring_memory *memory; /* NULL while that I/O process is away */
@@ -116,6 +111,11 @@ static inline struct open_request *open_request_of(const struct app_request *req
 
 /* ---- app_exchange.c, for the others ---- */
 
+/* As app_exchange_arm(); a thread that waits for a body or for room does not care that requests wait. */
+bool app_exchange_arm_for(struct app_exchange *exchange, bool wants_requests);
+
+/* ---- app_post.c, for the others ---- */
+
 struct message app_exchange_message(const struct open_request *request, enum message_kind kind);
 
 /* false: the queue is full. */
@@ -128,14 +128,35 @@ struct message app_exchange_message(const struct open_request *request, enum mes
 [[nodiscard]] bool app_exchange_push_or_hold(struct app_exchange *exchange, uint32_t ring,
                                              const struct message *message);
 
-/* As app_exchange_arm(); a thread that waits for a body or for room does not care that requests wait. */
-bool app_exchange_arm_for(struct app_exchange *exchange, bool wants_requests);
+/* DONE, if END of this request is still waiting for it: both go as one. false: it is not. */
+[[nodiscard]] bool app_post_done_with_end(struct app_exchange *exchange, const struct open_request *request);
 
-/* Tells the octets of request->credit; 0 of them ask for body. false: there is no room, octets are told when there is.
- */
+/* Nobody is there any more for what waits. */
+void app_post_ring_gone(struct app_exchange *exchange, uint32_t ring);
+
+/* Tells the octets of request->credit; 0 of them ask for body. false: there is no room. */
+[[nodiscard]] bool app_post_credit(struct app_exchange *exchange, struct open_request *request);
+
+/* The same, and where there is no room it is tried again with the deferred ones. */
 bool app_exchange_credit(struct app_exchange *exchange, struct open_request *request);
 
-void app_exchange_release_memory(struct ring_memory *memory);
+/* Something of the request is left to say: app_requests_retry() says it. */
+void app_post_defer(struct app_exchange *exchange, struct open_request *request);
+
+/* ---- app_requests.c, for the others ---- */
+
+/* A REQUEST came, for a slot that there is; or another message of one that came before. */
+void app_requests_open(struct app_exchange *exchange, uint32_t ring, const struct message *message);
+void app_requests_hear(struct app_exchange *exchange, struct ring_link *link, const struct message *message);
+
+/* The I/O process of this link is gone: its requests are cancelled, and nobody hears of them. */
+void app_requests_orphan(struct app_exchange *exchange, const struct ring_link *link);
+
+/* Says what is left to say, as far as there is room now. */
+void app_requests_retry(struct app_exchange *exchange);
+
+/* The end: those that nobody claimed, and the memory of all that are done. */
+void app_requests_clear(struct app_exchange *exchange);
 
 /* ---- app_body.c, for the others ---- */
 
@@ -150,9 +171,19 @@ void app_body_clear(struct app_exchange *exchange, struct open_request *request)
 
 /* ---- app_waiter.c, for the others ---- */
 
+/* The list of those that wait. */
+void app_waiter_link(struct app_exchange *exchange, struct app_waiter *waiter);
+void app_waiter_unlink(struct app_exchange *exchange, struct app_waiter *waiter);
+
+/* WITHOUT the lock: sleeps until somebody wakes it, or it has to lead. */
+void app_waiter_follow(struct app_exchange *exchange, struct app_waiter *waiter, int timeout_ms);
+
 void app_waiter_wake_for_request(struct app_exchange *exchange, const struct app_request *request);
 void app_waiter_wake_for_room(struct app_exchange *exchange);
 void app_waiter_wake_all(struct app_exchange *exchange);
+
+/* Requests came to a thread that waited for something else: one that waits for requests takes them. */
+void app_waiter_hand_on(struct app_exchange *exchange);
 
 /* A thread is about to run application code: somebody should look at the doorbell meanwhile. */
 void app_waiter_lead_on(struct app_exchange *exchange);

@@ -1,8 +1,8 @@
 /*
  * App log: what the bridge itself has to say in the error log, and exceptions of the application.
  *
- * Lines leave as those of daemon/base/log; tracebacks through sys.excepthook, so that whatever the application has
- * installed there sees them, and from there line by line to standard error, which is the error log.
+ * Lines leave as those of daemon/base/log; so do tracebacks, which other threads' lines do not come between, unless the
+ * application has put something else in the place of sys.excepthook: that sees them then.
  *
  * Threads: with the interpreter lock held.
  */
@@ -23,5 +23,9 @@ void app_log_warning(const struct app_process *process, const struct app_request
 /* Takes the current Python error: one line that says `what` and the request line (`request` may be NULL), then the
  * traceback. Never leaves an error set. */
 void app_log_exception(const struct app_process *process, const struct app_request *request, const char *what);
+
+/* log(number, text) of the extension module: one record of Python's logging. Its first line is a line like ours, the
+ * others, a traceback's, follow as they are. */
+PyObject *app_log_python(PyObject *module, PyObject *arguments);
 
 #endif

@@ -3,7 +3,7 @@
  *
  * Owns:    the exchange, the settings, the application object, what the worker and its adapter hang on it.
  * Threads: everything here is called with the interpreter lock held.
- * Life:    built by app_process_main(), which ends the process itself; passed down to the worker.
+ * Life:    that of app_main(), which passes it down to the worker.
  *
  * No type and no string lives in the module: an adapter makes its heap types with PyType_FromModuleAndSpec(module, ...)
  * when it is created, keeps them in a struct of its own with the strings it interned, and its objects point to that.
@@ -41,9 +41,6 @@ struct app_process {
     uint64_t requests_ended;
     uint64_t requests_max; /* 0: the process is never recycled */
 };
-
-/* Everything, from the control socket to the exit status. Called once, on the main thread, by module.c. */
-int app_process_main(PyObject *module);
 
 /* The worker calls it once, when it can serve: from now on requests come. -1 with a Python error. */
 [[nodiscard]] int app_process_ready(struct app_process *process);

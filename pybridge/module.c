@@ -1,5 +1,8 @@
-/* The extension module _uroboros: one function, main(), which is an app process from its first breath to its exit. */
-#include "pybridge/app_process.h"
+/* The extension module _uroboros: main() is an app process from its first breath to its exit, hooks() the process for
+ * the hooks of the server. */
+#include "pybridge/app_log.h"
+#include "pybridge/app_main.h"
+#include "pybridge/hooks_process.h"
 
 #ifdef UROBOROS_COVERAGE
 /* gcov writes its files at exit, which _exit() leaves out. */
@@ -10,17 +13,28 @@ static void __gcov_dump(void)
 }
 #endif
 
-static PyObject *run_main(PyObject *module, [[maybe_unused]] PyObject *none)
+/* Not through the interpreter's own end: a thread stuck in the application would make that hang. */
+_Noreturn static void leave(int status)
 {
-    int status = app_process_main(module);
-    /* Not through the interpreter's own end: a thread stuck in the application would make that hang. */
     fflush(NULL);
     __gcov_dump();
     _exit(status);
 }
 
+static PyObject *run_main(PyObject *module, [[maybe_unused]] PyObject *none)
+{
+    leave(app_main(module));
+}
+
+static PyObject *run_hooks([[maybe_unused]] PyObject *module, [[maybe_unused]] PyObject *none)
+{
+    leave(hooks_process_main());
+}
+
 static PyMethodDef METHODS[] = {
     {"main", run_main, METH_NOARGS, PyDoc_STR("Serves as an app process; never returns.")},
+    {"hooks", run_hooks, METH_NOARGS, PyDoc_STR("Calls the server's hooks of a settings file; never returns.")},
+    {"log", app_log_python, METH_VARARGS, PyDoc_STR("log(number, text): a record of logging, into the error log.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -6,7 +6,7 @@
  *
  *   supervisor to child
  *     SETUP      struct control_setup; fds: settings memfd, error log [, app: its doorbell eventfd, outbound arena]
- *                [, io: metrics page, access log (or nothing: see setup.flags), load board]
+ *                [, io: metrics page, access log (or nothing: see setup.flags), load board] [, hooks: nothing]
  *     LISTENER   io: struct control_listener; fd: the listening socket
  *     PEER_UP    struct control_peer; io gets fds: outbound arena, pair page, app's doorbell, ring's doorbell for it,
  *                its end of the channel for files (file_handover.h)
@@ -22,10 +22,11 @@
  *     START      io: every listener and setting is there, create the ring and answer READY
  *     SETTINGS   settings memfd, after a reload; those that apply live
  *     LOG        error log fd [, io: access log fd], after a reopen
- *     DRAIN      io: stop accepting, finish, exit; app: nothing new will come, finish what was begun, exit
+ *     DRAIN      io: stop accepting, finish, exit; app: nothing new will come, finish what was begun, exit; hooks: exit
  *     LEAVE      io: stop accepting; connections that are idle may ask once more, and end with that answer
  *     STOP       exit now
  *     FORK       app, a template (setup.flags): make a copy; fds: its control socket [, its stdout, its stderr]
+ *     HOOK       hooks: struct control_hook; call it, answer HOOK_DONE, and take the next one then
  *   child to supervisor
  *     HELLO      io: fd: its inbound arena
  *     READY      struct control_ready
@@ -34,6 +35,7 @@
  *     STUCK      io: struct control_peer of an app that passed `timeout`
  *     RECYCLE    app: it has served max_requests; it serves on until DRAIN, which follows once another is ready
  *     FORKED     app, a template: struct control_forked, the answer to FORK
+ *     HOOK_DONE  hooks: struct control_hook_done
  *     FAILED     io: text for the operator, one message; the exit status says the rest
  *
  * Owns:    nothing; descriptors received become the receiver's.
@@ -80,6 +82,8 @@ enum control_kind {
     CONTROL_FORK,
     CONTROL_FORKED,
     CONTROL_LEAVE,
+    CONTROL_HOOK,
+    CONTROL_HOOK_DONE,
     CONTROL_KINDS
 };
 
@@ -96,6 +100,7 @@ struct control_setup {
     uint32_t flags;      /* enum control_setup_flag */
     int32_t cpu;         /* to pin to, or -1 */
     uint32_t supervisor_pid;
+    uint32_t age; /* app: counts the application processes that were started, itself too; 0 in a template */
 };
 
 struct control_listener {
@@ -165,6 +170,33 @@ struct control_ready {
 
 struct control_forked {
     int32_t pid; /* or a negative errno */
+};
+
+/* The hooks of a Python settings file that are the server's, and one that is no function: an app process lives. */
+enum control_hook_name {
+    CONTROL_HOOK_NWORKERS_CHANGED,
+    CONTROL_HOOK_ON_STARTING,
+    CONTROL_HOOK_ON_RELOAD,
+    CONTROL_HOOK_WHEN_READY,
+    CONTROL_HOOK_PRE_FORK,
+    CONTROL_HOOK_BORN,
+    CONTROL_HOOK_CHILD_EXIT,
+    CONTROL_HOOK_PRE_EXEC,
+    CONTROL_HOOK_ON_EXIT,
+    CONTROL_HOOK_NAMES
+};
+
+struct control_hook {
+    uint32_t hook;           /* enum control_hook_name */
+    int32_t pid;             /* of the app process that it is about; 0: none, or not yet */
+    uint32_t age;            /* its setup.age; 0: a process of a program before this one */
+    int32_t status;          /* CHILD_EXIT: as waitpid() gave it */
+    uint32_t workers;        /* how many are to serve */
+    uint32_t workers_before; /* NWORKERS_CHANGED; 0: the server starts */
+};
+
+struct control_hook_done {
+    uint32_t raised; /* 1: the function has ended by an exception, which is in the log */
 };
 
 struct control_message {

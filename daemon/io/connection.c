@@ -1,11 +1,14 @@
 #include "daemon/io/connection_state.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { RECORDS_PER_CHUNK = 128, INDICES_FIRST = 256 };
+enum { RECORDS_PER_CHUNK = 128 };
+
+/* What the account is charged for a channel; the former about, the latter as measured with HTTP/1.1 (docs/tls.md). */
+enum { HANDSHAKE_BYTES = 32'768, CHANNEL_BYTES = 4'096 };
 
 int connections_init(struct connections *connections, struct io_core *core, const struct connection_protocol *protocol,
                      uint32_t capacity)
@@ -72,7 +75,7 @@ struct connection *connection_find(const struct connections *connections, ring_t
     return connection;
 }
 
-/* ---- birth and death -------------------------------------------------------------------------------------------- */
+/* ---- birth and end ---------------------------------------------------------------------------------------------- */
 
 static bool take_index(struct connections *connections, uint32_t *ret_index)
 {
@@ -171,6 +174,15 @@ void connection_unlink_waiting(struct connections *connections, struct connectio
     connection->tls_waits = false;
 }
 
+void connection_put_among_undecrypted(struct connections *connections, struct connection *connection)
+{
+    if (connection->tls_waits || connection->decrypting)
+        return;
+    connection_unlink_waiting(connections, connection);
+    connection->tls_waits = true;
+    connection_link_waiting(&connections->undecrypted_first, &connections->undecrypted_last, connection);
+}
+
 static void unlink_dirty(struct connections *connections, struct connection *connection)
 {
     struct connection **at = &connections->dirty_first;
@@ -181,7 +193,7 @@ static void unlink_dirty(struct connections *connections, struct connection *con
     connection->dirty = false;
 }
 
-static void destroy(struct connections *connections, struct connection *connection)
+void connection_on_closed(struct connections *connections, struct connection *connection)
 {
     timer_wheel_disarm(&connections->core->wheel, &connection->timer);
     connection_unlink_waiting(connections, connection);
@@ -199,19 +211,71 @@ static void destroy(struct connections *connections, struct connection *connecti
     metrics_set(connections->core->metrics, METRIC_CONNECTIONS_ACTIVE, connections->live);
 }
 
-/* When its protocol has let go and nothing is in flight any more the descriptor is closed; its completion frees the
- * record. One that is on turn has not been let go of. */
-void connection_try_close(struct connections *connections, struct connection *connection)
+struct connection_proxied *connection_set_proxied(struct connections *connections, struct connection *connection)
 {
-    if (connection->dirty || connection->receive_armed || connection->poll_armed || connection->send_in_flight ||
-        connection->close_submitted)
+    if (connection->proxied == NULL)
+        connection->proxied = slab_borrow(&connections->proxied);
+    return connection->proxied;
+}
+
+void connection_client_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port)
+{
+    text[0] = '\0';
+    *ret_port = 0;
+    if (connection->proxied != NULL) {
+        memcpy(text, connection->proxied->client, IP_TEXT_MAX);
+        *ret_port = connection->proxied->client_port;
+    } else if (connection->peer.any.sa_family == AF_INET) {
+        ip_text_format4((const uint8_t *)&connection->peer.ipv4.sin_addr, text);
+        *ret_port = ntohs(connection->peer.ipv4.sin_port);
+    } else if (connection->peer.any.sa_family == AF_INET6) {
+        ip_text_format6(connection->peer.ipv6.sin6_addr.s6_addr, text);
+        *ret_port = ntohs(connection->peer.ipv6.sin6_port);
+    }
+}
+
+/* ---- its TLS ---------------------------------------------------------------------------------------------------- */
+
+void connection_start_tls(struct connections *connections, struct connection *connection, struct tls_channel *channel)
+{
+    assert(connection->tls == NULL);
+    memory_account_charge(&connections->core->memory, HANDSHAKE_BYTES);
+    connection->tls = channel;
+    connection->group = LOAN_CIPHER;
+}
+
+void connection_open_tls(struct connections *connections, struct connection *connection)
+{
+    memory_account_credit(&connections->core->memory, HANDSHAKE_BYTES - CHANNEL_BYTES);
+    connection->tls_open = true;
+    if (connection->wants_read && connection_has_plaintext(connection))
+        connection_put_among_undecrypted(connections, connection);
+}
+
+void connection_drop_tls(struct connections *connections, struct connection *connection)
+{
+    if (connection->tls == NULL)
         return;
-    if (connection->session != NULL)
-        connection->protocol->on_freed(connection);
-    connection->session = NULL;
-    connection->out = NULL;
-    connection->close_submitted = true;
-    ring_close(connections->core->ring, connection->fd, connection_token_of(connection, RING_CLOSE));
+    memory_account_credit(&connections->core->memory, connection->tls_open ? CHANNEL_BYTES : HANDSHAKE_BYTES);
+    tls_channel_destroy(connection->tls);
+    connection->tls = NULL;
+}
+
+/* ---- who waits for what ----------------------------------------------------------------------------------------- */
+
+void connection_put_on_turn(struct connections *connections, struct connection *connection)
+{
+    if (connection->dirty)
+        return;
+    connection->dirty = true;
+    connection->dirty_next = connections->dirty_first;
+    connections->dirty_first = connection;
+}
+
+void connection_flush(struct connections *connections, struct connection *connection)
+{
+    if (!connection->send_in_flight && connection->state != CONNECTION_CLOSING)
+        connection_put_on_turn(connections, connection);
 }
 
 static void idle_append(struct connections *connections, struct connection *connection)
@@ -250,273 +314,6 @@ void connection_set_idle(struct connections *connections, struct connection *con
     metrics_set(connections->core->metrics, METRIC_CONNECTIONS_IDLE, connections->idle_count);
 }
 
-void connection_cancel_receive(struct connections *connections, struct connection *connection)
-{
-    if (!connection->receive_armed || connection->receive_cancelling)
-        return;
-    connection->receive_cancelling = true;
-    ring_cancel(connections->core->ring, connection_token_of(connection, RING_RECEIVE));
-}
-
-void connection_put_on_turn(struct connections *connections, struct connection *connection)
-{
-    if (connection->dirty)
-        return;
-    connection->dirty = true;
-    connection->dirty_next = connections->dirty_first;
-    connections->dirty_first = connection;
-}
-
-/* The protocol, the descriptor and the session let go when this turn is over and not here: whoever closes a connection,
- * mostly its own session in the middle of something, goes on from this call and finds all that it had. */
-void connection_begin_close(struct connections *connections, struct connection *connection, enum close_reason reason)
-{
-    if (connection->state == CONNECTION_CLOSING)
-        return;
-    if (connection->close_reason == CLOSE_NONE)
-        connection->close_reason = (uint8_t)reason;
-    connection->state = CONNECTION_CLOSING;
-    connection_set_idle(connections, connection, false);
-    connection->wants_read = false;
-    timer_wheel_disarm(&connections->core->wheel, &connection->timer);
-    connection->deadline_ms = 0;
-    connection_cancel_receive(connections, connection);
-    if (connection->poll_armed)
-        ring_cancel(connections->core->ring, connection_token_of(connection, RING_IDLE_POLL));
-    if (connection->send_in_flight)
-        ring_cancel(connections->core->ring, connection_token_of(connection, RING_SEND));
-    connection_put_on_turn(connections, connection);
-}
-
-/* Nothing is in the middle of anything: a TLS client can be told properly that it is over. */
-static bool ends_politely(const struct connection *connection)
-{
-    return connection->tls_open && connection->session == NULL && connection->state <= CONNECTION_PARKED &&
-           !connection->close_when_sent;
-}
-
-void connection_abort(struct connections *connections, struct connection *connection, enum close_reason reason,
-                      bool reset)
-{
-    if (!reset && ends_politely(connection)) {
-        connection_close_when_sent(connections, connection, reason);
-        return;
-    }
-    if (reset && connection->state != CONNECTION_CLOSING) {
-        const struct linger now = {.l_onoff = 1, .l_linger = 0};
-        (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    }
-    connection_begin_close(connections, connection, reason);
-}
-
-void connection_linger(struct connections *connections, struct connection *connection)
-{
-    if (connection->reset_when_sent) {
-        connection_abort(connections, connection, (enum close_reason)connection->close_reason, true);
-        return;
-    }
-    if (connection->eof) {
-        connection_begin_close(connections, connection, (enum close_reason)connection->close_reason);
-        return;
-    }
-    connection->state = CONNECTION_LINGERING;
-    connection_set_idle(connections, connection, false);
-    ring_shutdown(connections->core->ring, connection->fd);
-    connection_set_deadline(connections, connection, connections->core->now_ms + CONNECTION_LINGER_MS);
-    connection_want(connections, connection, true, LOAN_RECEIVE);
-}
-
-void connection_on_closed(struct connections *connections, struct connection *connection)
-{
-    destroy(connections, connection);
-}
-
-/* ---- receiving -------------------------------------------------------------------------------------------------- */
-
-void connection_arm_receive(struct connections *connections, struct connection *connection)
-{
-    if (connection->receive_armed || connection->poll_armed || connection->starved || connection->tls_waits ||
-        connection->eof)
-        return;
-    if (connection->offload == CONNECTION_OFFLOAD_SWITCHING && !connection_is_over(connection) &&
-        !connection_offload_receive(connections, connection))
-        return;
-    connection->receive_armed = true;
-    connection->armed_group = connection->group;
-    ring_receive(connections->core->ring, connection->fd, connection->group,
-                 connection_token_of(connection, RING_RECEIVE));
-}
-
-void connection_arm_poll(struct connections *connections, struct connection *connection)
-{
-    if (connection->poll_armed || connection->receive_armed || connection->starved)
-        return;
-    connection->poll_armed = true;
-    ring_poll(connections->core->ring, connection->fd, POLLIN | POLLRDHUP, false,
-              connection_token_of(connection, RING_IDLE_POLL));
-}
-
-static void put_among_starved(struct connections *connections, struct connection *connection)
-{
-    if (connection->starved || connection->tls_waits) /* who decrypts arms the receive afterwards */
-        return;
-    connection->starved = true;
-    connection_link_waiting(&connections->starved_first, &connections->starved_last, connection);
-}
-
-static void starve(struct connections *connections, struct connection *connection)
-{
-    metrics_add(connections->core->metrics, METRIC_ENOBUFS, 1);
-    put_among_starved(connections, connection);
-}
-
-void connection_want(struct connections *connections, struct connection *connection, bool wants_read,
-                     enum loan_kind group)
-{
-    if (connection->state == CONNECTION_CLOSING)
-        return;
-    connection->wants_read = wants_read;
-    connection->group = (uint8_t)(connection_decrypts(connection) ? LOAN_CIPHER : group);
-    if (wants_read && connection_has_plaintext(connection))
-        connection_put_among_undecrypted(connections, connection);
-    if (!wants_read || (connection->receive_armed && connection->armed_group != connection->group))
-        connection_cancel_receive(connections, connection);
-    else
-        connection_arm_receive(connections, connection);
-}
-
-static void discard(struct connections *connections, struct connection *connection, struct loan *loan, uint32_t length)
-{
-    buffer_pool_drop(&connections->core->buffers, loan);
-    connection->lingered_bytes += length;
-    if (connection->lingered_bytes > CONNECTION_LINGER_BYTES)
-        connection_begin_close(connections, connection, CLOSE_REQUESTED);
-}
-
-void connection_tell_end(struct connections *connections, struct connection *connection)
-{
-    if (connection->eof_told || connection->state > CONNECTION_PARKED || connection->close_when_sent)
-        return;
-    connection->eof_told = true;
-    if (connection->tls_open && !connection->tls_ended)
-        metrics_add(connections->core->metrics, METRIC_TLS_TRUNCATIONS, 1);
-    connection->protocol->on_eof(connection);
-}
-
-/* ---- what the loop received ------------------------------------------------------------------------------------- */
-
-static void on_data(struct connections *connections, struct connection *connection, const struct ring_event *event)
-{
-    struct loan loan;
-    uint8_t *data = buffer_pool_received(&connections->core->buffers, (enum loan_kind)connection->armed_group,
-                                         event->buffer, &loan);
-    if (data == NULL)
-        return;
-    metrics_add(connections->core->metrics, METRIC_BYTES_RECEIVED, (uint64_t)event->result);
-    if (connection->remnant != NULL)
-        connection_note_received(connection, (uint32_t)event->result);
-    if (connection->state == CONNECTION_PARKED)
-        connection->state = CONNECTION_OPEN;
-    if (connection->state != CONNECTION_OPEN || connection->close_when_sent || connection->eof)
-        discard(connections, connection, &loan, (uint32_t)event->result);
-    else if (connection->tls_open && connection_decrypts(connection))
-        connection_on_ciphertext(connections, connection, &loan, bytes_of(data, (uint32_t)event->result));
-    else
-        connection->protocol->on_bytes(connection, loan, data, (uint32_t)event->result);
-}
-
-/* A buffer that came with an end or an error. */
-static void give_back_unused(struct connections *connections, struct connection *connection, int32_t buffer)
-{
-    struct loan loan;
-    if (buffer_pool_received(&connections->core->buffers, (enum loan_kind)connection->armed_group, buffer, &loan))
-        buffer_pool_drop(&connections->core->buffers, &loan);
-}
-
-void connection_on_end(struct connections *connections, struct connection *connection)
-{
-    connection->eof = true;
-    if (connection->state == CONNECTION_LINGERING)
-        connection_begin_close(connections, connection, (enum close_reason)connection->close_reason);
-    else if (connection_has_plaintext(connection))
-        connection_put_among_undecrypted(connections, connection); /* first what it sent before */
-    else
-        connection_tell_end(connections, connection);
-}
-
-bool connection_is_transient(int error)
-{
-    return error == -ECANCELED || error == -EINTR || error == -EAGAIN;
-}
-
-/* What the kernel's TLS says of records that are forged, or none. */
-static enum close_reason reason_of(int error)
-{
-    return error == -EBADMSG || error == -EMSGSIZE || error == -EINVAL ? CLOSE_TLS_ERROR : CLOSE_CLIENT_RESET;
-}
-
-void connection_on_receive(struct connections *connections, struct connection *connection,
-                           const struct ring_event *event)
-{
-    if (!event->more) {
-        connection->receive_armed = false;
-        connection->receive_cancelling = false;
-    }
-    if (event->buffer >= 0 && event->result <= 0)
-        give_back_unused(connections, connection, event->buffer);
-    if (event->buffer >= 0 && event->result > 0)
-        on_data(connections, connection, event);
-    else if (event->result == 0 && connection->state != CONNECTION_CLOSING)
-        connection_on_end(connections, connection);
-    else if (event->result == -ENOBUFS)
-        starve(connections, connection);
-    else if (event->result == -EIO && connection->remnant != NULL)
-        connection_on_record(connections, connection);
-    else if (event->result < 0 && !connection_is_transient(event->result))
-        connection_begin_close(connections, connection, reason_of(event->result));
-
-    if (connection->state == CONNECTION_CLOSING)
-        connection_try_close(connections, connection);
-    else if (connection->state == CONNECTION_PARKED)
-        connection_arm_poll(connections, connection);
-    else if (connection->wants_read)
-        connection_arm_receive(connections, connection);
-}
-
-void connection_park(struct connections *connections, struct connection *connection)
-{
-    if (connection->state != CONNECTION_OPEN || connection->session != NULL)
-        return;
-    connection->state = CONNECTION_PARKED;
-    if (connection->receive_armed)
-        connection_cancel_receive(connections, connection); /* its last completion arms the poll */
-    else
-        connection_arm_poll(connections, connection);
-}
-
-void connection_on_poll(struct connections *connections, struct connection *connection, const struct ring_event *event)
-{
-    (void)event; /* readable, hung up or cancelled: the receive will tell */
-    connection->poll_armed = false;
-    if (connection->state == CONNECTION_CLOSING) {
-        connection_try_close(connections, connection);
-        return;
-    }
-    if (connection->state == CONNECTION_PARKED)
-        connection->state = CONNECTION_OPEN;
-    if (connection->wants_read)
-        connection_arm_receive(connections, connection);
-}
-
-struct connection_proxied *connection_set_proxied(struct connections *connections, struct connection *connection)
-{
-    if (connection->proxied == NULL)
-        connection->proxied = slab_borrow(&connections->proxied);
-    return connection->proxied;
-}
-
-/* ---- time ------------------------------------------------------------------------------------------------------- */
-
 /* Most deadlines only move away. The timer stays where it is and looks at the real deadline when it fires. */
 void connection_set_deadline(struct connections *connections, struct connection *connection, uint64_t deadline_ms)
 {
@@ -526,111 +323,4 @@ void connection_set_deadline(struct connections *connections, struct connection 
     if (timer_armed(&connection->timer) && connection->timer.deadline_ms <= deadline_ms)
         return;
     timer_wheel_arm(&connections->core->wheel, &connection->timer, deadline_ms);
-}
-
-/* All else is sent, and the end of TLS is on its way. */
-static bool says_goodbye(const struct connection *connection)
-{
-    return connection->close_when_sent && connection_has_said_end(connection);
-}
-
-void connection_on_timer(struct connections *connections, struct connection *connection)
-{
-    if (connection->deadline_ms == 0)
-        return;
-    if (connection->deadline_ms > connections->core->now_ms) {
-        timer_wheel_arm(&connections->core->wheel, &connection->timer, connection->deadline_ms);
-        return;
-    }
-    connection->deadline_ms = 0;
-    if (connection->state == CONNECTION_LINGERING || says_goodbye(connection))
-        connection_begin_close(connections, connection, (enum close_reason)connection->close_reason);
-    else
-        connection->protocol->on_deadline(connection);
-}
-
-/* ---- once a turn ------------------------------------------------------------------------------------------------ */
-
-/* Whoever found the pool empty tries again, the longest waiting first, and no more of them than buffers are free: the
- * others would only find it empty once more. */
-static void feed_starved(struct connections *connections)
-{
-    const struct buffer_pool *buffers = &connections->core->buffers;
-    uint32_t left[] = {
-        [LOAN_RECEIVE] = buffers->receive.count - buffers->receive.lent,
-        [LOAN_UPLOAD] = buffers->upload.count - buffers->upload.lent,
-        [LOAN_CIPHER] = buffers->cipher.count - buffers->cipher.lent,
-    };
-    struct connection *list = connections->starved_first;
-    connections->starved_first = connections->starved_last = NULL;
-    while (list != NULL) {
-        struct connection *connection = list;
-        list = connection->starved_next;
-        connection->starved = false;
-        if (!connection->wants_read || connection->state == CONNECTION_CLOSING)
-            continue;
-        if (left[connection->group] == 0) {
-            put_among_starved(connections, connection);
-            continue;
-        }
-        left[connection->group]--;
-        connection_arm_receive(connections, connection);
-    }
-}
-
-void connections_drain(struct connections *connections)
-{
-    for (uint32_t i = 0; i < connections->allocated; i++) {
-        struct connection *connection = connections->by_index[i];
-        if (connection != NULL && connection->session != NULL && connection->state <= CONNECTION_PARKED &&
-            connection->protocol->on_drain != NULL)
-            connection->protocol->on_drain(connection);
-    }
-}
-
-static void end(struct connections *connections, struct connection *connection)
-{
-    if (connection->session != NULL)
-        connection->protocol->on_close(connection);
-    connection_try_close(connections, connection);
-}
-
-void connections_turn(struct connections *connections)
-{
-    while (connections->dirty_first != NULL) {
-        struct connection *connection = connections->dirty_first;
-        connections->dirty_first = connection->dirty_next;
-        connection->dirty = false;
-        if (connection->state == CONNECTION_CLOSING)
-            end(connections, connection);
-        else
-            connection_start_send(connections, connection);
-    }
-    buffer_pool_commit(&connections->core->buffers);
-    if (connections->starved_first != NULL && buffer_pool_available(&connections->core->buffers))
-        feed_starved(connections);
-}
-
-void connection_client_text(const struct connection *connection, char text[IP_TEXT_MAX], uint16_t *ret_port)
-{
-    text[0] = '\0';
-    *ret_port = 0;
-    if (connection->proxied != NULL) {
-        memcpy(text, connection->proxied->client, IP_TEXT_MAX);
-        *ret_port = connection->proxied->client_port;
-    } else if (connection->peer.any.sa_family == AF_INET) {
-        ip_text_format4((const uint8_t *)&connection->peer.ipv4.sin_addr, text);
-        *ret_port = ntohs(connection->peer.ipv4.sin_port);
-    } else if (connection->peer.any.sa_family == AF_INET6) {
-        ip_text_format6(connection->peer.ipv6.sin6_addr.s6_addr, text);
-        *ret_port = ntohs(connection->peer.ipv6.sin6_port);
-    }
-}
-
-bool connections_evict_idle(struct connections *connections, enum close_reason reason)
-{
-    if (connections->idle_first == NULL)
-        return false;
-    connection_begin_close(connections, connections->idle_first, reason);
-    return true;
 }

@@ -69,7 +69,8 @@ void connection_offload(struct connections *connections, struct connection *conn
 /* ---- receiving -------------------------------------------------------------------------------------------------- */
 
 /* The kernel takes over at the end of a record: the rest of one that has begun is fetched, and not an octet more. */
-static bool fetch_rest(struct connections *connections, struct connection *connection, uint32_t missing)
+static enum connection_switch fetch_rest(struct connections *connections, struct connection *connection,
+                                         uint32_t missing)
 {
     uint8_t memory[TLS_RECORD_BYTES_MAX + 512], type;
     ssize_t got = ktls_receive_record(kernel_of(connections), connection->fd, memory,
@@ -77,16 +78,16 @@ static bool fetch_rest(struct connections *connections, struct connection *conne
     if (got > 0) {
         tls_channel_offer(connection->tls, bytes_of(memory, (size_t)got));
         if (tls_channel_settle_input(connection->tls) == 0)
-            return true;
+            return CONNECTION_SWITCH_DONE;
         connection_begin_close(connections, connection, CLOSE_OVERLOAD);
     } else if (got == 0) {
         connection_on_end(connections, connection);
     } else if (connection_is_transient((int)got)) {
-        connection_arm_poll(connections, connection);
+        return CONNECTION_SWITCH_POLLS;
     } else {
         connection_begin_close(connections, connection, CLOSE_CLIENT_RESET);
     }
-    return false;
+    return CONNECTION_SWITCH_WAITS;
 }
 
 /* BoringSSL has nothing more to do; what is to be known of the connection is kept. */
@@ -118,19 +119,21 @@ static bool take_over(struct connections *connections, struct connection *connec
     return true;
 }
 
-bool connection_offload_receive(struct connections *connections, struct connection *connection)
+enum connection_switch connection_offload_receive(struct connections *connections, struct connection *connection)
 {
     uint32_t missing;
     if (connection->decrypting)
-        return false; /* who decrypts has a hand on the channel, and arms the receive afterwards */
-    while ((missing = tls_channel_missing(connection->tls)) > 0)
-        if (!fetch_rest(connections, connection, missing))
-            return false;
+        return CONNECTION_SWITCH_WAITS; /* who decrypts has a hand on the channel, and arms the receive afterwards */
+    while ((missing = tls_channel_missing(connection->tls)) > 0) {
+        const enum connection_switch fetched = fetch_rest(connections, connection, missing);
+        if (fetched != CONNECTION_SWITCH_DONE)
+            return fetched;
+    }
     if (tls_channel_pending(connection->tls) > 0) {
         connection_put_among_undecrypted(connections, connection);
-        return false;
+        return CONNECTION_SWITCH_WAITS;
     }
-    return take_over(connections, connection);
+    return take_over(connections, connection) ? CONNECTION_SWITCH_DONE : CONNECTION_SWITCH_WAITS;
 }
 
 /* ---- new keys --------------------------------------------------------------------------------------------------- */

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+enum { RECORDS_AHEAD_MIN = 2 }; /* fewer cost no more than another send */
+
 static bool has_output(const struct connection *connection)
 {
     return (connection->out != NULL && connection->out->queue.bytes > 0) ||
@@ -13,7 +15,8 @@ static void send_record(struct connections *connections, struct connection *conn
 {
     connection->send_in_flight = true;
     connection->record_in_flight = true;
-    ring_send_message(connections->core->ring, connection->fd, record, connection_token_of(connection, RING_SEND));
+    ring_send_message(connections->core->ring, connection->fd, record, false,
+                      connection_token_of(connection, RING_SEND));
 }
 
 /* False when the client needs not be told, or has been. */
@@ -62,17 +65,11 @@ void connection_reset_when_sent(struct connections *connections, struct connecti
     connection_close_when_sent(connections, connection, reason);
 }
 
-void connection_flush(struct connections *connections, struct connection *connection)
-{
-    if (!connection->send_in_flight && connection->state != CONNECTION_CLOSING)
-        connection_put_on_turn(connections, connection);
-}
-
 static void send_sealed(struct connections *connections, struct connection *connection)
 {
     struct bytes output = tls_channel_output(connection->tls);
     connection->send_in_flight = true;
-    ring_send(connections->core->ring, connection->fd, output.data, output.length,
+    ring_send(connections->core->ring, connection->fd, output.data, output.length, false,
               connection_token_of(connection, RING_SEND));
 }
 
@@ -124,6 +121,41 @@ static bool has_good_keys(struct connections *connections, struct connection *co
     }
 }
 
+/*
+ * The kernel hands each record to TCP as soon as it is sealed, as segments that are sent and acknowledged by
+ * themselves, unless more is said to follow. So of several records the last is sent alone, and takes the others along.
+ * All of those are full: one that is not would stay open, and be withheld from the client, until the next send.
+ */
+static bool leave_last_record(struct output_queue *queue, struct iovec *parts, uint32_t *count)
+{
+    const uint64_t ahead = (queue->in_flight_bytes - 1) / KTLS_RECORD_BYTES;
+    if (ahead < RECORDS_AHEAD_MIN)
+        return false;
+    *count = output_queue_shorten(queue, parts, ahead * KTLS_RECORD_BYTES);
+    return true;
+}
+
+static void send_gathered(struct connections *connections, struct connection *connection)
+{
+    struct connection_output *out = connection->out;
+    struct ring *ring = connections->core->ring;
+    const ring_token token = connection_token_of(connection, RING_SEND);
+    uint32_t count = output_queue_gather(&out->queue, out->parts);
+    bool more =
+        count == 1 && output_queue_file_follows(&out->queue); /* a head is in one segment with what it announces */
+    if (connection_is_secure(connection)) {
+        more |= leave_last_record(&out->queue, out->parts, &count);
+        connection_note_sent(connection, out->queue.in_flight_bytes);
+    }
+    connection->send_in_flight = true;
+    if (count == 1) {
+        ring_send(ring, connection->fd, out->parts[0].iov_base, out->parts[0].iov_len, more, token);
+        return;
+    }
+    out->message = (struct msghdr){.msg_iov = out->parts, .msg_iovlen = count};
+    ring_send_message(ring, connection->fd, &out->message, more, token);
+}
+
 void connection_start_send(struct connections *connections, struct connection *connection)
 {
     struct connection_output *out = connection->out;
@@ -142,23 +174,7 @@ void connection_start_send(struct connections *connections, struct connection *c
         connection_start_file(connections, connection);
         return;
     }
-    uint32_t count = output_queue_gather(&out->queue, out->parts);
-    if (connection_is_secure(connection))
-        connection_note_sent(connection, out->queue.in_flight_bytes);
-    connection->send_in_flight = true;
-    ring_token token = connection_token_of(connection, RING_SEND);
-    struct ring *ring = connections->core->ring;
-    const struct iovec *first = &out->parts[0];
-    if (count == 1 && output_queue_file_follows(&out->queue)) { /* a head shares its segment with what it announces */
-        ring_send_more(ring, connection->fd, first->iov_base, first->iov_len, token);
-        return;
-    }
-    if (count == 1) {
-        ring_send(ring, connection->fd, first->iov_base, first->iov_len, token);
-        return;
-    }
-    out->message = (struct msghdr){.msg_iov = out->parts, .msg_iovlen = count};
-    ring_send_message(ring, connection->fd, &out->message, token);
+    send_gathered(connections, connection);
 }
 
 /* How much of what the protocol queued the send in flight took. */
@@ -193,7 +209,7 @@ static void go_on_sending(struct connections *connections, struct connection *co
 static void fail_sending(struct connections *connections, struct connection *connection, int32_t error)
 {
     if (error == -ENODATA)
-        connection_abort(connections, connection, CLOSE_RESPONSE_INCOMPLETE, true);
+        connection_reset(connections, connection, CLOSE_RESPONSE_INCOMPLETE);
     else
         connection_begin_close(connections, connection, CLOSE_CLIENT_RESET);
 }

@@ -1,19 +1,5 @@
 #include "daemon/io/connection_state.h"
 
-#include <assert.h>
-
-/* What the account is charged for a channel; the former about, the latter as measured with HTTP/1.1 (docs/tls.md). */
-enum { HANDSHAKE_BYTES = 32'768, CHANNEL_BYTES = 4'096 };
-
-void connection_put_among_undecrypted(struct connections *connections, struct connection *connection)
-{
-    if (connection->tls_waits || connection->decrypting)
-        return;
-    connection_unlink_waiting(connections, connection);
-    connection->tls_waits = true;
-    connection_link_waiting(&connections->undecrypted_first, &connections->undecrypted_last, connection);
-}
-
 static void count_records(struct connections *connections, struct connection *connection)
 {
     struct tls_counts counts = tls_channel_take_counts(connection->tls);
@@ -102,31 +88,6 @@ bool connections_decrypt(struct connections *connections)
     }
     return connections->undecrypted_first != NULL &&
            buffer_pool_has_block(&connections->core->buffers, LAYOUT_LARGE_BLOCK_BYTES);
-}
-
-void connection_start_tls(struct connections *connections, struct connection *connection, struct tls_channel *channel)
-{
-    assert(connection->tls == NULL);
-    memory_account_charge(&connections->core->memory, HANDSHAKE_BYTES);
-    connection->tls = channel;
-    connection->group = LOAN_CIPHER;
-}
-
-void connection_open_tls(struct connections *connections, struct connection *connection)
-{
-    memory_account_credit(&connections->core->memory, HANDSHAKE_BYTES - CHANNEL_BYTES);
-    connection->tls_open = true;
-    if (connection->wants_read && connection_has_plaintext(connection))
-        connection_put_among_undecrypted(connections, connection);
-}
-
-void connection_drop_tls(struct connections *connections, struct connection *connection)
-{
-    if (connection->tls == NULL)
-        return;
-    memory_account_credit(&connections->core->memory, connection->tls_open ? CHANNEL_BYTES : HANDSHAKE_BYTES);
-    tls_channel_destroy(connection->tls);
-    connection->tls = NULL;
 }
 
 /* Without the ring, for it is a few octets and nothing waits for them. Where a send is under way they would overtake

@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { NO_APP = 0xffff'ffff };
-
 /* ---- birth and death -------------------------------------------------------------------------------------------- */
 
 static int allocate(struct dispatch *dispatch)
@@ -51,7 +49,7 @@ void dispatch_deinit(struct dispatch *dispatch)
 {
     drop_exchanges(dispatch);
     for (uint32_t i = 0; i < dispatch->up_count; i++)
-        dispatch_links_close(&dispatch->apps[dispatch->up[i]]);
+        dispatch_apps_close(&dispatch->apps[dispatch->up[i]]);
     free(dispatch->apps);
     free(dispatch->up);
     free(dispatch->slot_generations);
@@ -60,95 +58,6 @@ void dispatch_deinit(struct dispatch *dispatch)
     metrics_page_deinit(&dispatch->metrics_page);
     arena_deinit(&dispatch->board_memory);
     *dispatch = (struct dispatch){};
-}
-
-/* ---- load ------------------------------------------------------------------------------------------------------- */
-
-static _Atomic uint32_t *board_word(const struct dispatch *dispatch, uint32_t ring, uint32_t app)
-{
-    return &dispatch->load_board[(size_t)ring * LAYOUT_APPS_MAX + app];
-}
-
-/* Requests at this app from all I/O processes. The words of the others may be a little old: it is a preference. */
-static uint32_t load_of(const struct dispatch *dispatch, uint32_t app)
-{
-    uint32_t load = 0;
-    for (uint32_t ring = 0; ring < dispatch->core->setup.shape.rings; ring++)
-        load += atomic_load_explicit(board_word(dispatch, ring, app), memory_order_relaxed);
-    return load;
-}
-
-void dispatch_count_outstanding(struct dispatch *dispatch, uint32_t app, int change)
-{
-    struct app_link *link = &dispatch->apps[app];
-    link->outstanding += (uint32_t)change;
-    atomic_store_explicit(board_word(dispatch, dispatch->core->setup.index, app), link->outstanding,
-                          memory_order_relaxed);
-}
-
-struct choice {
-    uint32_t app;
-    bool found;
-    bool has_place; /* it can begin at once */
-};
-
-static bool better(struct choice best, uint32_t best_load, bool has_place, uint32_t load)
-{
-    if (!best.found || (has_place && !best.has_place))
-        return true;
-    return has_place == best.has_place && load < best_load;
-}
-
-/* The least loaded app with a free place, else the least loaded one that may hold one more unbegun request. */
-static struct choice choose(struct dispatch *dispatch)
-{
-    struct choice best = {};
-    uint32_t best_load = 0;
-    for (uint32_t i = 0; i < dispatch->up_count; i++) {
-        uint32_t app = dispatch->up[(dispatch->next_up + i) % dispatch->up_count];
-        struct app_link *link = &dispatch->apps[app];
-        if (link->draining || link->outstanding >= link->places + DISPATCH_AHEAD_MAX)
-            continue;
-        uint32_t load = load_of(dispatch, app);
-        bool has_place = load < link->places;
-        if (better(best, best_load, has_place, load)) {
-            best = (struct choice){.app = app, .found = true, .has_place = has_place};
-            best_load = load;
-        }
-    }
-    if (best.found)
-        dispatch->next_up++;
-    return best;
-}
-
-uint32_t dispatch_places(const struct dispatch *dispatch)
-{
-    uint32_t places = 0;
-    for (uint32_t i = 0; i < dispatch->up_count; i++) {
-        const struct app_link *link = &dispatch->apps[dispatch->up[i]];
-        places += link->draining ? 0 : link->places;
-    }
-    return places;
-}
-
-/* Free places at apps other than `but`. */
-static uint32_t free_places(const struct dispatch *dispatch, uint32_t but)
-{
-    uint32_t places = 0;
-    for (uint32_t i = 0; i < dispatch->up_count; i++) {
-        uint32_t app = dispatch->up[i];
-        const struct app_link *link = &dispatch->apps[app];
-        if (app == but || link->draining)
-            continue;
-        uint32_t load = load_of(dispatch, app);
-        places += load < link->places ? link->places - load : 0;
-    }
-    return places;
-}
-
-bool dispatch_has_place(const struct dispatch *dispatch)
-{
-    return dispatch->queue.count == 0 && free_places(dispatch, NO_APP) > 0;
 }
 
 /* ---- the queue -------------------------------------------------------------------------------------------------- */
@@ -167,7 +76,8 @@ bool dispatch_submit(struct dispatch *dispatch, struct http_exchange *exchange)
         return true;
     }
     exchange->dispatched_ms = dispatch->core->now_ms;
-    struct choice choice = dispatch->queue.count == 0 ? choose(dispatch) : (struct choice){};
+    struct app_choice choice =
+        dispatch->queue.count == 0 ? dispatch_apps_choose(dispatch, exchange->lane) : (struct app_choice){};
     if (choice.found && dispatch_send_request(dispatch, exchange, choice.app)) {
         dispatch_clock_watch(dispatch, exchange);
         return true;
@@ -203,6 +113,7 @@ void dispatch_let_go(struct dispatch *dispatch, struct http_exchange *exchange, 
         dispatch_slots_release(dispatch, exchange);
         break;
     case EXCHANGE_QUEUED:
+        dispatch_send_orphan(dispatch, exchange);
         if (cancelled && dispatch_send_recall(dispatch, exchange))
             dispatch_slots_release(dispatch, exchange);
         else if (cancelled || !exchange->end_sent)
@@ -230,13 +141,24 @@ static void answer_ours(struct dispatch *dispatch)
     }
 }
 
+/* The first client whose turn it is, and that may go where there is room; NULL when nobody can go. */
+static struct http_exchange *take_waiting(struct dispatch *dispatch, struct app_choice *ret_choice)
+{
+    for (struct dispatch_lane *lane = dispatch->queue.first; lane != NULL; lane = lane->next) {
+        *ret_choice = dispatch_apps_choose(dispatch, lane);
+        if (ret_choice->found)
+            return dispatch_queue_take(&dispatch->queue, lane);
+        if (!dispatch_apps_is_bound(dispatch, lane))
+            return NULL; /* there is no room anywhere */
+    }
+    return NULL;
+}
+
 static void queue_turn(struct dispatch *dispatch)
 {
-    while (dispatch->queue.count > 0) {
-        struct choice choice = choose(dispatch);
-        if (!choice.found)
-            return;
-        struct http_exchange *exchange = dispatch_queue_take(&dispatch->queue);
+    struct app_choice choice;
+    struct http_exchange *exchange;
+    while ((exchange = take_waiting(dispatch, &choice)) != NULL) {
         if (!dispatch_send_request(dispatch, exchange, choice.app)) {
             dispatch_requeue(dispatch, exchange);
             return;
@@ -247,19 +169,32 @@ static void queue_turn(struct dispatch *dispatch)
 
 /* ---- recall ----------------------------------------------------------------------------------------------------- */
 
-/* Takes unbegun requests from the back of this app's list: the front ones will be begun next here anyway. */
-void dispatch_recall_from(struct dispatch *dispatch, uint32_t app, uint32_t count)
+/* The oldest of them, and they stay in order. */
+static void recall(struct dispatch *dispatch, uint32_t app, uint32_t count)
 {
-    struct http_exchange *exchange = dispatch->apps[app].held.last;
-    while (exchange != NULL && count > 0) {
-        struct http_exchange *previous = exchange->wait_previous;
-        if (exchange->owner != NULL && !exchange->touched && dispatch_send_recall(dispatch, exchange)) {
-            dispatch_requeue(dispatch, exchange);
-            metrics_add(dispatch->core->metrics, METRIC_DISPATCH_RECALLED, 1);
-            count--;
-        }
-        exchange = previous;
+    const bool takes_all = count == UINT32_MAX;
+    struct exchange_list recalled = {};
+    struct http_exchange *next;
+    for (struct http_exchange *exchange = dispatch->apps[app].held.first; exchange != NULL && count > 0;
+         exchange = next) {
+        next = exchange->wait_next;
+        if (exchange->owner == NULL || exchange->touched || (exchange->lane->held > 1 && !takes_all) ||
+            !dispatch_send_recall(dispatch, exchange))
+            continue; /* not one of several that are bound to this app */
+        exchange_list_append(&recalled, exchange);
+        metrics_add(dispatch->core->metrics, METRIC_DISPATCH_RECALLED, 1);
+        count--;
     }
+    while (recalled.last != NULL) {
+        struct http_exchange *last = recalled.last;
+        exchange_list_remove(&recalled, last);
+        dispatch_requeue(dispatch, last);
+    }
+}
+
+void dispatch_recall_all(struct dispatch *dispatch, uint32_t app)
+{
+    recall(dispatch, app, UINT32_MAX);
 }
 
 static void recall_turn(struct dispatch *dispatch)
@@ -269,11 +204,13 @@ static void recall_turn(struct dispatch *dispatch)
     for (uint32_t i = 0; i < dispatch->up_count; i++) {
         uint32_t app = dispatch->up[i];
         const struct app_link *link = &dispatch->apps[app];
-        if (link->outstanding <= link->places)
+        /* Whose they are, a thread is taken. */
+        uint32_t load = link->outstanding > 0 ? dispatch_apps_load(dispatch, app) : 0;
+        if (load <= link->places)
             continue;
-        uint32_t surplus = link->outstanding - link->places;
-        uint32_t places = free_places(dispatch, app);
-        dispatch_recall_from(dispatch, app, surplus < places ? surplus : places);
+        uint32_t surplus = load - link->places;
+        uint32_t places = dispatch_apps_free_places(dispatch, app);
+        recall(dispatch, app, surplus < places ? surplus : places);
     }
 }
 

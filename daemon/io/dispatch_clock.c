@@ -56,7 +56,7 @@ static void suspect(struct dispatch *dispatch, uint32_t app)
     if (begun >= link->places)
         return;
     log_critical("app %u takes no requests; the process is replaced", app);
-    dispatch_links_give_up(dispatch, app);
+    dispatch_apps_give_up(dispatch, app);
 }
 
 static void watch_begun(struct dispatch *dispatch, struct http_exchange *exchange)
@@ -76,7 +76,7 @@ static void watch_begun(struct dispatch *dispatch, struct http_exchange *exchang
     if (stuck && !link->draining) {
         log_critical("app %u: a request took longer than timeout (%lld s); the process is replaced", exchange->app,
                      (long long)(settings->timeout_ms / 1000));
-        dispatch_links_give_up(dispatch, exchange->app);
+        dispatch_apps_give_up(dispatch, exchange->app);
     }
     dispatch_clock_watch(dispatch,
                          exchange); /* a request whose client was answered may still show that its app is stuck */

@@ -1,10 +1,8 @@
 #include "daemon/io/dispatch_state.h"
 
-#include "daemon/base/log.h"
-#include "daemon/exchange/doorbell.h"
-
 #include <errno.h>
 #include <poll.h>
+#include <unistd.h>
 
 /* ---- apps come -------------------------------------------------------------------------------------------------- */
 
@@ -88,27 +86,6 @@ void dispatch_on_doorbell(struct dispatch *dispatch, const struct ring_event *ev
 
 /* ---- apps go ---------------------------------------------------------------------------------------------------- */
 
-void dispatch_links_give_up(struct dispatch *dispatch, uint32_t app)
-{
-    struct app_link *link = &dispatch->apps[app];
-    const struct control_peer peer = {.index = app, .generation = link->generation};
-    link->draining = true;
-    int r = control_send(CONTROL_FD, CONTROL_STUCK, &peer, sizeof peer, NULL, 0);
-    if (r < 0)
-        log_error("could not report app %u as stuck: error %d", app, -r);
-}
-
-void dispatch_links_close(struct app_link *link)
-{
-    link->memory->gone = true;
-    app_memory_drop(link->memory);
-    arena_deinit(&link->pair_memory);
-    close(link->app_doorbell);
-    close(link->own_doorbell);
-    close(link->files);
-    *link = (struct app_link){.generation = link->generation};
-}
-
 void dispatch_app_drain(struct dispatch *dispatch, uint32_t index, uint32_t generation)
 {
     if (index >= dispatch->core->setup.shape.apps)
@@ -117,7 +94,7 @@ void dispatch_app_drain(struct dispatch *dispatch, uint32_t index, uint32_t gene
     if (!link->up || link->generation != generation)
         return;
     link->draining = true;
-    dispatch_recall_from(dispatch, index, UINT32_MAX);
+    dispatch_recall_all(dispatch, index);
 }
 
 static void forget_up(struct dispatch *dispatch, uint32_t index)
@@ -160,51 +137,5 @@ void dispatch_app_gone(struct dispatch *dispatch, uint32_t index, uint32_t gener
     metrics_add(dispatch->core->metrics, METRIC_APP_DEATHS, 1);
     ring_cancel(dispatch->core->ring, ring_token_make(RING_DOORBELL, link->generation, index));
     forget_up(dispatch, index);
-    dispatch_links_close(link);
-}
-
-/* ---- all of them ------------------------------------------------------------------------------------------------ */
-
-bool dispatch_serving(const struct dispatch *dispatch)
-{
-    for (uint32_t i = 0; i < dispatch->up_count; i++)
-        if (!dispatch->apps[dispatch->up[i]].draining)
-            return true;
-    return false;
-}
-
-bool dispatch_outstanding(const struct dispatch *dispatch)
-{
-    for (uint32_t i = 0; i < dispatch->up_count; i++)
-        if (dispatch->apps[dispatch->up[i]].outstanding > 0)
-            return true;
-    return false;
-}
-
-bool dispatch_pending(struct dispatch *dispatch)
-{
-    for (uint32_t i = 0; i < dispatch->up_count; i++) {
-        struct app_link *link = &dispatch->apps[dispatch->up[i]];
-        if (!link->broken && spsc_reader_pending(&link->replies))
-            return true;
-    }
-    return false;
-}
-
-bool dispatch_arm(struct dispatch *dispatch)
-{
-    if (dispatch->ours.first != NULL)
-        return false;
-    for (uint32_t i = 0; i < dispatch->up_count; i++)
-        doorbell_sleeping(&dispatch->apps[dispatch->up[i]].pair->io_sleeping);
-    if (!dispatch_pending(dispatch))
-        return true;
-    dispatch_disarm(dispatch);
-    return false;
-}
-
-void dispatch_disarm(struct dispatch *dispatch)
-{
-    for (uint32_t i = 0; i < dispatch->up_count; i++)
-        doorbell_awake(&dispatch->apps[dispatch->up[i]].pair->io_sleeping);
+    dispatch_apps_close(link);
 }

@@ -68,11 +68,8 @@ void dispatch_queue_remove(struct dispatch_queue *queue, struct http_exchange *e
     queue->count--;
 }
 
-struct http_exchange *dispatch_queue_take(struct dispatch_queue *queue)
+struct http_exchange *dispatch_queue_take(struct dispatch_queue *queue, struct dispatch_lane *lane)
 {
-    struct dispatch_lane *lane = queue->first;
-    if (lane == NULL)
-        return NULL;
     struct http_exchange *exchange = lane->waiting.first;
     dispatch_queue_remove(queue, exchange);
     if (!is_empty(lane)) {

@@ -22,6 +22,9 @@
 struct dispatch_lane {
     struct exchange_list waiting;
     struct dispatch_lane *next, *previous; /* in the queue, while something waits */
+    bool in_order;                         /* the client gets its responses in the order of its requests */
+    uint32_t app;                          /* where that matters: the application that has the last of them, ... */
+    uint32_t held;                         /* ... and how many it has */
 };
 
 /* A zeroed one is ready. */
@@ -38,7 +41,7 @@ void dispatch_queue_put_back(struct dispatch_queue *queue, struct http_exchange 
 
 void dispatch_queue_remove(struct dispatch_queue *queue, struct http_exchange *exchange);
 
-/* Takes the exchange whose turn it is; NULL when none waits. */
-struct http_exchange *dispatch_queue_take(struct dispatch_queue *queue);
+/* Takes the oldest of a lane that is in the queue. The lane goes last. */
+struct http_exchange *dispatch_queue_take(struct dispatch_queue *queue, struct dispatch_lane *lane);
 
 #endif

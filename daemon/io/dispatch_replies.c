@@ -179,7 +179,7 @@ uint32_t dispatch_replies_take(struct dispatch *dispatch, uint32_t app)
     if (r < 0) {
         complain(dispatch, app, "an impossible queue position");
         link->broken = true; /* nothing that it says is listened to, or the loop would never sleep again */
-        dispatch_links_give_up(dispatch, app);
+        dispatch_apps_give_up(dispatch, app);
     }
     return count;
 }

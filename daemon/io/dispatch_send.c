@@ -105,6 +105,28 @@ bool dispatch_send_spool(struct dispatch *dispatch, struct app_link *link)
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
+static void bind_lane(const struct http_exchange *exchange)
+{
+    struct dispatch_lane *lane = exchange->lane;
+    if (!lane->in_order)
+        return;
+    lane->held = lane->app == exchange->app ? lane->held + 1 : 1;
+    lane->app = exchange->app;
+}
+
+static void unbind_lane(const struct http_exchange *exchange)
+{
+    struct dispatch_lane *lane = exchange->lane;
+    if (lane->in_order && lane->app == exchange->app)
+        lane->held--;
+}
+
+void dispatch_send_orphan(struct dispatch *dispatch, struct http_exchange *exchange)
+{
+    unbind_lane(exchange);
+    exchange->lane = &dispatch->common_lane;
+}
+
 bool dispatch_send_request(struct dispatch *dispatch, struct http_exchange *exchange, uint32_t app)
 {
     struct app_link *link = &dispatch->apps[app];
@@ -133,7 +155,8 @@ bool dispatch_send_request(struct dispatch *dispatch, struct http_exchange *exch
     exchange->touched = false;
     exchange->published_ms = dispatch->core->now_ms;
     exchange_list_append(&link->held, exchange);
-    dispatch_count_outstanding(dispatch, app, 1);
+    bind_lane(exchange);
+    dispatch_apps_count(dispatch, app, 1);
     send_body(dispatch, exchange);
     if (exchange->client_ended)
         send_ended(dispatch, exchange);
@@ -142,8 +165,9 @@ bool dispatch_send_request(struct dispatch *dispatch, struct http_exchange *exch
 
 void dispatch_send_leave(struct dispatch *dispatch, struct http_exchange *exchange)
 {
+    unbind_lane(exchange);
     exchange_list_remove(&dispatch->apps[exchange->app].held, exchange);
-    dispatch_count_outstanding(dispatch, exchange->app, -1);
+    dispatch_apps_count(dispatch, exchange->app, -1);
 }
 
 /* Takes an exchange back that its app has not begun. */

@@ -290,8 +290,9 @@ static void refer(struct io_core *core, struct file_source *source, uint64_t que
 static uint64_t read_size(const struct io_core *core, const struct file_source *source, uint64_t queued)
 {
     const uint64_t held = core->outputs.file_bytes;
-    uint64_t size = held < FILE_MEMORY_BYTES ? FILE_READ_BYTES : FILE_SCARCE_READ_BYTES;
-    uint64_t window = held < FILE_MEMORY_BYTES / 2 ? FILE_WINDOW_BYTES : size;
+    const bool is_scarce = held >= FILE_MEMORY_BYTES || core->memory.step >= MEMORY_SCARCE;
+    uint64_t size = is_scarce ? FILE_SCARCE_READ_BYTES : source->exchange->owner->file_read_bytes;
+    uint64_t window = is_scarce || held >= FILE_MEMORY_BYTES / 2 ? size : FILE_WINDOW_BYTES;
     if (size > source->left)
         size = source->left;
     return queued <= window && size <= window - queued ? size : 0;

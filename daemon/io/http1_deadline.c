@@ -1,7 +1,8 @@
 #include "daemon/io/http1_deadline.h"
 
 #include "daemon/io/exchange_log.h"
-#include "daemon/io/http1_input.h"
+#include "daemon/io/http1_requests.h"
+#include "daemon/io/http1_uploads.h"
 
 enum {
     RATE_PERIOD_MS = 30'000, /* body_rate_min is looked at over this long */
@@ -77,7 +78,7 @@ static bool body_is_slow(struct http1_session *session)
 static void body_too_slow(struct http1_session *session, enum close_reason reason)
 {
     if (session->body_exchange != NULL) {
-        http1_input_end_body(session, 408, reason);
+        http1_uploads_end(session, 408, reason);
         return;
     }
     session->last_request = true;
@@ -98,7 +99,7 @@ void http1_deadline_check(struct http1_session *session)
     uint64_t head = after(session->head_since, settings->head_timeout_ms);
     if (session->count == 0 && head != 0 && now >= head && session->fault.status == 0) {
         exchange_log_refused(session->all->core, session->connection, NULL, session->head_since, 408);
-        http1_input_fault(session, 408, "the request head did not arrive in time", CLOSE_HEAD_TIMEOUT);
+        http1_requests_fault(session, 408, "the request head did not arrive in time", CLOSE_HEAD_TIMEOUT);
     }
     if (!awaits_body(session))
         return;

@@ -1,7 +1,7 @@
 #include "daemon/io/http1_output.h"
 
 #include "daemon/io/exchange_log.h"
-#include "daemon/io/http1_input.h"
+#include "daemon/io/http1_requests.h"
 #include "daemon/io/own_answer.h"
 #include "daemon/io/response_head.h"
 #include "proto/http1_response.h"
@@ -303,11 +303,10 @@ void http1_output_go_on(struct http1_session *session)
         file_source_advance(session->all->core, session->first);
 }
 
-/* One reply of the first exchange goes out. */
+/* One reply of the first exchange goes out; what of it is not taken stays the caller's. */
 static void emit(struct http1_session *session, struct http_exchange *exchange, struct reply *reply)
 {
     int r = exchange->local_status != 0 || exchange->response_ended ? 0 : apply(session, exchange, reply);
-    reply_discard(reply);
     if (r < 0 && !exchange->head_sent) {
         exchange->local_status = r == -ECANCELED ? 500 : 502;
         exchange->close_reason = CLOSE_APP_FAILED;
@@ -319,26 +318,36 @@ static void emit(struct http1_session *session, struct http_exchange *exchange, 
     http1_output_detach_if_slow(session);
 }
 
-static void keep_for_later(struct http1_session *session, struct http_exchange *exchange, const struct reply *reply)
+/* A thread that waits for room in what it may have out would wait for the client's other requests. */
+static uint32_t detach_if_large(const struct http1_session *session, const struct http_exchange *exchange,
+                                struct reply *kept)
+{
+    struct io_core *core = session->all->core;
+    const bool is_large = kept->body.length > OUTPUT_COPY_MAX || (kept->flags & MESSAGE_END) == 0;
+    const uint64_t max = (uint64_t)core->settings.response_buffer_max;
+    if (!is_large || !io_core_response_buffering(core) || exchange->detached_bytes >= max)
+        return 0;
+    return reply_detach(core, kept, max - exchange->detached_bytes);
+}
+
+static void keep_for_later(struct http1_session *session, struct http_exchange *exchange, struct reply *reply)
 {
     const uint32_t kept_max = reply->memory->blocks + KEPT_WITHOUT_BLOCK_MAX;
-    struct reply *kept = exchange->reply_count < kept_max ? slab_borrow(&session->all->core->replies) : NULL;
+    struct reply *kept = exchange->reply_count < kept_max ? reply_keep(session->all->core, reply) : NULL;
     if (kept == NULL) {
-        struct reply copy = *reply;
-        reply_discard(&copy);
+        reply_discard(reply);
         exchange->local_status = 503;
         exchange->close_reason = CLOSE_OVERLOAD;
         return;
     }
-    *kept = *reply;
-    kept->next = NULL;
-    app_memory_hold(kept->memory);
     if (exchange->replies_last != NULL)
         exchange->replies_last->next = kept;
     else
         exchange->replies = kept;
     exchange->replies_last = kept;
-    exchange->reply_count++;
+    const uint32_t detached = detach_if_large(session, exchange, kept);
+    exchange->detached_bytes += detached;
+    exchange->reply_count += detached == 0;
 }
 
 static void emit_kept(struct http1_session *session, struct http_exchange *exchange)
@@ -349,8 +358,7 @@ static void emit_kept(struct http1_session *session, struct http_exchange *excha
         if (exchange->replies == NULL)
             exchange->replies_last = NULL;
         emit(session, exchange, reply);
-        app_memory_drop(reply->memory);
-        slab_give_back(&session->all->core->replies, reply);
+        reply_release(session->all->core, reply);
     }
 }
 
@@ -358,6 +366,7 @@ void http1_output_reply(struct http1_session *session, struct http_exchange *exc
 {
     if (exchange == session->first) {
         emit(session, exchange, reply);
+        reply_discard(reply);
         return;
     }
     if ((reply->flags & MESSAGE_END) != 0)
@@ -492,7 +501,7 @@ void http1_output_advance(struct http1_session *session)
         if (!exchange->response_ended && exchange->local_status != 0)
             answer_locally(session, exchange);
         if (!exchange->response_ended) {
-            http1_input_submit(session, exchange);
+            http1_requests_submit(session, exchange);
             if (exchange->local_status == 0 && exchange->file != NULL)
                 file_source_advance(session->all->core, exchange);
             if (exchange->local_status == 0)

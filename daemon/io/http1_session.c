@@ -3,6 +3,9 @@
 #include "daemon/io/http1_deadline.h"
 #include "daemon/io/http1_input.h"
 #include "daemon/io/http1_output.h"
+#include "daemon/io/http1_requests.h"
+#include "daemon/io/http1_starved.h"
+#include "daemon/io/http1_uploads.h"
 
 #include <assert.h>
 
@@ -13,7 +16,7 @@ static struct http1_session *session_create(struct http1_sessions *all, struct c
     struct http1_session *session = slab_borrow(&all->core->sessions);
     if (session == NULL)
         return NULL;
-    *session = (struct http1_session){.all = all, .connection = connection};
+    *session = (struct http1_session){.all = all, .connection = connection, .lane = {.in_order = true}};
     output_queue_init(&session->out.queue, &all->core->outputs);
     connection->session = session;
     connection->out = &session->out;
@@ -25,7 +28,7 @@ static void session_destroy(struct http1_session *session)
 {
     struct connection *connection = session->connection;
     assert(session->first == NULL && !connection->send_in_flight);
-    http1_input_unstarve(session);
+    http1_starved_leave(session);
     http1_input_clear(session);
     output_queue_deinit(&session->out.queue);
     connection->session = NULL;
@@ -79,7 +82,7 @@ static enum loan_kind wanted_group(const struct http1_session *session)
 static void end_body_of_ended_client(struct http1_session *session)
 {
     if (session->client_ended && session->body_open && session->input_first == NULL)
-        http1_input_end_body(session, 400, CLOSE_CLIENT_EOF_EARLY);
+        http1_uploads_end(session, 400, CLOSE_CLIENT_EOF_EARLY);
 }
 
 /* One that waits for a slot or a block has a request here that is still to be served. */
@@ -225,7 +228,7 @@ static void on_credit(struct http_exchange *exchange, uint32_t octets)
     struct http1_session *session = exchange->session;
     (void)octets;
     if (exchange == session->first && !exchange->head_sent)
-        http1_input_continue(session, exchange);
+        http1_requests_continue(session, exchange);
     settle(session);
 }
 
@@ -261,7 +264,8 @@ void http1_sessions_init(struct http1_sessions *sessions, struct io_core *core, 
                   .on_credit = on_credit,
                   .on_failure = on_failure,
                   .queued = http1_output_queued,
-                  .sends_files = http1_output_sends_files},
+                  .sends_files = http1_output_sends_files,
+                  .file_read_bytes = FILE_READ_BYTES},
     };
 }
 
@@ -279,7 +283,7 @@ void http1_session_refuse(struct http1_sessions *sessions, struct connection *co
         connection_abort(sessions->connections, connection, close, false);
         return;
     }
-    http1_input_fault(session, status, reason, close);
+    http1_requests_fault(session, status, reason, close);
     settle(session);
 }
 

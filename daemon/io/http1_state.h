@@ -2,7 +2,8 @@
  * HTTP/1 state: what a connection that speaks HTTP/1.x is in the middle of. Data only; the files of the session, each
  * of which knows those to its left, work on it:
  *
- *   http1_state <-- http1_input <-- http1_output, http1_deadline <-- http1_session
+ *   http1_state <-- http1_segments, http1_starved, http1_requests <-- http1_uploads
+ *               <-- http1_input, http1_output, http1_deadline <-- http1_session
  *
  * Octets come in as segments of received buffers. The head is parsed where it lies; only one that is cut across
  * buffers is put together aside. Requests become exchanges, in order; several safe ones may be with applications at

@@ -20,20 +20,6 @@ enum {
     DRIBBLES_MAX = 10,     /* of a stream, before each of them is a glitch */
 };
 
-void http2_replies_drain(struct http2_session *session)
-{
-    struct http2_connection *protocol = &session->protocol;
-    const struct bytes said = bytes_of(protocol->output, protocol->output_used);
-    protocol->output_used = 0; /* whatever becomes of it: there has to be room for more */
-    if (said.length == 0 || session->connection->state == CONNECTION_CLOSING)
-        return;
-    if (output_queue_copy(&session->out.queue, said) < 0) {
-        connection_abort(session->all->connections, session->connection, CLOSE_OVERLOAD, false);
-        return;
-    }
-    connection_flush(session->all->connections, session->connection);
-}
-
 /* ---- heads ------------------------------------------------------------------------------------------------------ */
 
 static int send_block(struct http2_session *session, struct http2_member *member, const struct http2_response *response,
@@ -285,8 +271,8 @@ static void finish(struct http2_session *session, struct http2_member *member)
     if (exchange != NULL)
         exchange_log_append(session->all->core, exchange);
     http2_connection_forget(&session->protocol, &member->protocol);
-    http2_session_part(session, member, exchange != NULL && exchange->local_status != 0);
-    http2_replies_drain(session);
+    http2_streams_part(session, member, exchange != NULL && exchange->local_status != 0);
+    http2_streams_say(session);
 }
 
 static void read_file_on(const struct http2_member *member)
@@ -301,7 +287,7 @@ static void read_file_on(const struct http2_member *member)
 static void complete(struct http2_session *session, struct http2_member *member)
 {
     if (end_is_due(member) && send_end(session, member) < 0)
-        http2_session_reset(session, member, HTTP2_INTERNAL_ERROR);
+        http2_streams_reset(session, member, HTTP2_INTERNAL_ERROR);
     else if (member->ended)
         finish(session, member);
     else
@@ -372,16 +358,16 @@ static void give_up(struct http2_session *session, struct http2_member *member, 
     if (!member->head_sent)
         http2_replies_answer(session, member, status, own_answer_text(status), member->exchange->is_head);
     else
-        http2_session_reset(session, member, HTTP2_INTERNAL_ERROR);
+        http2_streams_reset(session, member, HTTP2_INTERNAL_ERROR);
 }
 
-static uint64_t queued(const struct http_exchange *exchange)
+uint64_t http2_replies_queued(const struct http_exchange *exchange)
 {
     const struct http2_member *member = exchange->session;
     return member->head_sent && !member->end_due ? member->body.bytes : UINT64_MAX;
 }
 
-static void on_reply(struct http_exchange *exchange, struct reply *reply)
+void http2_replies_take(struct http_exchange *exchange, struct reply *reply)
 {
     struct http2_member *member = exchange->session;
     struct http2_session *session = member->session;
@@ -396,7 +382,6 @@ static void on_reply(struct http_exchange *exchange, struct reply *reply)
         detach_if_stuck(session, member);
         complete(session, member);
     }
-    http2_session_settle(session);
 }
 
 static void say_continue(struct http2_session *session, struct http2_member *member)
@@ -409,7 +394,7 @@ static void say_continue(struct http2_session *session, struct http2_member *mem
 
 /* The application took octets of the body: the client may send as many more, but for those it was given credit for
  * already, when they were held. */
-static void on_credit(struct http_exchange *exchange, uint32_t octets)
+void http2_replies_credit(struct http_exchange *exchange, uint32_t octets)
 {
     struct http2_member *member = exchange->session;
     struct http2_session *session = member->session;
@@ -421,11 +406,10 @@ static void on_credit(struct http_exchange *exchange, uint32_t octets)
         member->uncredited -= octets - ahead;
         http2_window_taken(session, member, octets - ahead);
     }
-    http2_replies_drain(session);
-    http2_session_settle(session);
+    http2_streams_say(session);
 }
 
-static void on_failure(struct http_exchange *exchange, uint16_t status, enum close_reason reason)
+void http2_replies_fail(struct http_exchange *exchange, uint16_t status, enum close_reason reason)
 {
     struct http2_member *member = exchange->session;
     struct http2_session *session = member->session;
@@ -435,15 +419,7 @@ static void on_failure(struct http_exchange *exchange, uint16_t status, enum clo
         return;
     exchange->close_reason = (uint8_t)reason;
     give_up(session, member, status);
-    http2_session_settle(session);
 }
-
-const struct http_exchange_owner http2_exchange_owner = {
-    .on_reply = on_reply,
-    .on_credit = on_credit,
-    .on_failure = on_failure,
-    .queued = queued,
-};
 
 /* ---- answers of our own ----------------------------------------------------------------------------------------- */
 
@@ -551,7 +527,7 @@ void http2_replies_advance(struct http2_session *session)
 {
     while (send_next(session))
         continue;
-    http2_replies_drain(session); /* GOAWAY, where windows were too small too often */
+    http2_streams_say(session); /* GOAWAY, where windows were too small too often */
     if (session->out.queue.bytes > 0)
         connection_flush(session->all->connections, session->connection);
 }

@@ -1,7 +1,5 @@
 #include "daemon/io/http2_session.h"
 
-#include "daemon/base/log.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -76,79 +74,6 @@ static void session_destroy(struct http2_session *session)
     slab_give_back(&all->sessions, session);
 }
 
-/* ---- streams ---------------------------------------------------------------------------------------------------- */
-
-struct http2_member *http2_session_join(struct http2_session *session, uint32_t id, bool end_stream,
-                                        int64_t content_length)
-{
-    struct http2_member *member = slab_borrow(&session->all->members);
-    if (member == NULL)
-        return NULL;
-    *member = (struct http2_member){
-        .session = session,
-        .previous = session->last,
-        .body_ended = end_stream,
-        .turn = {.id = id, .priority = {.urgency = HTTP2_URGENCY_DEFAULT}},
-    };
-    output_queue_init(&member->body, &session->all->core->outputs);
-    http2_connection_open(&session->protocol, &member->protocol, id, end_stream, content_length);
-    if (session->last != NULL)
-        session->last->next = member;
-    else
-        session->first = member;
-    session->last = member;
-    connection_set_idle(session->all->connections, session->connection, false);
-    return member;
-}
-
-/* Requests that nobody waits for any more, but an application still works on. */
-static void count_held(struct http2_session *session)
-{
-    assert(session->tally->exchanges >= session->open_exchanges);
-    session->protocol.held_count = session->tally->exchanges - session->open_exchanges;
-}
-
-void http2_session_part(struct http2_session *session, struct http2_member *member, bool cancelled)
-{
-    struct http_exchange *exchange = member->exchange;
-    /* What the application left unread, or took without a word at its end, must not stay out of the window that the
-     * other streams share. */
-    if (member->uncredited > 0 && session->connection->state < CONNECTION_LINGERING)
-        http2_window_taken(session, NULL, member->uncredited);
-    http2_schedule_remove(&session->schedule, &member->turn);
-    if (member->previous != NULL)
-        member->previous->next = member->next;
-    else
-        session->first = member->next;
-    if (member->next != NULL)
-        member->next->previous = member->previous;
-    else
-        session->last = member->previous;
-    output_queue_deinit(&member->body);
-    free(member->trailers);
-    slab_give_back(&session->all->members, member);
-    if (exchange == NULL)
-        return;
-    session->open_exchanges--;
-    dispatch_let_go(session->all->dispatch, exchange, cancelled);
-    count_held(session);
-}
-
-void http2_session_reset(struct http2_session *session, struct http2_member *member, enum http2_error error)
-{
-    metrics_add(session->all->core->metrics, METRIC_HTTP2_RESETS, 1);
-    http2_connection_reset(&session->protocol, &member->protocol, error);
-    http2_connection_forget(&session->protocol, &member->protocol);
-    http2_session_part(session, member, true);
-    http2_replies_drain(session);
-}
-
-static void drop_all(struct http2_session *session)
-{
-    while (session->first != NULL)
-        http2_session_part(session, session->first, true);
-}
-
 /* ---- time ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t sooner(uint64_t a, uint64_t b)
@@ -210,7 +135,7 @@ static void body_too_slow(struct http2_session *session, struct http2_member *me
     exchange->close_reason = CLOSE_BODY_TIMEOUT;
     dispatch_body(session->all->dispatch, exchange);
     if (member->head_sent)
-        http2_session_reset(session, member, HTTP2_CANCEL);
+        http2_streams_reset(session, member, HTTP2_CANCEL);
     else
         http2_replies_answer(session, member, 408, NULL, exchange->is_head);
 }
@@ -234,7 +159,7 @@ static void check_members(struct http2_session *session)
     for (struct http2_member *member = session->first; member != NULL && !session->failed; member = next) {
         next = member->next;
         if (reader_is_stuck(member, core)) {
-            http2_session_reset(session, member, HTTP2_CANCEL);
+            http2_streams_reset(session, member, HTTP2_CANCEL);
             session->failed |= !http2_connection_glitch(&session->protocol, STUCK_WEIGHT, core->now_ms);
         } else if (awaits_body(member) && body_is_slow(member, core)) {
             body_too_slow(session, member);
@@ -245,7 +170,7 @@ static void check_members(struct http2_session *session)
 static void go_away(struct http2_session *session, enum close_reason reason)
 {
     http2_connection_drain_finally(&session->protocol);
-    http2_replies_drain(session);
+    http2_streams_say(session);
     connection_close_when_sent(session->all->connections, session->connection, reason);
 }
 
@@ -281,7 +206,7 @@ static void check_deadlines(struct http2_session *session)
     check_members(session);
     if (!session->failed)
         check_idle(session);
-    http2_replies_drain(session);
+    http2_streams_say(session);
 }
 
 /* ---- settling --------------------------------------------------------------------------------------------------- */
@@ -341,13 +266,37 @@ static void note_drain(struct http2_session *session)
         session->drain_final_ms = session->all->core->now_ms + DRAIN_FINAL_MS;
 }
 
+/* Of a client that has ended its half: no rest of a body will come, and no window opens. */
+static bool waits_in_vain(const struct http2_member *member)
+{
+    return !member->body_ended ||
+           (member->body.bytes > 0 && http2_connection_sendable(&member->session->protocol, &member->protocol) == 0);
+}
+
+/* As if the client had taken them back. Nobody could tell otherwise that it is gone: nothing is sent, and so nothing
+ * refused; a stop would wait for it. */
+static void drop_what_waits_in_vain(struct http2_session *session)
+{
+    struct http2_member *next;
+    if (!session->client_ended || session->input_first != NULL)
+        return;
+    for (struct http2_member *member = session->first; member != NULL; member = next) {
+        next = member->next;
+        if (!waits_in_vain(member))
+            continue;
+        http2_connection_forget(&session->protocol, &member->protocol);
+        http2_streams_part(session, member, true);
+    }
+    http2_streams_say(session);
+}
+
 /* Whether all is done that the connection is still there for. */
 static void end_if_done(struct http2_session *session)
 {
     struct connections *connections = session->all->connections;
     struct connection *connection = session->connection;
     if (session->failed) {
-        drop_all(session);
+        http2_streams_drop(session);
         http2_input_clear(session);
         connection_close_when_sent(connections, connection, CLOSE_HTTP2_ERROR);
         return;
@@ -361,18 +310,21 @@ static void end_if_done(struct http2_session *session)
         connection_close_when_sent(connections, connection, CLOSE_SHUTDOWN);
 }
 
-void http2_session_settle(struct http2_session *session)
+/* Whatever changed: parse, answer, start or stop reading, set the deadline. */
+static void settle(struct http2_session *session)
 {
     struct http2_sessions *all = session->all;
     struct connection *connection = session->connection;
     if (session->settling)
         return; /* a reply or a failure came out of what settling did: the lines below see it */
     session->settling = true;
-    count_held(session);
+    http2_streams_count_held(session);
     if (!over(connection))
         http2_input_advance(session);
     if (connection->state < CONNECTION_LINGERING)
         http2_replies_advance(session);
+    if (!over(connection))
+        drop_what_waits_in_vain(session);
     session->settling = false;
     write_watch_note(&session->write, all->core, connection);
     note_drain(session);
@@ -400,7 +352,7 @@ static void on_bytes(struct connection *connection, struct loan loan, uint8_t *d
         return;
     }
     http2_input_append(session, loan, data, length);
-    http2_session_settle(session);
+    settle(session);
 }
 
 /* RFC 9113 has no half-closed connections: a client that ends its half still reads what it has asked for. */
@@ -411,7 +363,7 @@ static void on_eof(struct connection *connection)
     for (struct http2_member *member = session->first; member != NULL; member = member->next)
         if (member->exchange != NULL)
             dispatch_client_ended(session->all->dispatch, member->exchange);
-    http2_session_settle(session);
+    settle(session);
 }
 
 static void on_sent(struct connection *connection, uint32_t bytes)
@@ -420,7 +372,7 @@ static void on_sent(struct connection *connection, uint32_t bytes)
     if (bytes > 0)
         write_watch_sent(&session->write, session->all->core);
     if (session->out.queue.bytes < HTTP2_AHEAD_BYTES)
-        http2_session_settle(session);
+        settle(session);
 }
 
 static void on_deadline(struct connection *connection)
@@ -428,13 +380,13 @@ static void on_deadline(struct connection *connection)
     struct http2_session *session = connection->session;
     check_deadlines(session);
     if (connection->state < CONNECTION_LINGERING)
-        http2_session_settle(session);
+        settle(session);
 }
 
 static void on_close(struct connection *connection)
 {
     struct http2_session *session = connection->session;
-    drop_all(session);
+    http2_streams_drop(session);
     http2_input_clear(session);
 }
 
@@ -450,8 +402,37 @@ static void on_drain(struct connection *connection)
     if (session->protocol.state >= HTTP2_DRAINING)
         return;
     http2_connection_drain(&session->protocol);
-    http2_replies_drain(session);
-    http2_session_settle(session);
+    http2_streams_say(session);
+    settle(session);
+}
+
+/* ---- what the dispatcher tells ---------------------------------------------------------------------------------- */
+
+static struct http2_session *session_of(const struct http_exchange *exchange)
+{
+    const struct http2_member *member = exchange->session;
+    return member->session;
+}
+
+static void on_reply(struct http_exchange *exchange, struct reply *reply)
+{
+    struct http2_session *session = session_of(exchange);
+    http2_replies_take(exchange, reply);
+    settle(session);
+}
+
+static void on_credit(struct http_exchange *exchange, uint32_t octets)
+{
+    struct http2_session *session = session_of(exchange);
+    http2_replies_credit(exchange, octets);
+    settle(session);
+}
+
+static void on_failure(struct http_exchange *exchange, uint16_t status, enum close_reason reason)
+{
+    struct http2_session *session = session_of(exchange);
+    http2_replies_fail(exchange, status, reason);
+    settle(session);
 }
 
 /* ---- all sessions ----------------------------------------------------------------------------------------------- */
@@ -509,6 +490,14 @@ int http2_sessions_init(struct http2_sessions *sessions, struct io_core *core, s
                 .on_drain = on_drain,
                 .context = sessions,
             },
+        .owner =
+            {
+                .on_reply = on_reply,
+                .on_credit = on_credit,
+                .on_failure = on_failure,
+                .queued = http2_replies_queued,
+                .file_read_bytes = HTTP2_FILE_READ_BYTES,
+            },
     };
     slab_init(&sessions->sessions, sizeof(struct http2_session), 8);
     slab_init(&sessions->members, sizeof(struct http2_member), 32);
@@ -544,11 +533,11 @@ void http2_session_accepted(struct http2_sessions *sessions, struct connection *
         connection_abort(sessions->connections, connection, CLOSE_OVERLOAD, false);
         return;
     }
-    if (core->draining) /* it was on its way when the others were told */
+    if (core->leaving) /* it was on its way when the others were told */
         http2_connection_drain(&session->protocol);
-    http2_replies_drain(session);
+    http2_streams_say(session);
     metrics_add(core->metrics, METRIC_HTTP2_CONNECTIONS, 1);
-    http2_session_settle(session);
+    settle(session);
 }
 
 bool http2_sessions_turn(struct http2_sessions *sessions)
@@ -563,7 +552,7 @@ bool http2_sessions_turn(struct http2_sessions *sessions)
         session->waiting = false;
         bool was_last = session == last;
         if (session->connection->state < CONNECTION_LINGERING)
-            http2_session_settle(session);
+            settle(session);
         if (was_last)
             break; /* those behind it have had their try in this turn */
     }

@@ -9,8 +9,11 @@
  * Threads: the loop.
  * Life:    as the connection, from its first octet, or from ALPN, on.
  *
- *   input (http2_input.c)    segments -> frames -> exchange -> body pieces -> dispatch
- *   replies (http2_replies.c)  replies -> HEADERS at once; body waits in its stream for windows and its turn -> DATA
+ *   http2_input       segments -> frames -> events
+ *   http2_uploads     DATA -> body pieces -> dispatch; trailers
+ *   http2_requests    a field section -> exchange -> dispatch
+ *   http2_replies     replies -> HEADERS at once; body waits in its stream for windows and its turn -> DATA
+ *   http2_streams     they come and go; what the engine says leaves
  *
  * A stream that a client gives up leaves the session at once; its exchange lives until its application is done, and
  * counts against http2_max_concurrent_streams for as long (http_exchange's tally: the slot rule of security.md).
@@ -30,7 +33,10 @@
 enum {
     HTTP2_QUEUED_MAX = 262'144,  /* octets queued for a client before nothing more is read from it */
     HTTP2_AHEAD_BYTES = 131'072, /* DATA is framed while less than this is queued: what is framed has had its turn */
-    HTTP2_FRAME_BYTES = 16'384,  /* of DATA that we send, whatever the peer would take: others want their turn */
+    /* Of DATA that we send, whatever the peer would take: others want their turn. A frame is a record of TLS. */
+    HTTP2_FRAME_BYTES = 16'384 - HTTP2_FRAME_HEAD_BYTES,
+    HTTP2_FILE_READ_BYTES = 4 * HTTP2_FRAME_BYTES,
+    HTTP2_MALFORMED_WEIGHT = 10, /* glitches of a request, or trailers, that RFC 9113 8 forbids */
     HTTP2_TURN_STREAMS = 16,     /* new streams of one connection in one turn of the loop */
     HTTP2_CONNECTION_WINDOW = 262'144,
 };
@@ -67,6 +73,7 @@ struct http2_sessions {
     struct connections *connections;
     struct dispatch *dispatch;
     struct connection_protocol protocol; /* what connections call; its context is this */
+    struct http_exchange_owner owner;    /* what the dispatcher calls */
     struct http2_limits limits;
     struct slab sessions;
     struct slab members;
@@ -138,20 +145,30 @@ bool http2_sessions_turn(struct http2_sessions *sessions);
 /* A connection speaks HTTP/2 from its next octet on (ALPN, or a preface that was recognised). */
 void http2_session_accepted(struct http2_sessions *sessions, struct connection *connection);
 
-/* ---- between the files of the session ---- */
+/* ---- between the files of the session: http2_session calls the others, and all of them http2_streams ---- */
 
 void http2_input_append(struct http2_session *session, struct loan loan, uint8_t *data, uint32_t length);
 void http2_input_advance(struct http2_session *session);
 void http2_input_clear(struct http2_session *session);
 /* The field block that is cut, if one is, is done with. */
 void http2_input_drop_kept(struct http2_session *session);
+
+/* A whole field section is in the scratch: a request, or what is to be refused. */
+void http2_requests_begin(struct http2_session *session, const struct http2_event *event);
 /* Sends the exchange to an application if it is ready to go. */
-void http2_input_submit(struct http2_session *session, struct http2_member *member);
+void http2_requests_submit(struct http2_session *session, struct http2_member *member);
 
-extern const struct http_exchange_owner http2_exchange_owner;
+/* DATA of a request, which lies in the first segment. The member may be gone afterwards. */
+void http2_uploads_take(struct http2_session *session, const struct http2_event *event);
+/* Its end by trailers, which are in the scratch. The member may be gone afterwards. */
+void http2_uploads_end(struct http2_session *session, const struct http2_event *event);
 
-/* What the engine has to say moves into the output queue. */
-void http2_replies_drain(struct http2_session *session);
+/* What the dispatcher says of an exchange, as http_exchange_owner has it. The member may be gone afterwards. */
+void http2_replies_take(struct http_exchange *exchange, struct reply *reply);
+void http2_replies_credit(struct http_exchange *exchange, uint32_t octets);
+void http2_replies_fail(struct http_exchange *exchange, uint16_t status, enum close_reason reason);
+uint64_t http2_replies_queued(const struct http_exchange *exchange);
+
 /* DATA of whoever's turn it is, as far as windows and the queue allow; then streams that are complete end. */
 void http2_replies_advance(struct http2_session *session);
 /* An answer of our own: the whole of it. The member may be gone afterwards. */
@@ -162,14 +179,17 @@ void http2_replies_schedule(struct http2_member *member);
 /* Time has passed: streams whose window has stayed small send what it lets them. */
 void http2_replies_on_time(struct http2_session *session);
 
-struct http2_member *http2_session_join(struct http2_session *session, uint32_t id, bool end_stream,
+struct http2_member *http2_streams_join(struct http2_session *session, uint32_t id, bool end_stream,
                                         int64_t content_length);
 /* The stream leaves the session. What an application still has of it is called off when `cancelled`. */
-void http2_session_part(struct http2_session *session, struct http2_member *member, bool cancelled);
+void http2_streams_part(struct http2_session *session, struct http2_member *member, bool cancelled);
+/* All of them. */
+void http2_streams_drop(struct http2_session *session);
 /* The stream is ended with RST_STREAM and leaves. */
-void http2_session_reset(struct http2_session *session, struct http2_member *member, enum http2_error error);
-
-/* Whatever changed: parse, answer, start or stop reading, set the deadline. */
-void http2_session_settle(struct http2_session *session);
+void http2_streams_reset(struct http2_session *session, struct http2_member *member, enum http2_error error);
+/* Tells the engine of requests that nobody waits for any more, but an application still works on. */
+void http2_streams_count_held(struct http2_session *session);
+/* What the engine has to say moves into the output queue. */
+void http2_streams_say(struct http2_session *session);
 
 #endif

@@ -202,15 +202,6 @@ uint32_t http_exchange_body_consumed(struct io_core *core, struct http_exchange 
     return octets - left;
 }
 
-void reply_discard(struct reply *reply)
-{
-    if (reply->memory == NULL)
-        return; /* a part of a file is its source's */
-    app_memory_give_back(reply->memory, reply->head_block);
-    if (reply->body_block != reply->head_block)
-        app_memory_give_back(reply->memory, reply->body_block);
-}
-
 /* ---- tally ------------------------------------------------------------------------------------------------------ */
 
 struct exchange_tally *exchange_tally_create(void)
@@ -256,9 +247,7 @@ void http_exchange_destroy(struct io_core *core, struct http_exchange *exchange)
     while (exchange->replies != NULL) {
         struct reply *reply = exchange->replies;
         exchange->replies = reply->next;
-        reply_discard(reply);
-        app_memory_drop(reply->memory);
-        slab_give_back(&core->replies, reply);
+        reply_release(core, reply);
     }
     file_source_drop(core, exchange->file);
     buffer_pool_drop(&core->buffers, &exchange->tail_loan);

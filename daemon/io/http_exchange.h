@@ -18,6 +18,7 @@
 #define DAEMON_IO_HTTP_EXCHANGE_H
 
 #include "daemon/io/io_core.h"
+#include "daemon/io/reply.h"
 
 enum exchange_state {
     EXCHANGE_BUFFERING, /* the session holds it back: body not complete, or not its turn */
@@ -41,24 +42,6 @@ static inline bool body_piece_is_in_file(const struct body_piece *piece)
     return piece->run.blocks > 0;
 }
 
-/* What an app process said, checked as far as offsets go. The octets are in its arena and may change under us. */
-struct reply {
-    uint8_t kind;  /* MESSAGE_RESPONSE, MESSAGE_INTERIM or MESSAGE_BODY */
-    uint8_t flags; /* MESSAGE_END, MESSAGE_FAILED, MESSAGE_TRAILERS */
-    uint16_t status;
-    int64_t content_length;
-    struct bytes head;
-    struct bytes body;
-    uint32_t head_block;
-    uint32_t body_block;
-    struct app_memory *memory;      /* of the octets; ... */
-    struct output_scratch *scratch; /* ... or this: a part of a file, held for the call */
-    struct file_source *file;       /* the body goes on with it; NULL: with `body` */
-    struct output_file *part_of;    /* `body` has a length only: its octets are in this file ... */
-    uint64_t part_offset;           /* ... from here on */
-    struct reply *next;
-};
-
 struct http_exchange;
 
 /* How many exchanges of one session are alive. It outlives the session while an application still works on one: what a
@@ -80,6 +63,7 @@ struct http_exchange_owner {
     uint64_t (*queued)(const struct http_exchange *exchange);
     /* Whether parts of files may come as references now. NULL: never. */
     bool (*sends_files)(const struct http_exchange *exchange);
+    uint32_t file_read_bytes; /* of a file that is read: at most so much at once */
 };
 
 struct http_exchange {
@@ -131,7 +115,8 @@ struct http_exchange {
     uint16_t local_status;                /* an answer of our own instead of the application's; 0: none */
     uint8_t close_reason;                 /* enum close_reason, for the log when it ends the connection */
     struct reply *replies, *replies_last; /* came before their turn */
-    uint32_t reply_count;                 /* how many ever did */
+    uint32_t reply_count;                 /* how many ever did, and were left where they are; ... */
+    uint64_t detached_bytes;              /* ... of the others what they took, ever */
     struct file_source *file;             /* the part of it that is being sent; NULL: none is */
     bool reply_due;                       /* it is this exchange's turn */
     bool head_sent;
@@ -187,8 +172,5 @@ void exchange_tally_join(struct exchange_tally *tally, struct http_exchange *exc
 
 /* Nobody asks any more. */
 void exchange_tally_forget(struct exchange_tally *tally);
-
-/* Gives the blocks of a reply back unused. */
-void reply_discard(struct reply *reply);
 
 #endif

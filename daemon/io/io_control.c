@@ -22,7 +22,7 @@ static void leave(struct io_process *io)
     if (io->state >= IO_DRAINING)
         return;
     io->state = IO_DRAINING;
-    io->core.draining = true;
+    io->core.leaving = true;
     acceptor_stop(&io->acceptor);
     connections_drain(&io->connections);
 }
@@ -33,6 +33,7 @@ static void drain(struct io_process *io)
     if (io->state > IO_DRAINING)
         return;
     leave(io);
+    io->core.draining = true;
     http1_sessions_drain(&io->http1);
 }
 

@@ -67,7 +67,8 @@ struct io_core {
     uint64_t now_ms; /* monotonic, of this turn */
     uint64_t now_us;
     uint64_t wall_us;
-    bool draining;             /* no keep-alive any more */
+    bool leaving;              /* responses say that they are the last of their connections */
+    bool draining;             /* and where one had said otherwise, nobody waits for another request */
     bool app_buffers_requests; /* the applications are WSGI: request_buffering and response_buffering `auto` mean on */
 
     struct io_scratch scratch;
@@ -86,13 +87,20 @@ static inline struct metrics *io_core_metrics_of(const struct io_core *core, uin
 /* Whether what is begun for a client should be the last: a response says so, a connection does not wait for more. */
 static inline bool io_core_wants_rid_of_clients(const struct io_core *core)
 {
-    return core->draining || core->memory.step >= MEMORY_SCARCE;
+    return core->leaving || core->memory.step >= MEMORY_SCARCE;
 }
 
 /* Octets of responses that may be taken off applications' hands: none while they are better kept there. */
 static inline uint64_t io_core_detached_max(const struct io_core *core)
 {
     return core->memory.step >= MEMORY_SCARCE ? 0 : (uint64_t)core->settings.response_buffer_total;
+}
+
+/* Of that what is left now. */
+static inline uint64_t io_core_detached_left(const struct io_core *core)
+{
+    const uint64_t max = io_core_detached_max(core);
+    return max > core->outputs.detached_bytes ? max - core->outputs.detached_bytes : 0;
 }
 
 static inline bool io_core_request_buffering(const struct io_core *core)

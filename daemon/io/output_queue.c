@@ -45,6 +45,18 @@ static struct output_scratch *scratch_create(struct output_pools *pools, uint32_
     return scratch;
 }
 
+struct output_scratch *output_scratch_create_detached(struct output_pools *pools, uint32_t bytes, uint64_t bytes_max)
+{
+    const uint32_t takes = bytes > OUTPUT_SCRATCH_BYTES ? bytes : (uint32_t)OUTPUT_SCRATCH_BYTES;
+    struct output_scratch *scratch = takes <= bytes_max ? scratch_create(pools, bytes) : NULL;
+    if (scratch == NULL)
+        return NULL;
+    scratch->used = bytes;
+    scratch->detached = takes;
+    pools->detached_bytes += takes;
+    return scratch;
+}
+
 void output_scratch_drop(struct output_pools *pools, struct output_scratch *scratch)
 {
     assert(scratch->holders > 0);
@@ -359,6 +371,20 @@ uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts)
     }
     queue->in_flight_pieces = count;
     queue->in_flight_bytes = bytes;
+    return count;
+}
+
+uint32_t output_queue_shorten(struct output_queue *queue, struct iovec *parts, uint64_t bytes)
+{
+    struct output_piece *piece = queue->first;
+    uint32_t count = 0;
+    assert(bytes > 0 && bytes <= queue->in_flight_bytes);
+    queue->in_flight_bytes = bytes;
+    for (; bytes > parts[count].iov_len; piece = piece->next)
+        bytes -= parts[count++].iov_len;
+    parts[count++].iov_len = (size_t)bytes;
+    queue->in_flight_last = piece;
+    queue->in_flight_pieces = count;
     return count;
 }
 

@@ -116,6 +116,9 @@ void output_queue_commit(struct output_queue *queue, uint32_t bytes);
 
 /* A buffer for a part of a file, held once; NULL without memory. */
 struct output_scratch *output_scratch_create_file(struct output_pools *pools, uint32_t bytes);
+/* For octets that are taken off an application's hands, held once. NULL where it would take more than `bytes_max`, or
+ * there is no memory. */
+struct output_scratch *output_scratch_create_detached(struct output_pools *pools, uint32_t bytes, uint64_t bytes_max);
 void output_scratch_drop(struct output_pools *pools, struct output_scratch *scratch);
 
 /* Takes `fd`, and holds it once. NULL without memory; then it is closed. */
@@ -146,6 +149,9 @@ static inline bool output_queue_file_follows(const struct output_queue *queue)
 /* The next send, at most OUTPUT_PARTS_MAX parts, up to a part of a file, which must not be first; marks them as in
  * flight. Returns how many. */
 uint32_t output_queue_gather(struct output_queue *queue, struct iovec *parts);
+
+/* The send in flight is made shorter, to its first `bytes` octets, before it begins. Returns how many parts it has. */
+uint32_t output_queue_shorten(struct output_queue *queue, struct iovec *parts, uint64_t bytes);
 
 /* The send in flight took `bytes` octets (0 when it failed). */
 void output_queue_sent(struct output_queue *queue, uint64_t bytes);

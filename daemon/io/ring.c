@@ -225,24 +225,22 @@ void ring_receive(struct ring *ring, int fd, uint16_t group, ring_token token)
     finish_entry(entry, token);
 }
 
-void ring_send(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token)
+static unsigned int send_flags(bool more)
+{
+    return MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+}
+
+void ring_send(struct ring *ring, int fd, const void *data, size_t bytes, bool more, ring_token token)
 {
     struct io_uring_sqe *entry = next_entry(ring);
-    io_uring_prep_send(entry, fd, data, bytes, MSG_NOSIGNAL);
+    io_uring_prep_send(entry, fd, data, bytes, (int)send_flags(more));
     finish_entry(entry, token);
 }
 
-void ring_send_more(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token)
+void ring_send_message(struct ring *ring, int fd, const struct msghdr *message, bool more, ring_token token)
 {
     struct io_uring_sqe *entry = next_entry(ring);
-    io_uring_prep_send(entry, fd, data, bytes, MSG_NOSIGNAL | MSG_MORE);
-    finish_entry(entry, token);
-}
-
-void ring_send_message(struct ring *ring, int fd, const struct msghdr *message, ring_token token)
-{
-    struct io_uring_sqe *entry = next_entry(ring);
-    io_uring_prep_sendmsg(entry, fd, message, MSG_NOSIGNAL);
+    io_uring_prep_sendmsg(entry, fd, message, send_flags(more));
     finish_entry(entry, token);
 }
 

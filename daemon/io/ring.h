@@ -89,10 +89,9 @@ void ring_buffers_commit(struct io_uring_buf_ring *buffers, int added);
  * connections go round. Of those who stay armed the kernel would always wake the first. */
 void ring_accept(struct ring *ring, int fd, bool shared, ring_token token);
 void ring_receive(struct ring *ring, int fd, uint16_t group, ring_token token); /* stays armed */
-void ring_send(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token);
-/* More follows at once: what does not fill a segment may wait for it. */
-void ring_send_more(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token);
-void ring_send_message(struct ring *ring, int fd, const struct msghdr *message, ring_token token);
+/* With `more`, more follows at once: what does not fill a segment, or a record of the kernel's TLS, may wait for it. */
+void ring_send(struct ring *ring, int fd, const void *data, size_t bytes, bool more, ring_token token);
+void ring_send_message(struct ring *ring, int fd, const struct msghdr *message, bool more, ring_token token);
 void ring_poll(struct ring *ring, int fd, uint32_t events, bool stays_armed, ring_token token);
 void ring_cancel(struct ring *ring, ring_token victim);
 /* The sending half, at once and without an event. */

@@ -89,7 +89,8 @@ static bool connect_bio(struct tls_channel *channel)
 
 /* ---- birth and death -------------------------------------------------------------------------------------------- */
 
-int tls_channel_create(struct tls_context *context, uint64_t owner, struct tls_channel **ret_channel)
+int tls_channel_create(struct tls_context *context, struct memory_account *account, uint64_t owner,
+                       struct tls_channel **ret_channel)
 {
     struct tls_channel *channel = calloc(1, sizeof *channel);
     if (channel == NULL)
@@ -97,6 +98,7 @@ int tls_channel_create(struct tls_context *context, uint64_t owner, struct tls_c
     tls_context_hold(context);
     channel->hello.context = context;
     channel->hello.owner = owner;
+    channel->records.kept.account = channel->output.account = channel->sending.account = account;
     channel->ssl = tls_context_open(context, &channel->hello);
     if (channel->ssl == NULL || !connect_bio(channel)) {
         tls_channel_destroy(channel);

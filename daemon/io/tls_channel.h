@@ -21,6 +21,7 @@
 #include <assert.h>
 #include <sys/uio.h>
 
+struct memory_account;
 struct ssl_st;
 struct tls_context;
 struct tls_channel;
@@ -30,7 +31,7 @@ enum {
     TLS_RECORD_HEADER_BYTES = 5,
     TLS_RECORD_BYTES_MAX = 16'384,  /* of plaintext */
     TLS_HELLO_BYTES_MAX = 16'384,   /* of ClientHello: TLS-10 */
-    TLS_SEAL_MAX = 131'072,         /* plaintext of one send */
+    TLS_SEAL_MAX = 131'072,         /* plaintext of one send, where memory is not scarce */
     TLS_FIRST_RECORD_BYTES = 1'400, /* fits a segment: the first octets of a page are not kept waiting for others */
     TLS_FIRST_BYTES = 65'536,       /* so sealed after ... */
     TLS_IDLE_MS = 1'000,            /* without sending, when the congestion window may have shrunk */
@@ -59,8 +60,10 @@ struct tls_facts {
     const char *sni;          /* NULL: the client named nobody */
 };
 
-/* Takes a reference to `context`. `owner` is what a signer says when it is done. */
-[[nodiscard]] int tls_channel_create(struct tls_context *context, uint64_t owner, struct tls_channel **ret_channel);
+/* Takes a reference to `context`. `owner` is what a signer says when it is done. Ciphertext is charged to `account`,
+ * which outlives the channel; NULL: nobody counts. -ENOMEM. */
+[[nodiscard]] int tls_channel_create(struct tls_context *context, struct memory_account *account, uint64_t owner,
+                                     struct tls_channel **ret_channel);
 /* NULL is harmless. */
 void tls_channel_destroy(struct tls_channel *channel);
 
@@ -81,7 +84,8 @@ uint32_t tls_channel_missing(const struct tls_channel *channel);
 enum tls_progress tls_channel_read(struct tls_channel *channel, uint64_t now_ms, uint8_t *memory, uint32_t capacity,
                                    uint32_t *ret_length);
 
-/* Seals at most TLS_SEAL_MAX octets of `parts`. -ENOMEM, -EPROTO. */
+/* Seals some octets of `parts`: about TLS_SEAL_MAX, a record's worth where the account says SCARCE, a segment's where
+ * it says EXHAUSTED. -ENOMEM, -EPROTO. */
 [[nodiscard]] int tls_channel_seal(struct tls_channel *channel, const struct iovec *parts, uint32_t count,
                                    uint64_t now_ms, size_t *ret_plain);
 /* Puts session tickets into the output, which otherwise travel with the first octets sealed. */

@@ -7,13 +7,26 @@ enum { RECORD_OVERHEAD_MAX = 32 }; /* header, nonce, type and tag */
 
 /* ---- plaintext becomes records ---------------------------------------------------------------------------------- */
 
+/* What has been sealed is a copy, and the client may never take it. */
+static uint32_t seal_max(const struct tls_channel *channel)
+{
+    static const uint32_t MAX[] = {
+        [MEMORY_NORMAL] = TLS_SEAL_MAX,
+        [MEMORY_SCARCE] = TLS_RECORD_BYTES_MAX,
+        [MEMORY_EXHAUSTED] = TLS_FIRST_RECORD_BYTES,
+    };
+    const struct memory_account *account = channel->output.account;
+    return MAX[account != NULL ? account->step : MEMORY_NORMAL];
+}
+
 /* Short records for the first octets after a pause, long ones for a stream: TLS-13. */
-static uint32_t record_size(struct tls_channel *channel, uint64_t now_ms)
+static uint32_t record_size(struct tls_channel *channel, uint32_t max, uint64_t now_ms)
 {
     if (channel->sealed_ms + TLS_IDLE_MS < now_ms)
         channel->fresh_bytes = 0;
     channel->sealed_ms = now_ms;
-    return channel->fresh_bytes < TLS_FIRST_BYTES ? TLS_FIRST_RECORD_BYTES : TLS_RECORD_BYTES_MAX;
+    const uint32_t size = channel->fresh_bytes < TLS_FIRST_BYTES ? TLS_FIRST_RECORD_BYTES : TLS_RECORD_BYTES_MAX;
+    return size < max ? size : max;
 }
 
 static int seal_record(struct tls_channel *channel, const uint8_t *data, uint32_t length)
@@ -70,12 +83,12 @@ static const uint8_t *reader_run(struct reader *reader, uint8_t *scratch, uint32
 }
 
 /* At once, for what is about to be sealed: growing step by step would copy it several times. */
-static bool reserve_for(struct tls_channel *channel, const struct iovec *parts, uint32_t count)
+static bool reserve_for(struct tls_channel *channel, const struct iovec *parts, uint32_t count, uint32_t max)
 {
     size_t bytes = 0;
-    for (uint32_t i = 0; i < count && bytes < TLS_SEAL_MAX; i++)
+    for (uint32_t i = 0; i < count && bytes < max; i++)
         bytes += parts[i].iov_len;
-    bytes = bytes < TLS_SEAL_MAX ? bytes : TLS_SEAL_MAX + TLS_RECORD_BYTES_MAX;
+    bytes = bytes < max ? bytes : max + (max < TLS_RECORD_BYTES_MAX ? max : TLS_RECORD_BYTES_MAX);
     bytes += (bytes / TLS_FIRST_RECORD_BYTES + 1) * RECORD_OVERHEAD_MAX;
     return tls_octets_reserve(&channel->output, (uint32_t)bytes);
 }
@@ -86,16 +99,17 @@ int tls_channel_seal(struct tls_channel *channel, const struct iovec *parts, uin
     /* Written before it is read: clearing 16 KiB first would cost more than sealing a short answer. */
     __attribute__((uninitialized)) uint8_t scratch[TLS_RECORD_BYTES_MAX];
     struct reader reader = {.parts = parts, .count = count};
+    const uint32_t max = seal_max(channel);
     size_t plain = 0;
     assert(!channel->muted);
     if (tls_channel_is_failed(channel) || channel->said_close)
         return -EPROTO;
-    if (!reserve_for(channel, parts, count))
+    if (!reserve_for(channel, parts, count, max))
         return -ENOMEM;
     reader_skip(&reader, 0);
-    while (plain < TLS_SEAL_MAX && reader_here(&reader) > 0) {
+    while (plain < max && reader_here(&reader) > 0) {
         uint32_t length = 0;
-        const uint8_t *run = reader_run(&reader, scratch, record_size(channel, now_ms), &length);
+        const uint8_t *run = reader_run(&reader, scratch, record_size(channel, max, now_ms), &length);
         int r = seal_record(channel, run, length);
         if (r < 0)
             return r;
@@ -144,7 +158,7 @@ struct bytes tls_channel_output(struct tls_channel *channel)
         tls_octets_free(&channel->sending);
         channel->sending = channel->output;
         channel->sending_plain = channel->output_plain;
-        channel->output = (struct tls_octets){};
+        channel->output = (struct tls_octets){.account = channel->sending.account};
         channel->output_plain = 0;
     }
     return bytes_of(channel->sending.data + channel->sending.at, tls_octets_left(&channel->sending));

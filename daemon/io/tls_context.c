@@ -1,308 +1,20 @@
 #include "daemon/io/tls_context.h"
 
-#include "daemon/io/tls_library.h"
+#include "daemon/io/tls_context_state.h"
+#include "daemon/io/tls_questions.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CIPHERS_TEXT_MAX = 2'048, ALPN_BYTES_MAX = 32, EXTENSION_VERSIONS = 43, ALPN_MAX = 255, TICKETS_SENT = 2 };
+enum { CIPHERS_TEXT_MAX = 2'048, ALPN_MAX = 255, TICKETS_SENT = 2 };
 
 /* ECDHE and an AEAD, TLS-02: what the kernel can do too. Suites in brackets are equals, and the client's order decides
  * among them: it knows whether AES is cheap for it. */
 static const char default_ciphers[] =
     "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-AES256-GCM-SHA384|ECDHE-ECDSA-CHACHA20-POLY1305]:"
     "[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-AES256-GCM-SHA384|ECDHE-RSA-CHACHA20-POLY1305]";
-
-struct tls_context {
-    uint32_t references;
-    struct tls_tickets *tickets;
-    struct tls_signers *const *signers;
-    enum tls_verify verify;
-    bool strict_sni;
-    bool early_data;
-    X509_STORE *trust;
-    STACK_OF(X509_NAME) * trust_names;
-    uint8_t identity[SHA256_DIGEST_LENGTH]; /* of the rules that clients are verified by: part of what tickets are bound
-                                               to */
-    uint8_t alpn[ALPN_BYTES_MAX];           /* as on the wire, the preferred one first */
-    uint8_t alpn_bytes;
-    uint32_t pair_count;
-    struct tls_pair pairs[TLS_PAIRS_MAX];
-};
-
-static struct tls_hello *hello_of(const SSL *ssl)
-{
-    return SSL_get_app_data(ssl);
-}
-
-/* ---- which certificate ------------------------------------------------------------------------------------------ */
-
-/* Whether a list of 16-bit numbers, as extensions have them, has `wanted`. */
-static bool lists_number(const uint8_t *list, size_t bytes, uint16_t wanted)
-{
-    for (size_t i = 0; i + 1 < bytes; i += 2)
-        if ((uint16_t)(list[i] << 8 | list[i + 1]) == wanted)
-            return true;
-    return false;
-}
-
-static bool offers_tls13(const SSL_CLIENT_HELLO *hello)
-{
-    const uint8_t *data;
-    size_t bytes;
-    return SSL_early_callback_ctx_extension_get(hello, EXTENSION_VERSIONS, &data, &bytes) && bytes > 1 &&
-           lists_number(data + 1, bytes - 1, TLS1_3_VERSION);
-}
-
-/* TLS 1.3's suites say nothing about signatures; those of 1.2 do. */
-static bool offers_ecdsa_suite(const SSL_CLIENT_HELLO *hello)
-{
-    static const uint16_t SUITES[] = {0xc02b, 0xc02c, 0xcca9}; /* ECDHE_ECDSA with AES-GCM, ChaCha20 */
-    if (offers_tls13(hello))
-        return true;
-    for (size_t i = 0; i < sizeof SUITES / sizeof SUITES[0]; i++)
-        if (lists_number(hello->cipher_suites, hello->cipher_suites_len, SUITES[i]))
-            return true;
-    return false;
-}
-
-/* Whether the client can verify what this pair's key signs. RSA keys sign in several ways, one of which every client
- * knows. */
-static bool can_verify(const SSL_CLIENT_HELLO *hello, const struct tls_pair *pair)
-{
-    const uint8_t *data;
-    size_t bytes;
-    if (pair->kind == TLS_KEY_RSA)
-        return true;
-    return SSL_early_callback_ctx_extension_get(hello, TLSEXT_TYPE_signature_algorithms, &data, &bytes) && bytes > 2 &&
-           lists_number(data + 2, bytes - 2, pair->algorithm) && offers_ecdsa_suite(hello);
-}
-
-/* What counts, most first: that the client can verify it, that the name is meant and not only caught by a wildcard, and
- * that the key is not an RSA one, which costs ten times as much. */
-static int rank_of(const struct tls_pair *pair, const SSL_CLIENT_HELLO *hello, struct bytes host)
-{
-    enum { VERIFIABLE = 8, PER_COVER = 2, CHEAP = 1 };
-    int cover = (int)tls_pair_covers(pair, host);
-    if (cover == TLS_COVER_NONE)
-        return 0;
-    return cover * PER_COVER + (can_verify(hello, pair) ? VERIFIABLE : 0) + (pair->kind != TLS_KEY_RSA ? CHEAP : 0);
-}
-
-/* NULL: no pair covers the host. */
-static const struct tls_pair *choose_for(const struct tls_context *context, const SSL_CLIENT_HELLO *hello,
-                                         struct bytes host)
-{
-    const struct tls_pair *best = NULL;
-    int best_rank = 0;
-    for (uint32_t i = 0; i < context->pair_count; i++) {
-        int rank = rank_of(&context->pairs[i], hello, host);
-        if (rank > best_rank) {
-            best = &context->pairs[i];
-            best_rank = rank;
-        }
-    }
-    return best;
-}
-
-/* The first pair, or one beside it for the same names that suits the client better. */
-static const struct tls_pair *choose_default(const struct tls_context *context, const SSL_CLIENT_HELLO *hello)
-{
-    const struct tls_pair *first = &context->pairs[0];
-    const struct tls_pair *better =
-        first->name_count > 0 ? choose_for(context, hello, bytes_of_string(first->names[0])) : NULL;
-    return better != NULL ? better : first;
-}
-
-/* ---- what tickets are bound to ---------------------------------------------------------------------------------- */
-
-static const uint8_t *find_protocol(const struct tls_context *context, const uint8_t *offered, size_t offered_bytes)
-{
-    for (const uint8_t *ours = context->alpn; ours < context->alpn + context->alpn_bytes; ours += 1 + ours[0])
-        for (size_t i = 0; i < offered_bytes && i + 1 + offered[i] <= offered_bytes; i += 1 + (size_t)offered[i])
-            if (offered[i] == ours[0] && memcmp(offered + i, ours, 1 + (size_t)ours[0]) == 0)
-                return ours;
-    return NULL;
-}
-
-/* What will be agreed upon: it depends on nothing but the two lists. */
-static const uint8_t *foresee_protocol(const struct tls_context *context, const SSL_CLIENT_HELLO *hello)
-{
-    const uint8_t *data;
-    size_t bytes;
-    if (!SSL_early_callback_ctx_extension_get(hello, TLSEXT_TYPE_application_layer_protocol_negotiation, &data,
-                                              &bytes) ||
-        bytes < 2)
-        return NULL;
-    return find_protocol(context, data + 2, bytes - 2);
-}
-
-/* TLS-05: a ticket resumes only what has the same name, protocol and rules of verification; another is as if it were
- * not there. BoringSSL compares these octets before anything else of a session. */
-static bool bind_session(const struct tls_context *context, const SSL_CLIENT_HELLO *hello, const char *sni)
-{
-    uint8_t bound[SHA256_DIGEST_LENGTH];
-    const uint8_t *protocol = foresee_protocol(context, hello);
-    SHA256_CTX hash;
-    SHA256_Init(&hash);
-    SHA256_Update(&hash, context->identity, sizeof context->identity);
-    if (protocol != NULL)
-        SHA256_Update(&hash, protocol, 1 + (size_t)protocol[0]);
-    SHA256_Update(&hash, "", 1);
-    for (const char *at = sni; at != NULL && *at != '\0'; at++) {
-        uint8_t lower = bytes_lower((uint8_t)*at);
-        SHA256_Update(&hash, &lower, 1);
-    }
-    SHA256_Final(bound, &hash);
-    return SSL_set_session_id_context(hello->ssl, bound, sizeof bound);
-}
-
-/* ---- BoringSSL's questions -------------------------------------------------------------------------------------- */
-
-static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *client_hello)
-{
-    SSL *ssl = client_hello->ssl;
-    struct tls_hello *hello = hello_of(ssl);
-    const struct tls_context *context = hello->context;
-    const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    hello->pair = sni != NULL ? choose_for(context, client_hello, bytes_of_string(sni)) : NULL;
-    hello->name_unknown = sni != NULL && hello->pair == NULL;
-    if (hello->pair == NULL)
-        hello->pair = choose_default(context, client_hello);
-    if (SSL_set_SSL_CTX(ssl, hello->pair->ssl) == NULL || !bind_session(context, client_hello, sni))
-        return ssl_select_cert_error;
-    return ssl_select_cert_success;
-}
-
-static int on_server_name(SSL *ssl, int *alert, void *argument)
-{
-    struct tls_hello *hello = hello_of(ssl);
-    (void)argument;
-    if (!hello->name_unknown || !hello->context->strict_sni)
-        return SSL_TLSEXT_ERR_OK;
-    hello->name_refused = true;
-    *alert = SSL_AD_UNRECOGNIZED_NAME;
-    return SSL_TLSEXT_ERR_ALERT_FATAL;
-}
-
-static int on_protocols(SSL *ssl, const uint8_t **ret_protocol, uint8_t *ret_length, const uint8_t *offered,
-                        unsigned offered_length, void *argument)
-{
-    const uint8_t *protocol = find_protocol(hello_of(ssl)->context, offered, offered_length);
-    (void)argument;
-    if (protocol == NULL)
-        return SSL_TLSEXT_ERR_ALERT_FATAL; /* no_application_protocol: TLS-07 */
-    *ret_protocol = protocol + 1;
-    *ret_length = protocol[0];
-    return SSL_TLSEXT_ERR_OK;
-}
-
-static int seal_ticket(const struct tls_tickets *tickets, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher,
-                       HMAC_CTX *hmac)
-{
-    const struct tls_ticket_key *key = &tickets->keys[0];
-    if (!tls_tickets_make_iv(tickets, iv))
-        return -1;
-    memcpy(name, key->name, sizeof key->name);
-    if (!HMAC_Init_ex(hmac, key->hmac, sizeof key->hmac, EVP_sha256(), NULL) ||
-        !EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->aes, iv))
-        return -1;
-    return 1;
-}
-
-static int on_ticket(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, HMAC_CTX *hmac, int sealing)
-{
-    enum { UNKNOWN = 0, OPENED = 1, OPENED_RENEW = 2 };
-    const struct tls_hello *hello = hello_of(ssl);
-    struct tls_tickets *tickets = hello->context->tickets;
-    bool is_current;
-    if (sealing)
-        return seal_ticket(tickets, name, iv, cipher, hmac);
-    const struct tls_ticket_key *key = tls_tickets_find(tickets, name, &is_current);
-    if (key == NULL)
-        return UNKNOWN;
-    if (!HMAC_Init_ex(hmac, key->hmac, sizeof key->hmac, EVP_sha256(), NULL) ||
-        !EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->aes, iv))
-        return -1;
-    if (hello->context->early_data && !tls_tickets_use_once(tickets, iv, hello->now_ms))
-        SSL_set_early_data_enabled(ssl, 0);
-    return is_current ? OPENED : OPENED_RENEW;
-}
-
-static void note_key_update(struct tls_hello *hello, struct bytes message)
-{
-    enum { REQUEST_AT = 4, UPDATE_REQUESTED = 1 };
-    hello->key_updates++;
-    if (message.length > REQUEST_AT && message.data[REQUEST_AT] == UPDATE_REQUESTED)
-        hello->key_update_asked = true;
-}
-
-static void on_message(int is_write, int version, int type, const void *data, size_t length, SSL *ssl, void *argument)
-{
-    const struct bytes message = bytes_of(data, length);
-    (void)version;
-    (void)argument;
-    if (!is_write && type == SSL3_RT_HANDSHAKE && length > 0 && message.data[0] == SSL3_MT_KEY_UPDATE)
-        note_key_update(hello_of(ssl), message);
-    if (is_write && type == SSL3_RT_ALERT && length == 2)
-        hello_of(ssl)->alert = message.data[1];
-}
-
-/* ---- signatures of RSA keys ------------------------------------------------------------------------------------- */
-
-/* The digest is made here: a signer sees no more than that. */
-static enum ssl_private_key_result_t sign_elsewhere(SSL *ssl, uint8_t *output, size_t *ret_length, size_t capacity,
-                                                    uint16_t algorithm, const uint8_t *input, size_t length)
-{
-    struct tls_hello *hello = hello_of(ssl);
-    uint8_t digest[EVP_MAX_MD_SIZE];
-    unsigned digest_length = 0;
-    (void)output;
-    (void)ret_length;
-    (void)capacity;
-    if (!EVP_Digest(input, length, digest, &digest_length, SSL_get_signature_algorithm_digest(algorithm), NULL))
-        return ssl_private_key_failure;
-    int r = tls_signers_ask(*hello->context->signers, hello->pair->key, algorithm, bytes_of(digest, digest_length),
-                            hello->owner, &hello->signature);
-    return r < 0 ? ssl_private_key_failure : ssl_private_key_retry;
-}
-
-static enum ssl_private_key_result_t take_signature(SSL *ssl, uint8_t *output, size_t *ret_length, size_t capacity)
-{
-    struct tls_hello *hello = hello_of(ssl);
-    struct bytes octets;
-    if (!tls_signature_ready(hello->signature, &octets))
-        return ssl_private_key_retry;
-    bool good = octets.length > 0 && octets.length <= capacity;
-    if (good) {
-        memcpy(output, octets.data, octets.length);
-        *ret_length = octets.length;
-    }
-    tls_signature_let_go(hello->signature);
-    hello->signature = NULL;
-    return good ? ssl_private_key_success : ssl_private_key_failure;
-}
-
-/* Suites that would have us decrypt with the key are not offered. */
-static enum ssl_private_key_result_t never_decrypt(SSL *ssl, uint8_t *output, size_t *ret_length, size_t capacity,
-                                                   const uint8_t *input, size_t length)
-{
-    (void)ssl;
-    (void)output;
-    (void)ret_length;
-    (void)capacity;
-    (void)input;
-    (void)length;
-    return ssl_private_key_failure;
-}
-
-static const SSL_PRIVATE_KEY_METHOD signers_method = {
-    .sign = sign_elsewhere,
-    .decrypt = never_decrypt,
-    .complete = take_signature,
-};
 
 /* ---- making one ------------------------------------------------------------------------------------------------- */
 
@@ -358,15 +70,6 @@ static int set_groups(SSL_CTX *ssl, const char *groups, char *why, size_t why_by
                     groups);
 }
 
-static void set_callbacks(SSL_CTX *ssl)
-{
-    SSL_CTX_set_select_certificate_cb(ssl, on_client_hello);
-    SSL_CTX_set_tlsext_servername_callback(ssl, on_server_name);
-    SSL_CTX_set_alpn_select_cb(ssl, on_protocols, NULL);
-    SSL_CTX_set_tlsext_ticket_key_cb(ssl, on_ticket);
-    SSL_CTX_set_msg_callback(ssl, on_message);
-}
-
 static void set_sessions(SSL_CTX *ssl, const struct tls_options *options)
 {
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
@@ -403,7 +106,7 @@ static int set_certificate(SSL_CTX *ssl, const struct tls_pair *pair, struct byt
     if (set && pair->kind != TLS_KEY_RSA)
         set = SSL_CTX_use_PrivateKey(ssl, pair->key);
     else
-        SSL_CTX_set_private_key_method(ssl, &signers_method);
+        SSL_CTX_set_private_key_method(ssl, &tls_questions_signers);
     if (set && ocsp.length > 0)
         set = SSL_CTX_set_ocsp_response(ssl, ocsp.data, ocsp.length);
     return set ? 0 : -ENOMEM;
@@ -419,7 +122,7 @@ static int open_pair(struct tls_context *context, struct tls_pair *pair, const s
         return -ENOMEM;
     SSL_CTX_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    set_callbacks(ssl);
+    tls_questions_answer(ssl);
     set_sessions(ssl, options);
     int r = set_ciphers(ssl, options->ciphers, why, why_bytes);
     if (r == 0)

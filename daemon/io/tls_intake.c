@@ -252,7 +252,8 @@ static bool begin(struct tls_intake *intake, struct tls_arrival *arrival, const 
         fail(intake, arrival, TLS_FAILURE_PROTOCOL, "the first octet is no beginning of TLS");
         return false;
     }
-    if (context == NULL || tls_channel_create(context, connection_token(connection), &channel) < 0) {
+    if (context == NULL ||
+        tls_channel_create(context, &intake->connections->core->memory, connection_token(connection), &channel) < 0) {
         complain(intake, context == NULL ? "there are no certificates" : "there is no memory for another");
         fail(intake, arrival, TLS_FAILURE_INTERNAL, "");
         return false;

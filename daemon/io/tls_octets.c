@@ -5,10 +5,19 @@
 
 enum { FIRST_BYTES = 2'048 };
 
+static void count(const struct tls_octets *octets, uint32_t more, uint32_t less)
+{
+    if (octets->account == NULL)
+        return;
+    memory_account_charge(octets->account, more);
+    memory_account_credit(octets->account, less);
+}
+
 void tls_octets_free(struct tls_octets *octets)
 {
     free(octets->data);
-    *octets = (struct tls_octets){};
+    count(octets, 0, octets->capacity);
+    *octets = (struct tls_octets){.account = octets->account};
 }
 
 bool tls_octets_reserve(struct tls_octets *octets, uint32_t more)
@@ -26,6 +35,7 @@ bool tls_octets_reserve(struct tls_octets *octets, uint32_t more)
     uint8_t *data = realloc(octets->data, capacity);
     if (data == NULL)
         return false;
+    count(octets, capacity, octets->capacity);
     octets->data = data;
     octets->capacity = capacity;
     return true;

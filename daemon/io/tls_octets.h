@@ -1,23 +1,25 @@
 /*
- * TLS octets: ciphertext on its way, in memory of its own while there is any.
+ * TLS octets: ciphertext on its way, in memory of its own while there is any, which is charged to an account.
  *
- * Owns:    the memory; zeroed it has none.
+ * Owns:    the memory; zeroed it has none. The account is another's, and outlives it.
  * Threads: the loop.
  * Life:    inside a channel, which is the only one to use it.
  */
 #ifndef DAEMON_IO_TLS_OCTETS_H
 #define DAEMON_IO_TLS_OCTETS_H
 
+#include "daemon/io/memory_account.h"
 #include "proto/bytes.h"
 
 struct tls_octets {
+    struct memory_account *account; /* NULL: nobody counts */
     uint8_t *data;
     uint32_t at;
     uint32_t used;
     uint32_t capacity;
 };
 
-/* Zeroed afterwards; of a zeroed one harmless. */
+/* Empty afterwards; of an empty one harmless. */
 void tls_octets_free(struct tls_octets *octets);
 
 /* Makes room for so many more; moves what is there. */

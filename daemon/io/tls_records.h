@@ -7,7 +7,7 @@
  * several pieces is put together in what is kept, and nothing behind it is copied. BoringSSL is never given a part of a
  * record: it has nothing half-received inside, so what the client sent is either here or decrypted.
  *
- * Owns:    what it keeps; zeroed it keeps nothing.
+ * Owns:    what it keeps; zeroed it keeps nothing, and nobody counts it.
  * Threads: the loop.
  * Life:    inside a channel.
  */

@@ -11,81 +11,18 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 
-enum { OUTPUT_PIECE_BYTES = 16'384, LAST_OUTPUT_BYTES_MAX = 1 << 20 };
+enum { PROGRAM_ROLE_BYTES = 16 };
 
 /* From PREFIX/bin, so that a package may be unpacked and tried anywhere. */
 static const char installed_directory[] = "../lib/uroboros";
-
-/* Outputs ---------------------------------------------------------------------------------------------------- */
-
-static void close_output(struct supervisor *supervisor, struct app_output *output)
-{
-    event_loop_unwatch(&supervisor->loop, &output->watch);
-    fd_drop(&output->watch.fd);
-    log_lines_finish(&output->lines, log_lines_to_log, NULL);
-}
-
-/* One piece: its length, 0 at the end, or -EAGAIN. */
-static ssize_t read_piece(struct app_output *output)
-{
-    char piece[OUTPUT_PIECE_BYTES];
-    ssize_t length;
-    do
-        length = read(output->watch.fd, piece, sizeof piece);
-    while (length < 0 && errno == EINTR);
-    if (length < 0)
-        return -errno;
-    log_lines_feed(&output->lines, piece, (size_t)length, log_lines_to_log, NULL);
-    return length;
-}
-
-void app_output_take(struct supervisor *supervisor, struct app_output *output)
-{
-    ssize_t length = read_piece(output);
-    if (length == 0 || (length < 0 && length != -EAGAIN))
-        close_output(supervisor, output);
-}
-
-void app_launch_read_output(struct event_watch *watch)
-{
-    struct app_child *app = watch->owner;
-    app_output_take(app->supervisor, watch == &app->output[0].watch ? &app->output[0] : &app->output[1]);
-}
-
-/* Bounded: children that the application left behind may write for ever. */
-void app_output_finish(struct supervisor *supervisor, struct app_output *output)
-{
-    ssize_t left = LAST_OUTPUT_BYTES_MAX;
-    while (output->watch.fd >= 0 && left > 0) {
-        ssize_t length = read_piece(output);
-        if (length <= 0)
-            break;
-        left -= length;
-    }
-    close_output(supervisor, output);
-}
-
-/* Neither end ever waits: a full pipe costs the application lines, not time. */
-static int open_output(struct supervisor *supervisor, struct app_child *app, struct app_output *output, int *ret_theirs)
-{
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-        return -errno;
-    OWNED_FD theirs = ends[1];
-    output->watch = (struct event_watch){.fd = ends[0], .on_event = app_launch_read_output, .owner = app};
-    int r = event_loop_watch(&supervisor->loop, &output->watch);
-    if (r < 0)
-        return r;
-    *ret_theirs = fd_take(&theirs);
-    return 0;
-}
 
 /* The program ------------------------------------------------------------------------------------------------ */
 
 struct program {
     char path[PATH_MAX];
     char script[PATH_MAX];
-    char *argv[3];
+    char role[PROGRAM_ROLE_BYTES];
+    char *argv[4]; /* [the script,] [the role,] NULL */
 };
 
 /* Beside our own program, as in a build tree, or where a package puts it. */
@@ -108,10 +45,9 @@ static int choose_embedded(const struct supervisor *supervisor, struct program *
     return 0;
 }
 
-static int choose_program(const struct supervisor *supervisor, struct program *program, char *why)
+static int choose_program(const struct supervisor *supervisor, const struct settings *settings, struct program *program,
+                          char *why)
 {
-    const struct settings *settings = supervisor_launch_settings(supervisor);
-
     if (strcmp(settings->python, "embedded") == 0)
         return choose_embedded(supervisor, program, why);
     if (!find_part(supervisor, "pybridge/app.py", program->script)) {
@@ -126,36 +62,32 @@ static int choose_program(const struct supervisor *supervisor, struct program *p
 }
 
 /* A copy becomes our child when the process between has ended; for that we have to be a subreaper. */
-static int copy(struct supervisor *supervisor, struct app_child *app, const int output[2], char *why)
+static int copy(struct app_child *app, const int output[2])
 {
-    struct app_child *original = app_children_template(supervisor);
-    if (original == NULL) {
-        snprintf(why, CHILD_TEXT_BYTES, "the template is gone");
-        return -ESRCH;
-    }
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         return -errno;
-    int r = child_begin_copy(&app->child, &original->child, output);
+    int r = child_begin_copy(&app->child, &app->original->child, output);
     if (r < 0) {
-        child_kill(&original->child, SIGKILL); /* another takes its place */
+        child_kill(&app->original->child, SIGKILL); /* another takes its place */
         return r;
     }
-    app->original = original;
     app->state = APP_COPYING;
     return 0;
 }
 
-static int spawn(struct supervisor *supervisor, struct app_child *app, const int output[2], char *why)
+int app_launch_program(struct supervisor *supervisor, const struct settings *settings, struct child *child,
+                       const char *role, const int output[2], char *why)
 {
-    if (app_child_is_copied(supervisor, app))
-        return copy(supervisor, app, output, why);
-    const struct settings *settings = supervisor_launch_settings(supervisor);
     const struct string_list *const changes[] = {&settings->file_environ, &settings->raw_env};
     struct program program = {};
 
-    int r = choose_program(supervisor, &program, why);
+    int r = choose_program(supervisor, settings, &program, why);
     if (r < 0)
         return r;
+    if (role != NULL) {
+        snprintf(program.role, sizeof program.role, "%s", role);
+        program.argv[program.argv[1] == NULL ? 1 : 2] = program.role;
+    }
     OWNED_MEMORY char **variables = child_environment_create(environ, changes, 2);
     if (variables == NULL)
         return -ENOMEM;
@@ -168,7 +100,14 @@ static int spawn(struct supervisor *supervisor, struct app_child *app, const int
         .output = {output[0], output[1]},
         .deny_io_uring = true,
     };
-    return child_spawn(&app->child, &supervisor->loop, &launch, why);
+    return child_spawn(child, &supervisor->loop, &launch, why);
+}
+
+static int spawn(struct supervisor *supervisor, struct app_child *app, const int output[2], char *why)
+{
+    if (app->original != NULL)
+        return copy(app, output);
+    return app_launch_program(supervisor, supervisor_launch_settings(supervisor), &app->child, NULL, output, why);
 }
 
 /* The whole -------------------------------------------------------------------------------------------------- */
@@ -193,10 +132,17 @@ void app_launch_send_setup(struct supervisor *supervisor, struct app_child *app)
         .flags = app->is_template ? CONTROL_TEMPLATE : 0,
         .cpu = -1,
         .supervisor_pid = (uint32_t)getpid(),
+        .age = app->age,
     };
     const int fds[] = {supervisor_launch_settings_fd(supervisor), supervisor->logs.error, app->doorbell,
                        app->outbound.fd};
     child_send(&app->child, CONTROL_SETUP, &setup, sizeof setup, fds, 4);
+}
+
+static void read_output(struct event_watch *watch)
+{
+    struct app_child *app = watch->owner;
+    app_output_take(&app->supervisor->loop, watch == &app->output[0].watch ? &app->output[0] : &app->output[1]);
 }
 
 static int launch_with_outputs(struct supervisor *supervisor, struct app_child *app, char *why)
@@ -206,9 +152,9 @@ static int launch_with_outputs(struct supervisor *supervisor, struct app_child *
 
     if (!supervisor_launch_settings(supervisor)->capture_output)
         return spawn(supervisor, app, (const int[2]){-1, -1}, why);
-    int r = open_output(supervisor, app, &app->output[0], &standard_output);
+    int r = app_output_open(&supervisor->loop, &app->output[0], read_output, app, &standard_output);
     if (r == 0)
-        r = open_output(supervisor, app, &app->output[1], &standard_error);
+        r = app_output_open(&supervisor->loop, &app->output[1], read_output, app, &standard_error);
     if (r < 0)
         return r;
     const int output[2] = {standard_output, standard_error};
@@ -235,8 +181,8 @@ int app_launch(struct supervisor *supervisor, struct app_child *app, char why[CH
 
 void app_launch_undo(struct supervisor *supervisor, struct app_child *app)
 {
-    app_output_finish(supervisor, &app->output[0]);
-    app_output_finish(supervisor, &app->output[1]);
+    app_output_finish(&supervisor->loop, &app->output[0]);
+    app_output_finish(&supervisor->loop, &app->output[1]);
     fd_drop(&app->doorbell);
     arena_deinit(&app->outbound);
 }

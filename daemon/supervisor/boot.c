@@ -92,10 +92,12 @@ static int go_to_background(struct supervisor *supervisor)
     return r < 0 ? fail("cannot go into the background: %s", strerror(-r)) : 0;
 }
 
-static int hold_signals(struct supervisor *supervisor)
+int boot_hold_signals(struct supervisor *supervisor)
 {
-    int r = supervisor_hold_signals(supervisor);
-    return r < 0 ? fail("cannot hold signals: %s", strerror(-r)) : 0;
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &supervisor->held_signals, NULL) < 0)
+        return fail("cannot hold signals: %s", strerror(errno));
+    return 0;
 }
 
 static int resolve_ids(struct supervisor *supervisor)
@@ -358,7 +360,7 @@ int boot_itself(struct supervisor *supervisor)
 int boot(struct supervisor *supervisor)
 {
     static int (*const steps[])(struct supervisor *) = {
-        enter_directory, log_as_before, go_to_background, hold_signals,
+        enter_directory, log_as_before, go_to_background, boot_hold_signals,
         resolve_ids,     raise_limits,  choose_shape,     make_development_certificate,
         open_listeners,  hide_keys,     write_pid_file,   leave_terminal,
         open_logs,       use_logs,      publish_settings, make_shared_memory,

@@ -15,4 +15,8 @@ struct supervisor;
 /* The rest, after it. What a program before this one has left stays as it was until listeners_own_handed(). */
 [[nodiscard]] int boot(struct supervisor *supervisor);
 
+/* A step of boot() for a server that goes on although boot() has failed: from here on signals wait for the loop, and
+ * what boot has made is also taken down again. */
+[[nodiscard]] int boot_hold_signals(struct supervisor *supervisor);
+
 #endif

@@ -174,7 +174,7 @@ static void give_candidate_up(struct supervisor *supervisor, uint32_t number, co
     struct certificate_keeper *keeper = keeper_of(supervisor);
 
     if (keeper->reloading) {
-        supervisor_reload_failed(supervisor, why);
+        verdict_reload_fails(&supervisor->verdict, why);
         return;
     }
     log_error("the new certificates are refused, %s: %s", stay, why);
@@ -215,7 +215,7 @@ void certificate_keeper_on_refused(struct io_child *io, struct control_message *
         give_candidate_up(supervisor, refusal->context, why);
     else if (supervisor_must_start(supervisor)) {
         log_critical("%s", why);
-        supervisor_give_up(supervisor, SUPERVISOR_EXIT_FAILURE);
+        verdict_stop(&supervisor->verdict, SUPERVISOR_EXIT_FAILURE);
     } else
         log_error("io %u cannot use certificates that others serve with: %s", io->index, why);
 }

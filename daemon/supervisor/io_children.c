@@ -2,6 +2,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/base/owned.h"
+#include "daemon/supervisor/app_life.h"
 #include "daemon/supervisor/pairing.h"
 #include "daemon/supervisor/supervisor_state.h"
 
@@ -56,7 +57,7 @@ static void on_stuck(struct io_child *io, struct control_message *message)
         return;
     struct app_child *app = supervisor->apps.children[peer->index];
     if (app != NULL && app->generation == peer->generation)
-        app_child_is_stuck(app, "a request went without an answer");
+        app_life_is_stuck(app, "a request went without an answer");
 }
 
 static void on_failed(struct io_child *io, struct control_message *message)
@@ -147,7 +148,7 @@ static void judge_death(struct supervisor *supervisor, struct io_child *io)
         return;
     if (supervisor_must_start(supervisor)) {
         log_critical("an I/O process could not start, the server stops");
-        supervisor_give_up(supervisor, SUPERVISOR_EXIT_FAILURE);
+        verdict_stop(&supervisor->verdict, SUPERVISOR_EXIT_FAILURE);
         return;
     }
     slow_down(supervisor, io);

@@ -3,6 +3,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/owned.h"
 #include "daemon/exchange/file_handover.h"
+#include "daemon/supervisor/app_child.h"
 #include "daemon/supervisor/server_shape.h"
 #include "daemon/supervisor/supervisor_state.h"
 

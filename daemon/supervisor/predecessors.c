@@ -2,7 +2,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/base/owned.h"
-#include "daemon/supervisor/app_launch.h"
+#include "daemon/supervisor/app_output.h"
 #include "daemon/supervisor/handover.h"
 #include "daemon/supervisor/supervisor_state.h"
 
@@ -58,7 +58,7 @@ static void on_control(struct event_watch *watch)
 static void on_output(struct event_watch *watch)
 {
     struct predecessor *one = watch->owner;
-    app_output_take(one->supervisor, watch == &one->output[0].watch ? &one->output[0] : &one->output[1]);
+    app_output_take(&one->supervisor->loop, watch == &one->output[0].watch ? &one->output[0] : &one->output[1]);
 }
 
 /* All of a kind ---------------------------------------------------------------------------------------------- */
@@ -76,6 +76,13 @@ static uint32_t count(const struct supervisor *supervisor, bool apps)
     for (const struct predecessor *one = supervisor->predecessors.first; one != NULL; one = one->next)
         found += one->is_app == apps ? 1 : 0;
     return found;
+}
+
+bool predecessors_take_loss(struct supervisor *supervisor)
+{
+    bool has_loss = supervisor->predecessors.has_loss;
+    supervisor->predecessors.has_loss = false;
+    return has_loss;
 }
 
 bool predecessors_include(const struct supervisor *supervisor, pid_t pid)
@@ -109,18 +116,18 @@ static void on_end(struct event_watch *watch)
     while (one->child.control.watched && take_message(one) == 1)
         continue;
     int status = child_bury(&one->child, &one->supervisor->loop);
-    app_output_finish(one->supervisor, &one->output[0]);
-    app_output_finish(one->supervisor, &one->output[1]);
+    app_output_finish(&one->supervisor->loop, &one->output[0]);
+    app_output_finish(&one->supervisor->loop, &one->output[1]);
     child_describe_end(status, end);
     log_info("old %s %u (pid %d) %s", name_of(one), one->index, (int)pid, end);
     const struct control_peer peer = {.index = one->index, .generation = one->generation};
     struct supervisor *supervisor = one->supervisor;
+    if (one->is_app)
+        server_hooks_predecessor_ended(supervisor, pid, status);
     send_to(supervisor, !one->is_app, CONTROL_PEER_GONE, &peer, sizeof peer);
     forget(one);
     supervisor->predecessors.incomplete |= supervisor->predecessors.state == PREDECESSORS_SERVING;
-    /* Nobody replaces it but a program that can start. */
-    if (supervisor->state == SUPERVISOR_KEEPING && supervisor->predecessors.first != NULL)
-        upgrade_begin(supervisor);
+    supervisor->predecessors.has_loss |= supervisor->state == SUPERVISOR_KEEPING;
 }
 
 /* Life ------------------------------------------------------------------------------------------------------- */

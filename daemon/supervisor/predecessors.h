@@ -32,6 +32,7 @@ struct predecessors {
     struct predecessor *first;
     enum predecessors_state state;
     bool incomplete; /* some have died while they did all the work, and nobody has taken their place */
+    bool has_loss;   /* one of those has died while this program keeps to them, and that was not taken up yet */
     bool apps_drain; /* no I/O process is left that they would answer */
     struct event_alarm deadline;
 };
@@ -47,6 +48,9 @@ void predecessors_drain(struct supervisor *supervisor);
 
 /* The application processes follow the last I/O process. */
 void predecessors_settle(struct supervisor *supervisor);
+
+/* KEEPING: whether one more has died since the last time. */
+bool predecessors_take_loss(struct supervisor *supervisor);
 
 void predecessors_stop(struct supervisor *supervisor);
 void predecessors_kill(struct supervisor *supervisor);

@@ -3,6 +3,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/owned.h"
 #include "daemon/supervisor/server_shape.h"
+#include "daemon/supervisor/supervisor_enter.h"
 #include "daemon/supervisor/supervisor_state.h"
 
 #include <errno.h>
@@ -49,6 +50,7 @@ static void start_processes(struct supervisor *supervisor)
     supervisor->apps.wanted = workers_that_fit(supervisor);
     app_children_begin_epoch(supervisor);
     supervisor_enter(supervisor, SUPERVISOR_RELOADING);
+    server_hooks_reload(supervisor);
 }
 
 static void on_settings(struct event_watch *watch)
@@ -72,7 +74,7 @@ void reload_begin(struct supervisor *supervisor)
         .log_fd = supervisor->logs.error,
     };
     if (supervisor->state == SUPERVISOR_RELOADING)
-        supervisor_reload_failed(supervisor, "another one was asked for");
+        reload_fail(supervisor, "another one was asked for");
     reload_stop_reading(supervisor);
     service_manager_reloading(&supervisor->manager);
     log_info("reloading the settings");
@@ -110,6 +112,7 @@ void reload_commit(struct supervisor *supervisor)
     log_set_level(supervisor->settings.loglevel);
     io_children_send(supervisor, CONTROL_SETTINGS, &supervisor->settings_fd, 1);
     certificate_keeper_commit(supervisor);
+    server_hooks_commit(supervisor);
     reload_logs(supervisor);
     app_children_commit_epoch(supervisor);
     service_status_worked(supervisor);
@@ -117,13 +120,14 @@ void reload_commit(struct supervisor *supervisor)
     log_info("reloaded: %u new application processes serve, the old ones finish", supervisor->apps.wanted);
 }
 
-void supervisor_reload_failed(struct supervisor *supervisor, const char *why)
+void reload_fail(struct supervisor *supervisor, const char *why)
 {
     log_error("reload failed, the old application processes stay: %s", why);
     service_status_failed(supervisor, "reload", why);
     app_children_abandon_epoch(supervisor, supervisor->epoch_before);
     supervisor->apps.wanted = supervisor->wanted_before;
     certificate_keeper_abandon(supervisor);
+    server_hooks_abandon(supervisor);
     reload_forget(supervisor);
     supervisor_enter(supervisor, SUPERVISOR_SERVING);
 }
@@ -138,5 +142,6 @@ void reload_logs(struct supervisor *supervisor)
     const int fds[] = {supervisor->logs.error, supervisor->logs.access};
     io_children_send(supervisor, CONTROL_LOG, fds, supervisor->logs.access >= 0 ? 2 : 1);
     app_children_send(supervisor, CONTROL_LOG, fds, 1);
+    server_hooks_send_logs(supervisor);
     predecessors_send_logs(supervisor);
 }

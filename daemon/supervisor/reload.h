@@ -21,6 +21,9 @@ void reload_stop_reading(struct supervisor *supervisor);
 /* All new application processes are ready. */
 void reload_commit(struct supervisor *supervisor);
 
+/* The new application processes are given up, the old ones go on. `why` for the log. */
+void reload_fail(struct supervisor *supervisor, const char *why);
+
 /* Lets the fresh settings go, when the server stops before they were used. */
 void reload_forget(struct supervisor *supervisor);
 

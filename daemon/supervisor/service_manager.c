@@ -171,3 +171,10 @@ void service_manager_alive(struct service_manager *manager)
 {
     notify(manager, "WATCHDOG=1");
 }
+
+void service_manager_extend(struct service_manager *manager, uint64_t by_ms)
+{
+    char text[NOTIFY_TEXT_BYTES];
+    snprintf(text, sizeof text, "EXTEND_TIMEOUT_USEC=%llu", (unsigned long long)by_ms * 1'000);
+    notify(manager, text);
+}

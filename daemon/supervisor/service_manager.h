@@ -44,5 +44,7 @@ void service_manager_reloading(struct service_manager *manager);
 void service_manager_status(struct service_manager *manager, const char *status);
 void service_manager_stopping(struct service_manager *manager, const char *status);
 void service_manager_alive(struct service_manager *manager);
+/* What is under way, a start or an end, may take so long from now on, whatever its limit is. */
+void service_manager_extend(struct service_manager *manager, uint64_t by_ms);
 
 #endif

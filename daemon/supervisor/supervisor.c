@@ -5,111 +5,19 @@
 #include "daemon/supervisor/boot.h"
 #include "daemon/supervisor/daemonize.h"
 #include "daemon/supervisor/handover.h"
+#include "daemon/supervisor/known_processes.h"
 #include "daemon/supervisor/pid_file.h"
 #include "daemon/supervisor/reload.h"
-#include "daemon/supervisor/supervisor_state.h"
+#include "daemon/supervisor/supervisor_enter.h"
 
-#include <assert.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 
-enum { TICK_MS = 1'000, STOP_GRACE_MS = 1'000, KEEPING_GRACE_MS = 30'000, LISTENERS_TEXT_BYTES = 1'024 };
+enum { TICK_MS = 1'000, KEEPING_GRACE_MS = 30'000 };
 
-/* States ----------------------------------------------------------------------------------------------------- */
-
-#define STATE_BIT(state) (1u << (state))
-static const unsigned next_states[] = {
-    [SUPERVISOR_STARTING] = STATE_BIT(SUPERVISOR_KEEPING) | STATE_BIT(SUPERVISOR_SERVING) |
-                            STATE_BIT(SUPERVISOR_DRAINING) | STATE_BIT(SUPERVISOR_STOPPING),
-    [SUPERVISOR_KEEPING] = STATE_BIT(SUPERVISOR_DRAINING) | STATE_BIT(SUPERVISOR_STOPPING),
-    [SUPERVISOR_SERVING] =
-        STATE_BIT(SUPERVISOR_RELOADING) | STATE_BIT(SUPERVISOR_DRAINING) | STATE_BIT(SUPERVISOR_STOPPING),
-    [SUPERVISOR_RELOADING] = STATE_BIT(SUPERVISOR_SERVING),
-    [SUPERVISOR_DRAINING] = STATE_BIT(SUPERVISOR_STOPPING) | STATE_BIT(SUPERVISOR_ENDED),
-    [SUPERVISOR_STOPPING] = STATE_BIT(SUPERVISOR_ENDED),
-    [SUPERVISOR_ENDED] = 0,
-};
-
-static void say_ready(struct supervisor *supervisor)
-{
-    char text[LISTENERS_TEXT_BYTES];
-    listeners_describe(&supervisor->listeners, text, sizeof text);
-    log_info("ready: listening at %s (pid %d)", text, (int)getpid());
-    service_status_ready(supervisor);
-    daemonize_report(&supervisor->launcher, 0);
-}
-
-static void enter_serving(struct supervisor *supervisor, enum supervisor_state before)
-{
-    if (before == SUPERVISOR_STARTING) {
-        say_ready(supervisor);
-        predecessors_leave(supervisor);
-    } else
-        service_status_ready(supervisor);
-}
-
-static void enter_keeping(struct supervisor *supervisor, [[maybe_unused]] enum supervisor_state before)
-{
-    log_error("the new program cannot serve: the processes of the one before it serve on, and SIGUSR2 or SIGHUP tries "
-              "again");
-    service_status_failed(supervisor, "upgrade", "the new program could not start, see the log");
-    service_status_ready(supervisor);
-    upgrade_retry_later(supervisor);
-}
-
-/* Our copies of the listening sockets go first: then the I/O processes hold the last ones, and decide. */
-static void stop_listening(struct supervisor *supervisor)
-{
-    if (supervisor->handed != NULL)
-        listeners_own_handed(&supervisor->listeners, supervisor->handed);
-    listeners_deinit(&supervisor->listeners);
-    service_manager_close_sockets(&supervisor->manager);
-}
-
-static void enter_draining(struct supervisor *supervisor, [[maybe_unused]] enum supervisor_state before)
-{
-    uint64_t grace_ms = (uint64_t)supervisor->settings.graceful_timeout_ms;
-
-    log_info("stopping, once the requests under way are answered");
-    service_manager_stopping(&supervisor->manager, "finishing requests");
-    stop_listening(supervisor);
-    io_children_drain(supervisor);
-    predecessors_drain(supervisor);
-    if (grace_ms > 0)
-        event_loop_arm(&supervisor->loop, &supervisor->stop, event_loop_now_ms() + grace_ms);
-}
-
-static void enter_stopping(struct supervisor *supervisor, [[maybe_unused]] enum supervisor_state before)
-{
-    log_info("stopping");
-    service_manager_stopping(&supervisor->manager, "stopping");
-    stop_listening(supervisor);
-    io_children_send(supervisor, CONTROL_STOP, NULL, 0);
-    app_children_send(supervisor, CONTROL_STOP, NULL, 0);
-    predecessors_stop(supervisor);
-    event_loop_arm(&supervisor->loop, &supervisor->stop, event_loop_now_ms() + STOP_GRACE_MS);
-}
-
-static void enter_quietly([[maybe_unused]] struct supervisor *supervisor, [[maybe_unused]] enum supervisor_state before)
-{
-}
-
-void supervisor_enter(struct supervisor *supervisor, enum supervisor_state state)
-{
-    static void (*const enter[])(struct supervisor *, enum supervisor_state before) = {
-        [SUPERVISOR_STARTING] = enter_quietly,  [SUPERVISOR_KEEPING] = enter_keeping,
-        [SUPERVISOR_SERVING] = enter_serving,   [SUPERVISOR_RELOADING] = enter_quietly,
-        [SUPERVISOR_DRAINING] = enter_draining, [SUPERVISOR_STOPPING] = enter_stopping,
-        [SUPERVISOR_ENDED] = enter_quietly,
-    };
-    enum supervisor_state before = supervisor->state;
-
-    assert((next_states[before] & STATE_BIT(state)) != 0);
-    supervisor->state = state;
-    enter[state](supervisor, before);
-}
+/* The end ---------------------------------------------------------------------------------------------------- */
 
 /* A reload that is under way ends first: there is one way out of it, not three. */
 static void end_with(struct supervisor *supervisor, enum supervisor_state state)
@@ -117,11 +25,11 @@ static void end_with(struct supervisor *supervisor, enum supervisor_state state)
     reload_stop_reading(supervisor);
     upgrade_give_up(supervisor);
     if (supervisor->state == SUPERVISOR_RELOADING)
-        supervisor_reload_failed(supervisor, "the server stops");
+        reload_fail(supervisor, "the server stops");
     supervisor_enter(supervisor, state);
 }
 
-void supervisor_give_up(struct supervisor *supervisor, int exit_code)
+static void give_up(struct supervisor *supervisor, int exit_code)
 {
     if (supervisor->state >= SUPERVISOR_STOPPING)
         return;
@@ -147,8 +55,15 @@ static void on_stop_alarm(struct event_alarm *alarm)
 static void end_when_alone(struct supervisor *supervisor)
 {
     bool alone = io_children_alive(supervisor) == 0 && app_children_alive(supervisor) == 0;
-    if (alone && supervisor->predecessors.first == NULL && !child_lives(&supervisor->upgrade.checker))
+    alone = alone && supervisor->predecessors.first == NULL && !child_lives(&supervisor->upgrade.checker);
+    if (alone && server_hooks_finish(supervisor))
         supervisor_enter(supervisor, SUPERVISOR_ENDED);
+}
+
+/* Nothing has been found out that is against going on: the server is still about `state`. */
+static bool goes_on(const struct supervisor *supervisor, enum supervisor_state state)
+{
+    return supervisor->state == state && supervisor->verdict.kind == VERDICT_NONE;
 }
 
 /* Whether certificates are good only an I/O process can say: it is started like any other, without addresses. */
@@ -157,18 +72,18 @@ static bool settle_check_of_certificates(struct supervisor *supervisor)
     if (supervisor->certificates.count == 0)
         return true;
     io_children_settle(supervisor);
-    return supervisor->state == SUPERVISOR_STARTING && io_children_complete(supervisor);
+    return goes_on(supervisor, SUPERVISOR_STARTING) && io_children_complete(supervisor);
 }
 
 static void settle_check(struct supervisor *supervisor)
 {
     bool good = settle_check_of_certificates(supervisor);
-    if (supervisor->state == SUPERVISOR_STARTING)
+    if (goes_on(supervisor, SUPERVISOR_STARTING))
         app_children_settle(supervisor);
-    if (!good || supervisor->state != SUPERVISOR_STARTING || !app_children_complete(supervisor))
+    if (!good || !goes_on(supervisor, SUPERVISOR_STARTING) || !app_children_complete(supervisor))
         return;
     log_info("the settings are good, and the application could be loaded");
-    supervisor_give_up(supervisor, 0);
+    give_up(supervisor, 0);
 }
 
 static void settle_starting(struct supervisor *supervisor)
@@ -181,23 +96,27 @@ static void settle_starting(struct supervisor *supervisor)
      * others serve, those come first. */
     if (supervisor->predecessors.first == NULL || app_children_complete(supervisor))
         io_children_settle(supervisor);
-    if (supervisor->state == SUPERVISOR_STARTING)
+    if (goes_on(supervisor, SUPERVISOR_STARTING))
         app_children_settle(supervisor);
-    bool complete = io_children_complete(supervisor) && app_children_complete(supervisor);
-    if (supervisor->state == SUPERVISOR_STARTING && complete)
+    if (!goes_on(supervisor, SUPERVISOR_STARTING))
+        return;
+    if (io_children_complete(supervisor) && app_children_complete(supervisor))
         supervisor_enter(supervisor, SUPERVISOR_SERVING);
-    else if (supervisor->state == SUPERVISOR_STARTING)
+    else
         upgrade_settle(supervisor);
 }
 
 static void settle_keeping(struct supervisor *supervisor)
 {
-    if (supervisor->predecessors.first != NULL) {
-        upgrade_settle(supervisor);
+    if (supervisor->predecessors.first == NULL) {
+        log_critical("the processes of the program before this one have ended, the server stops");
+        give_up(supervisor, SUPERVISOR_EXIT_FAILURE);
         return;
     }
-    log_critical("the processes of the program before this one have ended, the server stops");
-    supervisor_give_up(supervisor, SUPERVISOR_EXIT_FAILURE);
+    /* Nobody replaces those but a program that can start. */
+    if (predecessors_take_loss(supervisor))
+        upgrade_begin(supervisor);
+    upgrade_settle(supervisor);
 }
 
 static void settle_serving(struct supervisor *supervisor)
@@ -205,13 +124,17 @@ static void settle_serving(struct supervisor *supervisor)
     io_children_settle(supervisor);
     app_children_settle(supervisor);
     upgrade_settle(supervisor);
+    if (supervisor->reload_is_due && goes_on(supervisor, SUPERVISOR_SERVING)) {
+        supervisor->reload_is_due = false;
+        reload_begin(supervisor);
+    }
 }
 
 static void settle_reloading(struct supervisor *supervisor)
 {
     io_children_settle(supervisor);
     app_children_settle(supervisor);
-    bool complete = supervisor->state == SUPERVISOR_RELOADING && app_children_complete(supervisor);
+    bool complete = goes_on(supervisor, SUPERVISOR_RELOADING) && app_children_complete(supervisor);
     if (complete && certificate_keeper_agrees(supervisor))
         reload_commit(supervisor);
 }
@@ -227,6 +150,20 @@ static void settle_draining(struct supervisor *supervisor)
     end_when_alone(supervisor);
 }
 
+static void carry_out(struct supervisor *supervisor, const struct verdict *verdict)
+{
+    switch (verdict->kind) {
+    case VERDICT_NONE:
+        break;
+    case VERDICT_RELOAD_FAILS:
+        reload_fail(supervisor, verdict->why);
+        break;
+    case VERDICT_STOP:
+        give_up(supervisor, verdict->exit_code);
+        break;
+    }
+}
+
 static void settle(struct supervisor *supervisor)
 {
     static void (*const settle_in[])(struct supervisor *) = {
@@ -237,10 +174,12 @@ static void settle(struct supervisor *supervisor)
     /* A state that was entered while settling may be settled at once: a start that failed with nobody alive. */
     enum supervisor_state before;
     do {
+        const struct verdict verdict = verdict_take(&supervisor->verdict);
+        carry_out(supervisor, &verdict);
         before = supervisor->state;
         settle_in[before](supervisor);
         predecessors_settle(supervisor);
-    } while (supervisor->state != before && supervisor->state != SUPERVISOR_ENDED);
+    } while (!goes_on(supervisor, before) && supervisor->state != SUPERVISOR_ENDED);
 }
 
 /* Signals ---------------------------------------------------------------------------------------------------- */
@@ -263,9 +202,12 @@ static void on_hangup(struct supervisor *supervisor)
         reload_begin(supervisor);
     else if (supervisor->predecessors.first != NULL && !supervisor_is_ending(supervisor))
         upgrade_begin(supervisor); /* what it would reload has not come up yet */
-    else
-        log_warning("SIGHUP is ignored while the server is %s",
-                    supervisor_is_ending(supervisor) ? "stopping" : "starting");
+    else if (supervisor_is_ending(supervisor))
+        log_warning("SIGHUP is ignored while the server is stopping");
+    else {
+        log_info("the reload waits until the server has started");
+        supervisor->reload_is_due = true;
+    }
 }
 
 static void on_more(struct supervisor *supervisor)
@@ -328,19 +270,9 @@ static void collect_signals(sigset_t *ret_set)
         sigaddset(ret_set, signals[i].number);
 }
 
-int supervisor_hold_signals([[maybe_unused]] struct supervisor *supervisor)
-{
-    sigset_t set;
-    collect_signals(&set);
-    signal(SIGPIPE, SIG_IGN);
-    return sigprocmask(SIG_BLOCK, &set, NULL) < 0 ? -errno : 0;
-}
-
 static int watch_signals(struct supervisor *supervisor)
 {
-    sigset_t set;
-    collect_signals(&set);
-    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    int fd = signalfd(-1, &supervisor->held_signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (fd < 0)
         return -errno;
     supervisor->signals = (struct event_watch){.fd = fd, .on_event = on_signal, .owner = supervisor};
@@ -354,7 +286,9 @@ static void on_tick(struct event_alarm *alarm)
     struct supervisor *supervisor = alarm->owner;
     uint64_t now_ms = event_loop_now_ms();
     io_children_check(supervisor, now_ms);
+    known_processes_bury_others(supervisor);
     app_children_check(supervisor, now_ms);
+    server_hooks_check(supervisor, now_ms);
     certificate_keeper_check(supervisor);
     service_status_refresh(supervisor);
     event_loop_arm(&supervisor->loop, alarm, now_ms + TICK_MS);
@@ -415,6 +349,7 @@ static void start(struct supervisor *supervisor)
     }
     log_info("uroboros %s starts %u I/O and %u application processes", UROBOROS_VERSION, supervisor->shape.rings,
              supervisor->apps.wanted);
+    server_hooks_begin(supervisor);
 }
 
 static int serve(struct supervisor *supervisor, bool booted)
@@ -482,7 +417,7 @@ static void take_back_pid_file(struct supervisor *supervisor)
 /* What a start that failed has made would be in the way of the next. */
 static int keep(struct supervisor *supervisor)
 {
-    if (supervisor_hold_signals(supervisor) < 0)
+    if (boot_hold_signals(supervisor) < 0)
         return SUPERVISOR_EXIT_FAILURE;
     listeners_deinit(&supervisor->listeners);
     take_back_pid_file(supervisor);
@@ -511,6 +446,7 @@ static struct supervisor *create(const struct settings *settings, struct handove
         .load_board.fd = -1,
         .io.metrics.fd = -1,
     };
+    collect_signals(&supervisor->held_signals);
     log_init("supervisor", settings->loglevel, STDERR_FILENO);
     return supervisor;
 }

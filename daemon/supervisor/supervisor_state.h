@@ -13,9 +13,9 @@
  *   DRAINING   the I/O processes finish their requests and end, then the application processes do
  *   STOPPING   everybody exits now, or is killed a second later
  *
- * Handlers of events change what they know of one child and return; after each event supervisor_settle() compares what
- * should be with what is, and starts, retires and ends. So there is one place that decides, and no order of events
- * that it has not seen.
+ * Handlers of events change what they know of one child and return; what concerns the whole server they leave as a
+ * verdict. After each event settle() of supervisor.c carries that out, compares what should be with what is, and
+ * starts, retires and ends. So there is one place that decides, and no order of events that it has not seen.
  */
 #ifndef DAEMON_SUPERVISOR_SUPERVISOR_STATE_H
 #define DAEMON_SUPERVISOR_SUPERVISOR_STATE_H
@@ -30,12 +30,15 @@
 #include "daemon/supervisor/log_files.h"
 #include "daemon/supervisor/pairing.h"
 #include "daemon/supervisor/predecessors.h"
+#include "daemon/supervisor/server_hooks.h"
 #include "daemon/supervisor/service_manager.h"
 #include "daemon/supervisor/service_status.h"
 #include "daemon/supervisor/settings_reader.h"
 #include "daemon/supervisor/upgrade.h"
+#include "daemon/supervisor/verdict.h"
 
 #include <limits.h>
+#include <signal.h>
 
 #define SUPERVISOR_STATES(X) X(STARTING) X(KEEPING) X(SERVING) X(RELOADING) X(DRAINING) X(STOPPING) X(ENDED)
 
@@ -53,6 +56,7 @@ enum supervisor_exit {
 
 struct supervisor {
     enum supervisor_state state;
+    struct verdict verdict; /* to be carried out when the handler of this event has returned */
     int exit_code;
     int argc;
     char **argv;
@@ -66,8 +70,10 @@ struct supervisor {
     int fresh_fd;
     uint32_t epoch_before; /* and what to go back to if they fail */
     uint32_t wanted_before;
+    bool reload_is_due; /* asked for while it was starting */
 
     struct event_loop loop;
+    sigset_t held_signals; /* those that wait for the loop */
     struct event_watch signals;
     struct event_alarm tick;
     struct event_alarm watchdog;
@@ -86,6 +92,7 @@ struct supervisor {
     struct arena load_board; /* uint32_t[LAYOUT_RINGS_MAX][LAYOUT_APPS_MAX], written by the I/O processes */
     struct io_children io;
     struct app_children apps;
+    struct server_hooks hooks;
     struct pairing pairing;
 
     struct handover *handed; /* what a program before this one has left; NULL: it was started like any other */
@@ -105,27 +112,21 @@ static inline int supervisor_launch_settings_fd(const struct supervisor *supervi
     return supervisor->state == SUPERVISOR_RELOADING ? supervisor->fresh_fd : supervisor->settings_fd;
 }
 
+static inline bool supervisor_is_stopping(const struct supervisor *supervisor)
+{
+    return supervisor->state >= SUPERVISOR_STOPPING || supervisor->verdict.kind == VERDICT_STOP;
+}
+
 static inline bool supervisor_is_ending(const struct supervisor *supervisor)
 {
-    return supervisor->state >= SUPERVISOR_DRAINING;
+    return supervisor->state >= SUPERVISOR_DRAINING || supervisor_is_stopping(supervisor);
 }
 
 /* A start that fails ends the server, unless the processes of a program before this one serve on meanwhile. */
 static inline bool supervisor_must_start(const struct supervisor *supervisor)
 {
-    return supervisor->state == SUPERVISOR_STARTING && supervisor->predecessors.first == NULL;
+    return supervisor->state == SUPERVISOR_STARTING && !supervisor_is_stopping(supervisor) &&
+           supervisor->predecessors.first == NULL;
 }
-
-/* From here on signals wait for the loop: what boot has made is also taken down again. */
-[[nodiscard]] int supervisor_hold_signals(struct supervisor *supervisor);
-
-/* The one place where the state changes. */
-void supervisor_enter(struct supervisor *supervisor, enum supervisor_state state);
-
-/* The new application processes are given up, the old ones go on. `why` for the log. */
-void supervisor_reload_failed(struct supervisor *supervisor, const char *why);
-
-/* The server cannot go on, or not start: everybody stops, and this is the exit status. */
-void supervisor_give_up(struct supervisor *supervisor, int exit_code);
 
 #endif

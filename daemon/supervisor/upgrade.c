@@ -357,7 +357,8 @@ void upgrade_settle(struct supervisor *supervisor)
 {
     if (supervisor->upgrade.state == UPGRADE_WAITING && obstacle(supervisor) == NULL)
         begin(supervisor);
-    if (supervisor->upgrade.state != UPGRADE_PROVEN || !may_execute(supervisor))
+    if (supervisor->upgrade.state != UPGRADE_PROVEN || !may_execute(supervisor) ||
+        !server_hooks_let_execute(supervisor))
         return;
     log_info("executing %s", supervisor->program);
     int r = hand_over(supervisor);

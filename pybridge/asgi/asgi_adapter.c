@@ -22,21 +22,6 @@ static void awake_append(struct asgi_adapter *adapter, struct asgi_cycle *cycle)
     adapter->awake.last = cycle;
 }
 
-void asgi_adapter_want_room(struct asgi_cycle *cycle)
-{
-    struct asgi_adapter *adapter = cycle->adapter;
-    if (cycle->wants_room)
-        return;
-    cycle->wants_room = true;
-    cycle->next_wanting = NULL;
-    Py_INCREF(cycle);
-    if (adapter->wanting.last != NULL)
-        adapter->wanting.last->next_wanting = cycle;
-    else
-        adapter->wanting.first = cycle;
-    adapter->wanting.last = cycle;
-}
-
 static struct asgi_cycle *awake_pop(struct asgi_adapter *adapter)
 {
     struct asgi_cycle *cycle = adapter->awake.first;

@@ -11,7 +11,7 @@
 #ifndef PYBRIDGE_ASGI_ASGI_RECEIVE_H
 #define PYBRIDGE_ASGI_ASGI_RECEIVE_H
 
-#include "pybridge/asgi/asgi_adapter.h"
+#include "pybridge/asgi/asgi_cycle.h"
 
 struct asgi_receive {
     PyObject_HEAD vectorcallfunc call;

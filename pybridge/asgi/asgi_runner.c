@@ -50,60 +50,27 @@ static void idle_remove(struct asgi_pool *pool, const struct asgi_runner *runner
     }
 }
 
-/* ---- traces that a request left on its Task --------------------------------------------------------------------- */
+/* ---- whether its Task may serve another ------------------------------------------------------------------------- */
 
-static Py_ssize_t weak_references(PyObject *task)
+static bool knows_marks(const struct asgi_pool *pool)
 {
-    Py_ssize_t count = 0;
-    const PyWeakReference *reference = *(PyWeakReference **)PyObject_GET_WEAKREFS_LISTPTR(task);
-    for (; reference != NULL; reference = reference->wr_next)
-        count++;
-    return count;
-}
-
-/* Whether `value` (taken; NULL with a Python error) is not what a fresh Task has: `fresh`, an int by its value. */
-static bool differs(const struct asgi_core *core, PyObject *value, PyObject *fresh)
-{
-    if (value == NULL) {
-        asgi_core_report(core, "a task could not be checked");
-        return true;
-    }
-    bool same = value == fresh || (PyLong_CheckExact(fresh) && PyObject_RichCompareBool(value, fresh, Py_EQ) == 1);
-    Py_DECREF(value);
-    return !same;
-}
-
-static PyObject *attribute(PyObject *descriptor, PyObject *task)
-{
-    return Py_TYPE(descriptor)->tp_descr_get(descriptor, task, (PyObject *)Py_TYPE(task));
-}
-
-static bool is_marked(const struct asgi_runner *runner)
-{
-    const struct asgi_pool *pool = runner->pool;
-    PyObject *task = runner->task;
-    return weak_references(task) != pool->parked_weak_references ||
-           differs(pool->core, attribute(pool->callbacks_of, task), Py_None) ||
-           differs(pool->core, attribute(pool->must_cancel_of, task), Py_False) ||
-           differs(pool->core, PyObject_CallOneArg(pool->cancelling_of, task), pool->zero);
+    return pool->keeps_tasks && asgi_marks_known(&pool->marks);
 }
 
 /* In the middle of a run: `references` is the count at its start, on the same path of calls. */
 static bool may_go_on(const struct asgi_runner *runner, Py_ssize_t references)
 {
-    return runner->pool->keeps_tasks && runner->pool->parked_references > 0 && Py_REFCNT(runner->task) <= references &&
-           !is_marked(runner);
+    const struct asgi_pool *pool = runner->pool;
+    return knows_marks(pool) && Py_REFCNT(runner->task) <= references && !asgi_marks_on(&pool->marks, runner->task);
 }
 
 /* Whether a parked Task is as clean as one that never ran anything; the first of those says how that looks. */
 static bool is_clean_parked(struct asgi_runner *runner)
 {
-    struct asgi_pool *pool = runner->pool;
-    if (pool->parked_references == 0 && !runner->has_served) {
-        pool->parked_references = Py_REFCNT(runner->task);
-        pool->parked_weak_references = weak_references(runner->task);
-    }
-    return Py_REFCNT(runner->task) == pool->parked_references && !is_marked(runner);
+    struct asgi_marks *marks = &runner->pool->marks;
+    if (!asgi_marks_known(marks) && !runner->has_served)
+        asgi_marks_learn(marks, runner->task);
+    return Py_REFCNT(runner->task) == marks->references && !asgi_marks_on(marks, runner->task);
 }
 
 /* ---- how a step ends -------------------------------------------------------------------------------------------- */
@@ -131,8 +98,9 @@ static PySendResult park(struct asgi_runner *runner, PyObject **ret_result)
 
 static PySendResult park_or_end(struct asgi_runner *runner, PyObject **ret_result)
 {
-    bool keeps = runner->pool->keeps_tasks && runner->pool->parked_references > 0 && !is_marked(runner);
-    return keeps ? park(runner, ret_result) : end(runner, ret_result);
+    const struct asgi_pool *pool = runner->pool;
+    return knows_marks(pool) && !asgi_marks_on(&pool->marks, runner->task) ? park(runner, ret_result)
+                                                                           : end(runner, ret_result);
 }
 
 /* ---- one request ------------------------------------------------------------------------------------------------ */
@@ -607,20 +575,6 @@ static int find_task_type(struct asgi_pool *pool)
     return pool->task_type == NULL ? -1 : 0;
 }
 
-/* Only asyncio's Task in C shows them all on its type; the one in Python is not kept. */
-static void find_descriptors(struct asgi_pool *pool)
-{
-    const struct asgi_core *core = pool->core;
-    pool->callbacks_of = PyObject_GetAttr(pool->task_type, asgi_text(core, ASGI_NAME_CALLBACKS));
-    pool->must_cancel_of = PyObject_GetAttr(pool->task_type, asgi_text(core, ASGI_NAME_MUST_CANCEL));
-    pool->cancelling_of = PyObject_GetAttr(pool->task_type, asgi_text(core, ASGI_NAME_CANCELLING));
-    PyErr_Clear();
-    if (pool->callbacks_of == NULL || Py_TYPE(pool->callbacks_of)->tp_descr_get == NULL ||
-        pool->must_cancel_of == NULL || Py_TYPE(pool->must_cancel_of)->tp_descr_get == NULL ||
-        pool->cancelling_of == NULL)
-        pool->keeps_tasks = false;
-}
-
 int asgi_pool_init(struct asgi_pool *pool, struct asgi_adapter *adapter)
 {
     struct asgi_core *core = adapter->core;
@@ -636,10 +590,10 @@ int asgi_pool_init(struct asgi_pool *pool, struct asgi_adapter *adapter)
         return -1;
     pool->task_keywords = Py_BuildValue("(s)", "loop");
     pool->context = PyContext_CopyCurrent();
-    pool->zero = PyLong_FromLong(0);
-    if (pool->task_keywords == NULL || pool->context == NULL || pool->zero == NULL)
+    if (pool->task_keywords == NULL || pool->context == NULL ||
+        asgi_marks_init(&pool->marks, core, pool->task_type) < 0)
         return -1;
-    find_descriptors(pool);
+    pool->keeps_tasks &= asgi_marks_readable(&pool->marks);
     /* The first one parks before any request comes and shows how a clean parked Task looks. */
     return pool->keeps_tasks ? spawn(pool, NULL) : 0;
 }
@@ -647,10 +601,7 @@ int asgi_pool_init(struct asgi_pool *pool, struct asgi_adapter *adapter)
 void asgi_pool_deinit(struct asgi_pool *pool)
 {
     Py_CLEAR(pool->task_type);
-    Py_CLEAR(pool->callbacks_of);
-    Py_CLEAR(pool->must_cancel_of);
-    Py_CLEAR(pool->cancelling_of);
-    Py_CLEAR(pool->zero);
+    asgi_marks_deinit(&pool->marks);
     Py_CLEAR(pool->task_keywords);
     Py_CLEAR(pool->context);
 }

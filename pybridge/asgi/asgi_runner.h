@@ -27,6 +27,7 @@
 #define PYBRIDGE_ASGI_ASGI_RUNNER_H
 
 #include "pybridge/asgi/asgi_adapter.h"
+#include "pybridge/asgi/asgi_marks.h"
 
 enum { ASGI_IDLE_RUNNERS_MAX = 128 };
 
@@ -46,16 +47,11 @@ struct asgi_pool {
     struct asgi_runner *all;                         /* a list that holds a reference to each */
     struct asgi_runner *idle[ASGI_IDLE_RUNNERS_MAX]; /* parked, the one used last on top; borrowed from `all` */
     int idle_count;
-    int unassigned;         /* new ones that will park at their first step */
-    PyObject *task_type;    /* asyncio.Task */
-    PyObject *callbacks_of; /* its descriptors, since a lookup of each for each request shows */
-    PyObject *must_cancel_of;
-    PyObject *cancelling_of;
-    PyObject *zero;
-    PyObject *task_keywords;      /* ("loop",) */
-    PyObject *context;            /* what each request's context is a copy of */
-    Py_ssize_t parked_references; /* of a clean parked Task; 0: not known yet */
-    Py_ssize_t parked_weak_references;
+    int unassigned;          /* new ones that will park at their first step */
+    PyObject *task_type;     /* asyncio.Task */
+    PyObject *task_keywords; /* ("loop",) */
+    PyObject *context;       /* what each request's context is a copy of */
+    struct asgi_marks marks;
     double grace_seconds; /* from the client's leaving to the Task's cancellation; 0: the next turn */
     bool keeps_tasks;     /* asgi_tasks = pooled */
     struct app_request *(*next)(void *context); /* the next request, claimed, or NULL: none, or not now */

@@ -1,41 +1,16 @@
 #include "pybridge/asgi/asgi_send.h"
 
-#include "pybridge/asgi/asgi_receive.h"
+#include "pybridge/asgi/asgi_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-/* One send() that has not gone out whole. */
-struct asgi_outgoing {
-    struct asgi_outgoing *next;
-    struct asgi_future *future;
-    PyObject *message;
-    Py_buffer body;
-    struct app_file file; /* what of it is not handed over or read yet; the descriptor is ours. Length 0: none */
-    bool has_file;        /* the descriptor is open */
-    int64_t octets;       /* of all of it */
-    size_t sent;          /* of body */
-    int kind;             /* index in SEND_ROWS */
-    bool is_read;         /* body and ends are filled in */
-    bool ends;            /* the last piece */
-};
-
 /* ---- what was said -------------------------------------------------------------------------------------- */
-
-static int raise_order(const char *what)
-{
-    PyErr_SetString(PyExc_RuntimeError, what);
-    return -1;
-}
 
 /* Whether a message may still be sent at all. */
 static int check_open(const struct asgi_cycle *cycle)
 {
     if (cycle->phase == ASGI_COMPLETE)
-        return raise_order("send() was called after the response was complete");
+        return asgi_outgoing_raise("send() was called after the response was complete");
     if (!asgi_cycle_is_gone(cycle))
         return 0;
     PyErr_SetString(cycle->adapter->core->client_disconnected, "the client is gone");
@@ -49,17 +24,6 @@ static bool method_is_head(const struct asgi_cycle *cycle)
                        BYTES_LITERAL("HEAD"));
 }
 
-static int read_flag(const struct asgi_core *core, PyObject *message, enum asgi_name name, bool *ret_flag)
-{
-    PyObject *value = asgi_core_lookup(core, message, name);
-    int truth = value == NULL ? 0 : PyObject_IsTrue(value);
-    Py_XDECREF(value);
-    if (truth < 0 || PyErr_Occurred())
-        return -1;
-    *ret_flag = truth != 0;
-    return 0;
-}
-
 /* Type, status and headers are all that most starts have: of those three keys none is a fourth. */
 static int read_announcement(struct asgi_cycle *cycle, PyObject *message)
 {
@@ -67,13 +31,13 @@ static int read_announcement(struct asgi_cycle *cycle, PyObject *message)
     const bool has_headers = cycle->head.response.head_length > 0;
     if (has_headers && PyDict_GET_SIZE(message) <= USUAL_KEYS)
         return 0;
-    return read_flag(cycle->adapter->core, message, ASGI_NAME_TRAILERS, &cycle->has_trailers);
+    return asgi_outgoing_read_flag(cycle->adapter->core, message, ASGI_NAME_TRAILERS, &cycle->has_trailers);
 }
 
 static enum asgi_progress send_start(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
 {
     if (cycle->phase != ASGI_START_DUE) {
-        raise_order("http.response.start was sent already");
+        asgi_outgoing_raise("http.response.start was sent already");
         return ASGI_FAILED;
     }
     enum asgi_progress progress = asgi_head_read(cycle->adapter->core, cycle->request, outgoing->message, &cycle->head);
@@ -95,7 +59,7 @@ static enum asgi_progress send_start(struct asgi_cycle *cycle, struct asgi_outgo
 static int read_body(const struct asgi_core *core, struct asgi_outgoing *outgoing)
 {
     bool more;
-    if (read_flag(core, outgoing->message, ASGI_NAME_MORE_BODY, &more) < 0)
+    if (asgi_outgoing_read_flag(core, outgoing->message, ASGI_NAME_MORE_BODY, &more) < 0)
         return -1;
     PyObject *body = asgi_core_lookup(core, outgoing->message, ASGI_NAME_BODY);
     if (body == NULL && PyErr_Occurred())
@@ -110,323 +74,14 @@ static int read_body(const struct asgi_core *core, struct asgi_outgoing *outgoin
     return 0;
 }
 
-/* RFC 9110 8.6: what was stated is what has to come. A response to HEAD states what GET would get. */
-static int account(struct asgi_cycle *cycle, const struct asgi_outgoing *outgoing)
-{
-    if (cycle->body_left < 0 || cycle->body_is_unwanted)
-        return 0;
-    if (outgoing->octets > cycle->body_left)
-        return raise_order("the response body is longer than its Content-Length");
-    if (outgoing->ends && outgoing->octets < cycle->body_left)
-        return raise_order("the response body is shorter than its Content-Length");
-    cycle->body_left -= outgoing->octets;
-    return 0;
-}
-
-/* The length to state: the application's word, or the size of the only piece. */
-static int64_t length_to_state(const struct asgi_cycle *cycle, const struct asgi_outgoing *outgoing)
-{
-    if (cycle->head.content_length >= 0 || !outgoing->ends || cycle->sends_trailers)
-        return cycle->head.content_length;
-    bool without_length = cycle->head.status == 204 || cycle->head.status == 304;
-    return without_length ? -1 : outgoing->octets;
-}
-
-/* Whether the response ends with this piece of body. */
-static bool is_end(const struct asgi_cycle *cycle, const struct asgi_outgoing *outgoing)
-{
-    return (outgoing->ends && outgoing->file.length == 0 && !cycle->sends_trailers) || cycle->body_is_unwanted;
-}
-
-static enum asgi_progress send_head(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    struct asgi_core *core = cycle->adapter->core;
-    struct bytes body = bytes_of(outgoing->body.buf, (size_t)outgoing->body.len);
-    bool ends = is_end(cycle, outgoing);
-    if (cycle->body_is_unwanted)
-        body.length = 0;
-    size_t taken = 0;
-    int r = app_response_start(core->exchange, &cycle->head.response, cycle->head.status,
-                               length_to_state(cycle, outgoing), body, ends, &taken);
-    if (r == 0) {
-        cycle->phase = ASGI_STREAMING;
-        outgoing->sent = taken;
-    }
-    return asgi_head_progress(core, r);
-}
-
-/* What the head did not take along. */
-static enum asgi_progress send_rest(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    struct asgi_core *core = cycle->adapter->core;
-    const size_t length = (size_t)outgoing->body.len;
-    const bool ends = is_end(cycle, outgoing);
-    while (outgoing->sent < length || (ends && !cycle->request->end_sent)) {
-        size_t taken = 0;
-        struct bytes rest = bytes_of((const uint8_t *)outgoing->body.buf + outgoing->sent, length - outgoing->sent);
-        int r = app_response_body(core->exchange, cycle->request, rest, ends, &taken);
-        outgoing->sent += taken;
-        if (r < 0)
-            return asgi_head_progress(core, r);
-    }
-    return ASGI_DONE;
-}
-
-static void complete(struct asgi_cycle *cycle)
-{
-    cycle->phase = ASGI_COMPLETE;
-    asgi_receive_wake(cycle, ASGI_WAKE_SOON);
-}
-
-static int check_body_is_due(const struct asgi_cycle *cycle)
-{
-    if (cycle->phase == ASGI_START_DUE)
-        return raise_order("a body was sent before http.response.start");
-    return cycle->phase == ASGI_TRAILERS_DUE ? raise_order("a body was sent after the last of it") : 0;
-}
-
-static enum asgi_progress send_octets(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    enum asgi_progress progress = ASGI_DONE;
-    if (cycle->phase == ASGI_HEAD_HELD)
-        progress = send_head(cycle, outgoing);
-    if (progress == ASGI_DONE && !cycle->body_is_unwanted)
-        progress = send_rest(cycle, outgoing);
-    return progress;
-}
-
-/* Rings, and sees to what comes behind the body. */
-static enum asgi_progress end_part(struct asgi_cycle *cycle, const struct asgi_outgoing *outgoing,
-                                   enum asgi_progress progress)
-{
-    asgi_core_flush(cycle->adapter->core);
-    if (progress == ASGI_DONE && outgoing->ends && cycle->has_trailers)
-        cycle->phase = ASGI_TRAILERS_DUE;
-    else if (progress == ASGI_DONE && outgoing->ends)
-        complete(cycle);
-    return progress;
-}
-
 static enum asgi_progress send_body(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
 {
-    if (check_body_is_due(cycle) < 0)
-        return ASGI_FAILED;
-    if (!outgoing->is_read && (read_body(cycle->adapter->core, outgoing) < 0 || account(cycle, outgoing) < 0))
-        return ASGI_FAILED;
-    return end_part(cycle, outgoing, send_octets(cycle, outgoing));
-}
-
-/* ---- files ---------------------------------------------------------------------------------------------- */
-
-/* Up to so much reading it here is faster than handing it over (docs/files.md). */
-enum { FILE_AT_ONCE_BYTES = 65'536, FILE_PART_BYTES = 65'536 };
-
-static int raise_errno(int error)
-{
-    errno = error;
-    PyErr_SetFromErrno(PyExc_OSError);
-    return -1;
-}
-
-/* Takes `fd`. From `offset` to the end of the file. */
-static int take_file(struct asgi_outgoing *outgoing, int fd, int64_t offset)
-{
-    struct stat facts;
-    outgoing->file.fd = fd;
-    outgoing->has_file = true;
-    if (fstat(fd, &facts) < 0)
-        return raise_errno(errno);
-    if (S_ISDIR(facts.st_mode))
-        return raise_errno(EISDIR);
-    if (!S_ISREG(facts.st_mode)) {
-        PyErr_SetString(PyExc_ValueError, "only regular files can be sent");
-        return -1;
-    }
-    outgoing->file.offset = (uint64_t)offset;
-    outgoing->file.length = offset < facts.st_size ? (uint64_t)(facts.st_size - offset) : 0;
-    return 0;
-}
-
-/* Without O_NONBLOCK a pipe would stop the event loop until somebody writes to it. */
-static int open_path(const struct asgi_core *core, struct asgi_outgoing *outgoing)
-{
-    PyObject *path = asgi_core_lookup(core, outgoing->message, ASGI_NAME_PATH);
-    PyObject *octets = NULL;
-    if (path == NULL && !PyErr_Occurred())
-        PyErr_SetString(PyExc_KeyError, "path");
-    if (path == NULL || !PyUnicode_FSConverter(path, &octets)) {
-        Py_XDECREF(path);
-        return -1;
-    }
-    int fd = open(PyBytes_AS_STRING(octets), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    Py_DECREF(octets);
-    if (fd < 0)
-        PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
-    Py_DECREF(path);
-    return fd < 0 ? -1 : take_file(outgoing, fd, 0);
-}
-
-/* The whole file, or as much of one that has grown since as was stated. */
-static int read_path(const struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    if (open_path(cycle->adapter->core, outgoing) < 0)
-        return -1;
-    if (cycle->body_left >= 0 && outgoing->file.length > (uint64_t)cycle->body_left)
-        outgoing->file.length = (uint64_t)cycle->body_left;
-    outgoing->ends = true;
-    return 0;
-}
-
-/* *ret_number stays as it is where the message says nothing. */
-static int read_number(const struct asgi_core *core, PyObject *message, enum asgi_name name, int64_t *ret_number)
-{
-    PyObject *value = asgi_core_lookup(core, message, name);
-    if (value == NULL || value == Py_None) {
-        Py_XDECREF(value);
-        return PyErr_Occurred() ? -1 : 0;
-    }
-    long long number = PyLong_AsLongLong(value);
-    Py_DECREF(value);
-    if (number < 0) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_ValueError, "offset and count of a file must not be negative");
-        return -1;
-    }
-    *ret_number = number;
-    return 0;
-}
-
-static int descriptor_of(const struct asgi_core *core, PyObject *message)
-{
-    PyObject *file = asgi_core_lookup(core, message, ASGI_NAME_FILE);
-    if (file == NULL) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_KeyError, "file");
-        return -1;
-    }
-    int fd = PyObject_AsFileDescriptor(file);
-    Py_DECREF(file);
-    return fd;
-}
-
-/* From its own position where no offset is given, which then moves on, as with sendfile(2). */
-static int read_zero_copy(const struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    const struct asgi_core *core = cycle->adapter->core;
-    int64_t offset = -1;
-    int64_t count = INT64_MAX;
-    bool more;
-    int fd = descriptor_of(core, outgoing->message);
-    if (fd < 0 || read_flag(core, outgoing->message, ASGI_NAME_MORE_BODY, &more) < 0 ||
-        read_number(core, outgoing->message, ASGI_NAME_OFFSET, &offset) < 0 ||
-        read_number(core, outgoing->message, ASGI_NAME_FILE_COUNT, &count) < 0)
-        return -1;
-    /* The application may close it while this waits for room. */
-    int ours = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (ours < 0)
-        return raise_errno(errno);
-    const bool moves = offset < 0;
-    if (moves)
-        offset = lseek(ours, 0, SEEK_CUR);
-    if (take_file(outgoing, ours, offset < 0 ? 0 : offset) < 0)
-        return -1;
-    if (outgoing->file.length > (uint64_t)count)
-        outgoing->file.length = (uint64_t)count;
-    if (moves && lseek(ours, (off_t)(outgoing->file.offset + outgoing->file.length), SEEK_SET) < 0)
-        return raise_errno(errno);
-    outgoing->ends = !more;
-    return 0;
-}
-
-/* Makes the next part of the file the body. 1; 0 when it cannot be had without waiting (RWF_NOWAIT); -1 with a Python
- * error. */
-static int read_part(struct asgi_outgoing *outgoing, size_t bytes, int flags)
-{
-    PyObject *octets = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)bytes);
-    if (octets == NULL)
-        return -1;
-    struct iovec part = {PyBytes_AS_STRING(octets), bytes};
-    ssize_t got = preadv2(outgoing->file.fd, &part, 1, (off_t)outgoing->file.offset, flags);
-    int error = errno;
-    if (got != (ssize_t)bytes) {
-        Py_DECREF(octets);
-        if ((flags & RWF_NOWAIT) != 0)
-            return 0;
-        return got < 0 ? raise_errno(error) : raise_order("the file has become shorter while it was sent");
-    }
-    PyBuffer_Release(&outgoing->body);
-    int r = PyObject_GetBuffer(octets, &outgoing->body, PyBUF_SIMPLE);
-    Py_DECREF(octets);
-    outgoing->sent = 0;
-    outgoing->file.offset += bytes;
-    outgoing->file.length -= bytes;
-    return r < 0 ? -1 : 1;
-}
-
-/* What is small and in the page cache goes out as any body; what is not wanted is not looked at. */
-static int prepare_file(const struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    outgoing->octets = (int64_t)outgoing->file.length;
-    outgoing->is_read = true;
-    if (cycle->body_is_unwanted)
-        outgoing->file.length = 0;
-    if (outgoing->file.length == 0 || outgoing->file.length > FILE_AT_ONCE_BYTES)
-        return 0;
-    return read_part(outgoing, (size_t)outgoing->file.length, RWF_NOWAIT) < 0 ? -1 : 0;
-}
-
-/* Here, where it cannot be handed over: so many others were that the I/O process has not taken yet. */
-static enum asgi_progress send_parts(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    for (;;) {
-        enum asgi_progress progress = send_octets(cycle, outgoing);
-        const uint64_t left = outgoing->file.length;
-        if (progress != ASGI_DONE || left == 0)
-            return progress;
-        if (read_part(outgoing, left < FILE_PART_BYTES ? (size_t)left : FILE_PART_BYTES, 0) < 0)
-            return ASGI_FAILED;
-    }
-}
-
-static enum asgi_progress hand_over(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    struct asgi_core *core = cycle->adapter->core;
-    struct app_response *head = cycle->phase == ASGI_HEAD_HELD ? &cycle->head.response : NULL;
-    int r =
-        app_response_file(core->exchange, cycle->request, head, cycle->head.status, length_to_state(cycle, outgoing),
-                          &outgoing->file, outgoing->ends && !cycle->sends_trailers);
-    if (r < 0 && r != -EAGAIN && r != -EPIPE)
-        return send_parts(cycle, outgoing);
-    if (r == 0) {
-        cycle->phase = ASGI_STREAMING;
-        outgoing->file.length = 0;
-    }
-    return asgi_head_progress(core, r);
-}
-
-static enum asgi_progress send_file(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing,
-                                    int (*read)(const struct asgi_cycle *, struct asgi_outgoing *))
-{
-    if (check_body_is_due(cycle) < 0)
+    if (asgi_outgoing_check_body(cycle) < 0)
         return ASGI_FAILED;
     if (!outgoing->is_read &&
-        (read(cycle, outgoing) < 0 || prepare_file(cycle, outgoing) < 0 || account(cycle, outgoing) < 0))
+        (read_body(cycle->adapter->core, outgoing) < 0 || asgi_outgoing_account(cycle, outgoing) < 0))
         return ASGI_FAILED;
-    /* A body that was read before it had to wait for room is sent before anything else. */
-    const bool is_whole = outgoing->file.length == 0;
-    const bool was_begun = outgoing->sent < (size_t)outgoing->body.len;
-    enum asgi_progress progress = is_whole || was_begun ? send_parts(cycle, outgoing) : hand_over(cycle, outgoing);
-    return end_part(cycle, outgoing, progress);
-}
-
-static enum asgi_progress send_path(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    return send_file(cycle, outgoing, read_path);
-}
-
-static enum asgi_progress send_zero_copy(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
-{
-    return send_file(cycle, outgoing, read_zero_copy);
+    return asgi_outgoing_end(cycle, outgoing, asgi_outgoing_send(cycle, outgoing));
 }
 
 /* The last of them end the response; an end like any other when there were none. */
@@ -450,11 +105,12 @@ static enum asgi_progress send_trailers(struct asgi_cycle *cycle, struct asgi_ou
     struct asgi_core *core = cycle->adapter->core;
     bool more;
     if (cycle->phase != ASGI_TRAILERS_DUE) {
-        raise_order("http.response.trailers comes after the last http.response.body, where the start announced it");
+        asgi_outgoing_raise(
+            "http.response.trailers comes after the last http.response.body, where the start announced it");
         return ASGI_FAILED;
     }
     if (!outgoing->is_read) {
-        if (read_flag(core, outgoing->message, ASGI_NAME_MORE_TRAILERS, &more) < 0)
+        if (asgi_outgoing_read_flag(core, outgoing->message, ASGI_NAME_MORE_TRAILERS, &more) < 0)
             return ASGI_FAILED;
         enum asgi_progress progress = asgi_head_add_trailers(core, cycle->request, outgoing->message, &cycle->head);
         if (progress != ASGI_DONE)
@@ -464,7 +120,7 @@ static enum asgi_progress send_trailers(struct asgi_cycle *cycle, struct asgi_ou
     }
     enum asgi_progress progress = outgoing->ends ? end_with_trailers(cycle) : ASGI_DONE;
     if (progress == ASGI_DONE && outgoing->ends)
-        complete(cycle);
+        asgi_outgoing_complete(cycle);
     return progress;
 }
 
@@ -473,7 +129,7 @@ static bool may_send_interim(const struct asgi_cycle *cycle)
 {
     if (cycle->phase <= ASGI_HEAD_HELD)
         return true;
-    raise_order("an interim response was sent after the response had begun");
+    asgi_outgoing_raise("an interim response was sent after the response had begun");
     return false;
 }
 
@@ -501,7 +157,8 @@ static const enum asgi_name SEND_NAMES[] = {
 enum { SEND_KINDS = sizeof SEND_NAMES / sizeof *SEND_NAMES };
 
 static enum asgi_progress (*const SEND_ROWS[SEND_KINDS])(struct asgi_cycle *, struct asgi_outgoing *) = {
-    send_start, send_body, send_early_hint, send_informational, send_trailers, send_path, send_zero_copy,
+    send_start,    send_body,           send_early_hint,          send_informational,
+    send_trailers, asgi_file_send_path, asgi_file_send_zero_copy,
 };
 
 static enum asgi_progress attempt(struct asgi_cycle *cycle, struct asgi_outgoing *outgoing)
@@ -536,7 +193,7 @@ static PyObject *wait_for_room(struct asgi_cycle *cycle, struct asgi_outgoing *o
     while (*end != NULL)
         end = &(*end)->next;
     *end = queued;
-    asgi_adapter_want_room(cycle);
+    asgi_cycle_want_room(cycle);
     return Py_NewRef(queued->future);
 }
 
@@ -583,7 +240,7 @@ bool asgi_send_retry(struct asgi_cycle *cycle)
     while (cycle->outgoing != NULL) {
         enum asgi_progress progress = attempt(cycle, cycle->outgoing);
         if (progress == ASGI_WAITS) {
-            asgi_adapter_want_room(cycle);
+            asgi_cycle_want_room(cycle);
             return false;
         }
         outgoing_settle(cycle, progress, ASGI_WAKE_NOW);

@@ -7,7 +7,7 @@
 #ifndef PYBRIDGE_ASGI_ASGI_SEND_H
 #define PYBRIDGE_ASGI_ASGI_SEND_H
 
-#include "pybridge/asgi/asgi_adapter.h"
+#include "pybridge/asgi/asgi_cycle.h"
 
 /* The vectorcall of a cycle: send(message). */
 PyObject *asgi_send_call(PyObject *self, PyObject *const *arguments, size_t count_and_flag, PyObject *keywords);

@@ -31,17 +31,23 @@ def prepare(log_descriptor, name, directory, venv, python_path, file_environ, ra
         else:
             os.environ.pop(variable, None)
     if "_uroboros" in sys.builtin_module_names:
-        adopt_virtual_environment(venv or os.environ.get("VIRTUAL_ENV"))
+        adopt_python()
+        if venv := venv or os.environ.get("VIRTUAL_ENV"):
+            adopt_virtual_environment(venv)
     directory = directory or os.getcwd()
     os.chdir(directory)
     sys.path[:0] = [*(os.path.join(directory, path) for path in python_path), directory]
     sys.argv = [name]
 
 
+def adopt_python():
+    """What runs as another Python, as `multiprocessing` does, must not be another of this program. '' is none."""
+    path = os.path.join(sys.exec_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    sys.executable = path if os.access(path, os.X_OK) else ""
+
+
 def adopt_virtual_environment(venv):
     """An embedded interpreter is not started from the environment's directory, so it is told of it."""
-    if not venv:
-        return
     settings = {}
     with open(os.path.join(venv, "pyvenv.cfg"), encoding="utf-8") as file:
         for line in file:

@@ -4,29 +4,53 @@ import inspect
 import logging
 import os
 import runpy
+import signal
+import threading
 import types
 
-from uroboros import stdio
+import _uroboros
 
 PYTHON_MODULE = "python:"
 
 
-def load(config, number, settings):
-    """Executes the settings file, `config` as the setting of that name has it."""
+def execute(config):
+    """The names of the settings file, `config` as the setting of that name has it."""
     if config.startswith(PYTHON_MODULE):
-        functions = runpy.run_module(config.removeprefix(PYTHON_MODULE))
-    else:
-        functions = runpy.run_path(config)
-    return Hooks(functions, number, settings)
+        return runpy.run_module(config.removeprefix(PYTHON_MODULE))
+    return runpy.run_path(config)
+
+
+def load(config, age, settings):
+    return Hooks(execute(config), age, settings)
+
+
+def address(bind):
+    """As Gunicorn has it: a path, or host and port."""
+    if bind.startswith(("unix:", "fd://")):
+        return bind.removeprefix("unix:").removeprefix("//")
+    host, _, port = bind.removeprefix("tcp://").rpartition(":")
+    return (host.strip("[]") or "0.0.0.0", int(port)) if port.isdecimal() else (bind, 8000)
+
+
+def configuration(settings):
+    return types.SimpleNamespace(settings=settings, address=[address(bind) for bind in settings["bind"]], **settings)
+
+
+class DaemonLog(logging.Handler):
+    """Records become lines of the error log, with its levels, its time, and its way with a log that is full."""
+
+    def emit(self, record):
+        try:
+            _uroboros.log(record.levelno, self.format(record))
+        except Exception:
+            self.handleError(record)
 
 
 def error_log():
     log = logging.getLogger("uroboros.error")
     if not log.handlers:
-        handler = logging.StreamHandler(stdio.error_log())
-        handler.setFormatter(logging.Formatter("[%(process)d] [%(levelname)s] %(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
+        log.addHandler(DaemonLog())
+        log.setLevel(logging.DEBUG)  # `loglevel` decides
         log.propagate = False
     return log
 
@@ -34,10 +58,10 @@ def error_log():
 class Hooks:
     """As much of Gunicorn's worker and arbiter as there is here, and the functions that want them."""
 
-    def __init__(self, functions, number, settings):
-        log, cfg = error_log(), types.SimpleNamespace(settings=settings, **settings)
+    def __init__(self, functions, age, settings):
+        log, cfg = error_log(), configuration(settings)
         self.functions = functions
-        self.worker = types.SimpleNamespace(pid=os.getpid(), ppid=os.getppid(), age=number, log=log, cfg=cfg)
+        self.worker = types.SimpleNamespace(pid=os.getpid(), ppid=os.getppid(), age=age, log=log, cfg=cfg)
         self.server = types.SimpleNamespace(pid=os.getppid(), log=log, cfg=cfg)
 
     def run(self, name, application):
@@ -47,6 +71,19 @@ class Hooks:
             self.functions[name](self.server, self.worker)
         else:
             self.functions[name](self.worker)
+
+    def await_abort(self):
+        """A thread calls worker_abort: the others may be stuck, which is why it is called."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGABRT])
+
+        def wait():
+            signal.sigwait([signal.SIGABRT])
+            try:
+                self.functions["worker_abort"](self.worker)
+            except BaseException:  # SystemExit too: the supervisor ends this process
+                self.worker.log.exception("the hook worker_abort failed")
+
+        threading.Thread(target=wait, name="worker_abort", daemon=True).start()
 
     def request_hooks(self):
         """pre_request and post_request, as far as the file has them, and how many arguments the second one takes."""

@@ -144,7 +144,7 @@ def is_asgi(application):
     if inspect.isclass(function):
         return False
     if not inspect.iscoroutinefunction(function):
-        function = getattr(type(function), "__call__", None)
+        function = getattr(type(function), "__call__", None)  # noqa: B004 (not whether it can be called, but by what)
         if not inspect.iscoroutinefunction(function):
             return False
     return takes_three(application)

@@ -109,6 +109,13 @@ def show(kind, value, trace):
     traceback.print_exception(kind, value, trace, file=_log)
 
 
+def traceback_text(kind, value, trace):
+    """None where the application shows exceptions in its own way."""
+    if sys.excepthook not in (sys.__excepthook__, show):
+        return None
+    return "".join(traceback.format_exception(kind, value, trace)).encode("utf-8", "backslashreplace")
+
+
 def error_log():
     return _log or sys.stderr
 

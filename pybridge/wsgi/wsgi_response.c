@@ -4,8 +4,8 @@
 #include "pybridge/app_log.h"
 #include "pybridge/app_wait.h"
 #include "pybridge/python_text.h"
-#include "pybridge/response_field.h"
 #include "pybridge/wsgi/wsgi_adapter.h"
+#include "pybridge/wsgi/wsgi_head.h"
 
 #include <errno.h>
 #include <structmember.h>
@@ -17,25 +17,9 @@ enum { STATUS_EARLY_HINTS = 103, STATUS_OK = 200, STATUS_NO_CONTENT = 204, STATU
  * the response and two keys of the one for HTTP/2. */
 enum { RESPONSE_REFERENCES = 4, WRITE_REFERENCES = 1, HINTS_REFERENCES = 3, TRAILERS_REFERENCES = 3 };
 
-/* Of what a list of fields is made. */
-enum fields { FIELDS_OF_HEAD, FIELDS_OF_TRAILERS };
-
 static struct app_exchange *exchange_of(const struct wsgi_response *response)
 {
     return response->adapter->process->exchange;
-}
-
-static int raise_errno(int r)
-{
-    errno = -r;
-    PyErr_SetFromErrno(PyExc_OSError);
-    return -1;
-}
-
-static int raise_gone(void)
-{
-    PyErr_SetString(PyExc_OSError, "the client is gone");
-    return -1;
 }
 
 static int check_open(const struct wsgi_response *response)
@@ -48,117 +32,13 @@ static int check_open(const struct wsgi_response *response)
 
 /* ---- the head ---- */
 
-/* "404 Not Found": three digits, then nothing, or a space and the reason. */
-static int parse_status(PyObject *object, uint16_t *ret_status, struct bytes *ret_reason)
-{
-    struct bytes text;
-    if (!PyUnicode_Check(object)) {
-        PyErr_Format(PyExc_TypeError, "the status must be a str, not %.100s", Py_TYPE(object)->tp_name);
-        return -1;
-    }
-    if (!text_latin1_octets(object, &text) || !http_field_value_valid(text)) {
-        PyErr_Format(PyExc_ValueError, "the status %R has a character that HTTP does not allow", object);
-        return -1;
-    }
-    unsigned status = 0;
-    for (size_t i = 0; i < 3 && i < text.length && text.data[i] >= '0' && text.data[i] <= '9'; i++)
-        status = 10 * status + text.data[i] - '0';
-    bool ends_after_three = text.length == 3 || (text.length > 3 && text.data[3] == ' ');
-    if (!ends_after_three || status < 200) {
-        PyErr_Format(PyExc_ValueError, "the status %R is not like '200 OK'", object);
-        return -1;
-    }
-    *ret_status = (uint16_t)status;
-    *ret_reason = bytes_skip(text, text.length > 3 ? 4 : 3);
-    return 0;
-}
-
-/* Both parts of a header as octets of `pair`'s own strings. */
-static int parse_header(PyObject *pair, struct bytes *ret_name, struct bytes *ret_value)
-{
-    if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
-        PyErr_Format(PyExc_TypeError, "a header must be a tuple of two str, not %R", pair);
-        return -1;
-    }
-    PyObject *name = PyTuple_GET_ITEM(pair, 0), *value = PyTuple_GET_ITEM(pair, 1);
-    if (!PyUnicode_Check(name) || !PyUnicode_Check(value)) {
-        PyErr_Format(PyExc_TypeError, "name and value of a header must be str, not %R", pair);
-        return -1;
-    }
-    if (!text_latin1_octets(name, ret_name) || !text_latin1_octets(value, ret_value)) {
-        PyErr_Format(PyExc_ValueError, "the header %R has a character outside of latin-1", pair);
-        return -1;
-    }
-    *ret_value = http_trim(*ret_value);
-    return 0;
-}
-
-/* Waiting can only be in vain when nobody wants the answer any more. */
-static int begin_head(struct wsgi_response *response, struct app_response *ret_head)
-{
-    int r;
-    while ((r = app_response_begin(exchange_of(response), response->request, ret_head)) == -ENOBUFS)
-        if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
-            return raise_gone();
-    return r < 0 ? raise_errno(r) : 0;
-}
-
-static int add_field(struct wsgi_response *response, struct app_response *head, struct bytes name, struct bytes value)
-{
-    int r;
-    while ((r = app_response_field(exchange_of(response), head, name, value)) == -ENOBUFS)
-        if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
-            return raise_gone();
-    if (r == -EMSGSIZE) {
-        PyErr_SetString(PyExc_ValueError, "the headers of the response take more than 64 KiB");
-        return -1;
-    }
-    return r < 0 ? raise_errno(r) : 0;
-}
-
-static int add_header(struct wsgi_response *response, struct app_response *head, enum fields fields, PyObject *pair,
-                      int64_t *ret_content_length)
-{
-    struct bytes name, value;
-    if (parse_header(pair, &name, &value) < 0)
-        return -1;
-    enum response_field verdict = fields == FIELDS_OF_HEAD ? response_field_check(name, value, ret_content_length)
-                                                           : response_trailer_check(name, value);
-    if (verdict == RESPONSE_FIELD_GOOD)
-        return add_field(response, head, name, value);
-    const char *complaint = response_field_complaint(verdict);
-    if (complaint == NULL)
-        return 0;
-    PyErr_Format(PyExc_ValueError, "%s: %R", complaint, pair);
-    return -1;
-}
-
-/* Waiting for room lets other threads run, so each header is held, and the list looked at again. */
-static int add_headers(struct wsgi_response *response, struct app_response *head, enum fields fields, PyObject *headers,
-                       int64_t *ret_content_length)
-{
-    if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
-        PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s", Py_TYPE(headers)->tp_name);
-        return -1;
-    }
-    int r = 0;
-    for (Py_ssize_t i = 0; r == 0 && i < PySequence_Size(headers); i++) {
-        PyObject *pair = PySequence_GetItem(headers, i);
-        if (pair == NULL)
-            return -1;
-        r = add_header(response, head, fields, pair, ret_content_length);
-        Py_DECREF(pair);
-    }
-    return r;
-}
-
 /* Ahead of the fields, but for the one that nearly every response has, and that the I/O process says by itself. */
 static int add_reason(struct wsgi_response *response, struct bytes reason)
 {
     bool is_usual = response->status == STATUS_OK && bytes_equal(reason, BYTES_LITERAL("OK"));
     if (reason.length == 0 || is_usual)
         return 0;
-    return add_field(response, &response->head, FIELD_BLOCK_REASON, reason);
+    return wsgi_head_add(exchange_of(response), &response->head, FIELD_BLOCK_REASON, reason);
 }
 
 static void drop_head(struct wsgi_response *response)
@@ -173,11 +53,12 @@ static int start(struct wsgi_response *response, PyObject *status, PyObject *hea
 {
     int64_t content_length = -1;
     struct bytes reason;
-    if (parse_status(status, &response->status, &reason) < 0 || begin_head(response, &response->head) < 0)
+    if (wsgi_head_read_status(status, &response->status, &reason) < 0 ||
+        wsgi_head_begin(exchange_of(response), response->request, &response->head) < 0)
         return -1;
     response->state = WSGI_STARTED;
     if (add_reason(response, reason) < 0 ||
-        add_headers(response, &response->head, FIELDS_OF_HEAD, headers, &content_length) < 0) {
+        wsgi_head_add_list(exchange_of(response), &response->head, WSGI_HEAD_FIELDS, headers, &content_length) < 0) {
         drop_head(response);
         return -1;
     }
@@ -275,7 +156,7 @@ static enum wsgi_outcome failed(int r)
 {
     if (r == -EPIPE)
         return WSGI_GONE;
-    raise_errno(r);
+    wsgi_raise_errno(r);
     return WSGI_ERROR;
 }
 
@@ -373,7 +254,7 @@ static PyObject *call_write(PyObject *self, PyObject *data)
         app_exchange_flush(exchange_of(response));
         Py_RETURN_NONE;
     case WSGI_GONE:
-        raise_gone();
+        wsgi_raise_gone();
         return NULL;
     default:
         return NULL;
@@ -387,9 +268,9 @@ static int send_hints(struct wsgi_response *response, struct app_response *hints
     int r;
     while ((r = app_response_interim(exchange_of(response), hints, STATUS_EARLY_HINTS)) == -EAGAIN)
         if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
-            return raise_gone();
+            return wsgi_raise_gone();
     if (r < 0)
-        return raise_errno(r);
+        return wsgi_raise_errno(r);
     app_exchange_flush(exchange_of(response));
     return 0;
 }
@@ -413,9 +294,9 @@ static PyObject *call_early_hints(PyObject *self, PyObject *headers)
         return NULL;
     if (response->state >= WSGI_SENT)
         return PyErr_Format(PyExc_RuntimeError, "early hints were given after the response had begun");
-    if (begin_head(response, &hints) < 0)
+    if (wsgi_head_begin(exchange_of(response), response->request, &hints) < 0)
         return NULL;
-    if (add_headers(response, &hints, FIELDS_OF_HEAD, headers, &content_length) < 0 ||
+    if (wsgi_head_add_list(exchange_of(response), &hints, WSGI_HEAD_FIELDS, headers, &content_length) < 0 ||
         send_or_drop_hints(response, &hints) < 0) {
         app_response_drop(exchange_of(response), &hints);
         return NULL;
@@ -441,9 +322,9 @@ static PyObject *call_send_trailers(PyObject *self, PyObject *headers)
         return NULL;
     if (response->state == WSGI_ENDED)
         return PyErr_Format(PyExc_RuntimeError, "trailers were given after the response had ended");
-    if (begin_head(response, &trailers) < 0)
+    if (wsgi_head_begin(exchange_of(response), response->request, &trailers) < 0)
         return NULL;
-    if (add_headers(response, &trailers, FIELDS_OF_TRAILERS, headers, &unused) < 0) {
+    if (wsgi_head_add_list(exchange_of(response), &trailers, WSGI_TRAILER_FIELDS, headers, &unused) < 0) {
         app_response_drop(exchange_of(response), &trailers);
         return NULL;
     }

@@ -45,11 +45,11 @@ KINDS = {
 
 
 class Closing:
-    """A file that says when it is closed."""
+    """A file that says when it is closed, and which it is: it may be told after the next request has begun."""
 
-    def __new__(cls, file, wrapper):
+    def __new__(cls, path, wrapper):
         close = wrapper.close
-        wrapper.close = lambda: (noted.append("closed"), close())
+        wrapper.close = lambda: (noted.append(f"closed {path}"), close())
         return wrapper
 
 
@@ -69,4 +69,4 @@ def app(environ, start_response):
     write = start_response(query.get("status", "200 OK"), headers)
     if "before" in query:
         write(query["before"].encode())
-    return Closing(file, environ["wsgi.file_wrapper"](file, 8192))
+    return Closing(query["path"], environ["wsgi.file_wrapper"](file, 8192))

@@ -12,6 +12,7 @@ import time
 EVENTS = []
 GATES = {}
 GATES_LOCK = threading.Lock()
+TOGETHER = threading.Barrier(4)
 
 
 def gate(name):
@@ -117,6 +118,11 @@ def no_start(environ, start_response):
 
 def raises(environ, start_response):
     raise RuntimeError("raised before start_response")
+
+
+def raises_together(environ, start_response):
+    TOGETHER.wait(30)
+    raise RuntimeError("raised together")
 
 
 def raises_system_exit(environ, start_response):
@@ -341,6 +347,14 @@ def sleep(environ, start_response):
     print("sleeping", file=sys.stderr, flush=True)
     time.sleep(float(environ["QUERY_STRING"]))
     return plain(start_response, "slept\n")
+
+
+def fifo(environ, start_response):
+    """Waits until the test writes an octet into the FIFO that it has named."""
+    print("at the gate", file=sys.stderr, flush=True)
+    with open(environ["QUERY_STRING"], "rb") as file:
+        file.read(1)
+    return plain(start_response, "passed\n")
 
 
 def spin(environ, start_response):

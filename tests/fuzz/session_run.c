@@ -239,6 +239,7 @@ void session_run_begin(struct session_run *run)
         core->settings.response_buffering = BUFFERING_ON;
     if ((settings & 4) != 0)
         core->settings.request_timeout_ms = 2'000;
+    core->leaving = (settings & 0xe0) == 0xe0;
     core->draining = (settings & 0xf0) == 0xf0;
     scene_app_up(run->scene, 0, 1, settings >> 3 & 7);
     for (uint8_t i = 0; i < RUN_CLIENTS; i++)

@@ -210,7 +210,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     const uint8_t kind = data[0];
     input = bytes_skip(input, 1);
-    int r = tls_channel_create(server.context, 1, &talk.channel);
+    int r = tls_channel_create(server.context, NULL, 1, &talk.channel);
     assert(r == 0);
     tls_peer_open(&talk.peer, kind & 1 ? "a.example" : NULL, NULL);
     if (kind & 2)

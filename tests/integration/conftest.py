@@ -4,7 +4,7 @@ import pytest
 
 from harness.server import BINARY, IS_SLOW, Server
 
-pytest_plugins = ("harness.tls",)
+pytest_plugins = ("harness.gates", "harness.hooks", "harness.tls")
 
 
 def pytest_addoption(parser):
@@ -15,7 +15,7 @@ def pytest_collection_modifyitems(config, items):
     if IS_SLOW:
         for item in items:
             if not item.get_closest_marker("timeout"):
-                item.add_marker(pytest.mark.timeout(240))
+                item.add_marker(pytest.mark.timeout(600))
     if config.getoption("--full"):
         return
     for item in items:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from harness.client import Client
+from harness.programs import free_port
 from harness.server import APPS, BINARY, PATIENCE, Server, clean_environment, run_to_end
 
 
@@ -144,9 +145,7 @@ def test_several_at_once(serve, tmp_path):
 
 
 def test_port_in_the_environment(serve):
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     server = serve("hello_wsgi:app", binds=(), env={"PORT": str(port)})
     assert answers(("127.0.0.1", port))
     assert server.address[1] == port

@@ -1,15 +1,15 @@
 """ASGI over the wire: scope, streaming both ways, disconnects, lifespan, and what an application's mistakes cost."""
 
 import json
-import socket
 import random
 import re
+import socket
 
 import pytest
 
 from harness.client import Parallel, build_request
 from harness.server import PATIENCE, run_to_end
-from harness.waiting import eventually, events, read_until, wait_for_event
+from harness.waiting import events, eventually, read_until, wait_for_event
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -274,7 +274,7 @@ def test_an_application_survives_its_io_process(serve):
     assert eventually(lambda: get_or_none(server, "/open_gate?dies")).text == "ok"
     eventually(lambda: noted.count("nobody there") == 3 and noted.count("ClientDisconnected") == 3)
     assert server.app_processes() == apps
-    for number in range(50):
+    for _ in range(50):
         assert server.get("/large_head").status == 200
     for client in clients:
         client.close()

@@ -5,11 +5,11 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from test_buffering import ALL_HELD, FOUR_THREADS, MIB, assert_others_are_served, body_of, digest_of, post_head
+from test_metrics import read, total
 
 from harness.client import build_request
 from harness.waiting import eventually, wait_for_event
-from test_buffering import ALL_HELD, FOUR_THREADS, MIB, assert_others_are_served, body_of, digest_of, post_head
-from test_metrics import read, total
 
 METRICS = ("--metrics-path", "/metrics")
 LENGTH = 32 * MIB

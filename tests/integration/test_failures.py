@@ -155,7 +155,8 @@ def test_an_io_process_dies_under_a_busy_application(serve):
 
 
 def test_a_hung_thread_is_504_to_its_client_and_its_process_is_replaced(serve):
-    server = serve("wsgi_cases:app", "--threads", "2", "--timeout", "1", "--graceful-timeout", "2")
+    options = ("--threads", "2", "--timeout", "1", "--graceful-timeout", "2", "--queue-timeout", "30")
+    server = serve("wsgi_cases:app", *options)
     before = server.get("/pid").text.split()[0]
     started = time.monotonic()
     with server.connect(timeout=15) as client:
@@ -175,7 +176,7 @@ def test_a_thread_that_holds_the_interpreter_lock_is_504(serve):
 
 
 def test_an_event_loop_that_stops_is_504(serve):
-    server = serve("asgi_cases:app", "--timeout", "1", "--graceful-timeout", "1")
+    server = serve("asgi_cases:app", "--timeout", "1", "--graceful-timeout", "1", "--queue-timeout", "30")
     before = server.get("/pid").body
     with server.connect(timeout=15) as client:
         assert client.request("/block?30").status == 504
@@ -183,8 +184,8 @@ def test_an_event_loop_that_stops_is_504(serve):
 
 
 def test_a_slow_endpoint_of_a_turning_event_loop_is_left_alone(serve):
-    server = serve("asgi_cases:app", "--timeout", "1")
-    assert server.get("/sleep?2.5").body == b"slept\n"
+    server = serve("asgi_cases:app", "--timeout", "2")
+    assert server.get("/sleep?5").body == b"slept\n"
 
 
 def test_a_stopped_process_is_replaced(serve):

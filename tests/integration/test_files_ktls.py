@@ -13,13 +13,13 @@ import threading
 from urllib.parse import urlencode
 
 import pytest
+from test_files import can_tell_what_is_cached
+from test_ktls import MODES, VERSIONS, counters, expected, metric, needs_kernel_tls  # noqa: F401 (a fixture)
 
 from harness.client import build_request
 from harness.http2 import connect_http2
 from harness.tls import TlsClient
 from harness.waiting import eventually
-from test_files import can_tell_what_is_cached
-from test_ktls import MODES, VERSIONS, counters, expected, metric, needs_kernel_tls  # noqa: F401 (a fixture)
 
 MARK = b"-- in clear this must not be seen --"
 BLOB = MARK.join(random.Random(12).randbytes(4096) for _ in range(700))

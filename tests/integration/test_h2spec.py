@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.programs import go_program, run
+from harness.server import PATIENCE
 
 VERSION = "v2.2.1+incompatible"
 CASES = 146
@@ -28,8 +29,8 @@ def h2spec() -> Path:
 
 def outcomes(h2spec: Path, report: Path, server, *options: str) -> tuple[int, set[tuple[str, str]]]:
     """How many cases there were, and those that did not pass."""
-    command = [h2spec, "--strict", "--port", str(server.address[1]), "--junit-report", str(report), *options]
-    done = run(*command, timeout=150)
+    where = ("--port", server.address[1], "--junit-report", report)
+    done = run(h2spec, "--strict", "--timeout", 10 * PATIENCE, *where, *options, timeout=300)
     assert report.exists(), done.stdout + done.stderr
     cases = list(ElementTree.parse(report).iter("testcase"))
     failed = {
@@ -42,13 +43,13 @@ def outcomes(h2spec: Path, report: Path, server, *options: str) -> tuple[int, se
     return len(cases), failed
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(330 * PATIENCE)
 def test_every_case_passes_over_tls(serve, h2spec, tls, tmp_path):
     server = serve("hello_wsgi:app", *tls.ecdsa.options)
     assert outcomes(h2spec, tmp_path / "report.xml", server, "--tls", "--insecure") == (CASES, set())
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(330 * PATIENCE)
 def test_every_case_but_one_passes_in_cleartext(serve, h2spec, tmp_path):
     server = serve("hello_wsgi:app", "--http2-cleartext", "prior-knowledge")
     assert outcomes(h2spec, tmp_path / "report.xml", server) == (CASES, CLEARTEXT_EXCEPTIONS)

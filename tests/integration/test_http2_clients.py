@@ -330,7 +330,7 @@ def seen_by(chromium, place) -> dict:
     return json.loads(html.unescape(found.group(1)))
 
 
-@pytest.mark.timeout(180 * PATIENCE)
+@pytest.mark.timeout(300 * PATIENCE)
 def test_chromium(chromium, serve, tls):
     place = place_of(serve, tls, "tls", *APPLICATIONS["wsgi"])
     seen = seen_by(chromium, place)

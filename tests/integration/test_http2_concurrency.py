@@ -3,14 +3,14 @@
 import json
 import os
 import signal
-import threading
 import time
 
 import h2.errors
 import pytest
 
 from harness.http2 import Http2Client, StreamReset, connect_http2
-from harness.server import LATENESS, PATIENCE, Server
+from harness.load import Load
+from harness.server import LATENESS, Server
 from harness.waiting import eventually
 
 CLEARTEXT = ("--http2-cleartext", "prior-knowledge")
@@ -141,39 +141,26 @@ def outcome_of(client: Http2Client, stream: int) -> object:
 def test_a_reload_under_load_loses_nothing(serve, way, kind):
     server = serve(*KINDS[kind], "-w", "2", *way[0])
     old = pids_of(server, 2)
-    stop, failures, counts = threading.Event(), [], []
 
-    def load() -> None:
-        served = 0
-        try:
-            with way[1](server) as client:
-                while not stop.is_set():
-                    streams = [client.start(path) for path in ("/hello", "/sleep?0.02", "/large?100000", "/pid") * 3]
-                    responses = [client.finish(stream) for stream in streams]
-                    assert {response.status for response in responses} == {200}
-                    served += len(responses)
-                assert not client.goaways
-        except BaseException as error:  # told by the test's own thread
-            failures.append(error)
-        counts.append(served)
+    def ask(load: Load, name: int) -> None:
+        with way[1](server) as client:
+            while not load.ending.is_set():
+                streams = [client.start(path) for path in ("/hello", "/sleep?0.02", "/large?100000", "/pid") * 3]
+                responses = [client.finish(stream) for stream in streams]
+                assert {response.status for response in responses} == {200}
+                load.answered[name] += len(responses)
+            assert not client.goaways
 
-    threads = [threading.Thread(target=load) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
+    with Load(dict.fromkeys(range(3), ask)) as load:
         for _ in range(2):
             before = server.log_position
             server.send_signal(signal.SIGHUP)
-            eventually(lambda: not set(server.app_processes()) & set(old), what="other processes")
+            eventually(lambda old=old: not set(server.app_processes()) & set(old), what="other processes")
             eventually(lambda: len(server.app_processes()) == 2, what="two of them")
             old = server.app_processes()
             assert len(server.lines) > before
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(30 * PATIENCE)
-    assert not failures, failures[0]
-    assert min(counts) > 0
+            load.go_on(answers=1)
+    load.assert_unharmed()
 
 
 # --- stop ------------------------------------------------------------------------------------------------------------

@@ -6,13 +6,13 @@ import random
 from contextlib import contextmanager
 
 import pytest
+from test_buffering import FOUR_THREADS, MIB, assert_others_are_served
+from test_early_start import ATTEMPTS, METRICS, answer_of_read_all, early_starts
+from test_metrics import read, total
 
 from harness.frames import CANCEL, DATA, END_STREAM, PREFACE, WINDOW_UPDATE, FrameClient, frame, get, post, reset
 from harness.frames import settings as settings_frame
 from harness.waiting import eventually
-from test_buffering import FOUR_THREADS, MIB, assert_others_are_served
-from test_early_start import ATTEMPTS, METRICS, answer_of_read_all, early_starts
-from test_metrics import read, total
 
 # Windows so wide that the first part of a body is not kept waiting by them.
 WIDE = ("--http2-cleartext", "prior-knowledge", "--http2-initial-window-size", str(16 * MIB))

@@ -217,7 +217,7 @@ def test_setting_row(page, name):
 
 def test_http2_limits_concurrent_streams(page):
     """The stream beyond the limit is refused, and the others are served."""
-    page.write("myapp.py", "import time\n" + MYAPP.replace("    return", "    time.sleep(0.3)\n    return"))
+    page.write("myapp.py", "import time\n" + MYAPP.replace("    return", "    time.sleep(2)\n    return"))
     server = page.run("gunicorn myapp:app --threads 4 --http2-max-concurrent-streams 3 --certfile server.crt"
                       " --keyfile server.key")
     with page.connect(server) as client:

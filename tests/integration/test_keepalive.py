@@ -119,8 +119,8 @@ def test_empty_lines_before_a_request_are_skipped(server):
 def test_an_idle_connection_is_closed_after_keepalive(serve):
     server = serve("hello_wsgi:app", "--keep-alive", "1")
     with server.connect() as client:
-        assert client.request("/").status == 200
         started = time.monotonic()
+        assert client.request("/").status == 200
         client.expect_close()
         assert 0.9 <= time.monotonic() - started <= 1 + LATENESS
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from test_files_ktls import disk  # noqa: F401 (a fixture)
+from test_ktls import Sealer, Wire
 
 from harness.client import build_request
 from harness.http2 import connect_http2
 from harness.programs import need, output_of
 from harness.server import Server
-from test_files_ktls import disk  # noqa: F401 (a fixture)
-from test_ktls import Sealer, Wire
 
 WAYS = ["off", "tx", "both"]
 SUITES = {"AES-128-GCM": "TLS_AES_128_GCM_SHA256", "ChaCha20": "TLS_CHACHA20_POLY1305_SHA256"}

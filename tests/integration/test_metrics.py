@@ -37,12 +37,13 @@ def test_they_are_those_of_all_io_processes(serve):
     eventually(lambda: total(read(server), "connections_active") == 1)
 
 
-def test_they_need_no_application_process(serve):
-    server = serve("wsgi_cases:app", "-w", "1", "--threads", "1", "--metrics-path", "/metrics")
+def test_they_need_no_application_process(serve, gates):
+    server, gate = serve("wsgi_cases:app", "-w", "1", "--threads", "1", "--metrics-path", "/metrics"), gates.make()
     with server.connect() as busy:
-        busy.send("GET /sleep?1 HTTP/1.1\r\nHost: a\r\n\r\n")
-        server.wait_for_log(r"\bsleeping$")
+        busy.send(build_request(f"/fifo?{gate}"))
+        server.wait_for_log("at the gate$")
         assert total(read(server), "slots_live") >= 1
+        gates.open(gate)
         assert busy.read_response().status == 200
 
 

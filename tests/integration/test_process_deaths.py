@@ -4,14 +4,13 @@ import os
 import random
 import re
 import signal
-import threading
-from pathlib import Path
 
 import h2.errors
 import pytest
 
 from harness.client import build_request
 from harness.http2 import Http2Client, StreamReset, connect_http2
+from harness.load import Load
 from harness.responses import Response
 from harness.server import Server
 from harness.waiting import eventually
@@ -29,32 +28,6 @@ SAMPLE = re.compile(r'uroboros_(\w+)\{ring="\d+".*\} (\d+)')
 # What requests hold, and give back with their end or with that of a process. Staging blocks are not among them: what
 # TLS agreed on is kept in some until the end, where a clean stop counts them.
 AT_REST = ("exchanges_live", "slots_live", "recv_buffers_lent", "request_spool_blocks", "files_live", "dispatch_queued")
-
-
-class Gates:
-    """FIFOs at which an application waits: it reads one octet. Open for both ways here, so that no side comes too early."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.closed: dict[str, int] = {}
-
-    def make(self, name: str) -> str:
-        path = str(self.directory / name)
-        os.mkfifo(path)
-        self.closed[path] = os.open(path, os.O_RDWR)
-        return path
-
-    def open(self, path: str) -> None:
-        os.write(self.closed[path], b"x")
-
-
-@pytest.fixture
-def gates(tmp_path):
-    made = Gates(tmp_path)
-    yield made
-    for path, descriptor in made.closed.items():
-        made.open(path)  # a test that failed leaves nobody waiting
-        os.close(descriptor)
 
 
 class OverHttp1:
@@ -262,44 +235,28 @@ def kill_and_wait_for_another(server: Server, victim: int, count: int) -> None:
     eventually(lambda: len(set(server.io_processes()) - {victim}) == count, 30, "another I/O process")
 
 
-class Load:
-    """Clients that ask for all kinds of things, and begin anew when their connection is lost."""
+class Restless:
+    """A client that asks for all kinds of things, and begins anew when its connection is lost."""
 
     PATHS = ("/hello", "/large?300000", "/sleep?0.01", "/pid")
 
-    def __init__(self, server: Server, clients: int) -> None:
-        self.server, self.served, self.lost = server, 0, 0
-        self.failures: list[BaseException] = []
-        self.ending = threading.Event()
-        self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+    def __init__(self, server: Server) -> None:
+        self.server, self.lost = server, 0
 
-    def __enter__(self) -> "Load":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.ending.set()
-        for thread in self.threads:
-            thread.join(60)
-            assert not thread.is_alive(), "a client hangs"
-
-    def _run(self, number: int) -> None:
+    def __call__(self, load: Load, number: int) -> None:
         choices = random.Random(number)
-        while not self.ending.is_set():
+        while not load.ending.is_set():
             try:
-                self._ask(choices, http2=number % 2 == 0)
+                self._ask(load, number, choices)
             except (ConnectionError, AssertionError) as error:
                 if isinstance(error, AssertionError) and "closed" not in str(error):
-                    self.failures.append(error)
+                    raise
                 self.lost += 1
-            except BaseException as error:  # noqa: BLE001: told by the test's own thread
-                self.failures.append(error)
-                return
 
-    def _ask(self, choices: random.Random, http2: bool) -> None:
+    def _ask(self, load: Load, number: int, choices: random.Random) -> None:
+        http2 = number % 2 == 0
         with connect_http2(self.server) if http2 else self.server.connect(20) as client:
-            while not self.ending.is_set():
+            while not load.ending.is_set():
                 if http2:
                     streams = [client.start(choices.choice(self.PATHS)) for _ in range(8)]
                     client.reset(streams.pop())
@@ -307,7 +264,7 @@ class Load:
                 else:
                     answers = [client.request(choices.choice(self.PATHS))]
                 assert {answer.status for answer in answers} == {200}
-                self.served += len(answers)
+                load.answered[number] += len(answers)
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -318,15 +275,16 @@ def test_io_processes_die_at_any_moment_and_application_processes_do_not_care(se
     client = OverHttp1(server, None)
     before = in_use(client)
     client.close()
-    with Load(server, 4) as load:
+    clients = {number: Restless(server) for number in range(4)}
+    with Load(clients) as load:
         for round_ in range(8):
             wanted = load.served + moments.randrange(20, 200)  # a moment that the load itself sets
             eventually(lambda wanted=wanted: load.served >= wanted or load.failures, 30, "more answers")
             kill_and_wait_for_another(server, server.io_processes()[round_ % 2], 2)
         wanted = load.served + 200
         eventually(lambda: load.served >= wanted or load.failures, 30, "answers after the last death")
-    assert not load.failures, load.failures[0]
-    assert load.lost > 0, "no death met a request"
+    load.assert_unharmed()
+    assert any(client.lost for client in clients.values()), "no death met a request"
     assert server.app_processes() == apps
     assert_at_rest(client, before)
     client.close()

@@ -6,12 +6,12 @@ import random
 import re
 import signal
 import socket
-import threading
 
 import pytest
 
 from harness.client import Client, connect
 from harness.http2 import Http2Client, connect_http2
+from harness.load import Load
 from harness.server import PATIENCE
 from harness.waiting import eventually
 
@@ -104,56 +104,25 @@ def test_http2_by_tls_on_four_rings(serve, tls):
             assert {len(client.finish(stream).body) for stream in streams} == {100_000}
 
 
-class Load:
-    """Clients of both versions that go on until they are told to end; nothing may fail them."""
+def either_version(address):
+    """Clients of both versions; nothing may fail them."""
 
-    def __init__(self, address, clients: int) -> None:
-        self.address, self.served = address, [0] * clients
-        self.failures: list[BaseException] = []
-        self.ending = threading.Event()
-        self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+    def ask(load: Load, number: int) -> None:
+        with Client(address, 20 * PATIENCE) if number % 2 else Http2Client(connect(address, 20 * PATIENCE)) as client:
+            while not load.ending.is_set():
+                answer = client.request(("/hello", "/large?100000")[load.answered[number] % 2])
+                assert answer.status == 200
+                load.answered[number] += 1
 
-    def __enter__(self) -> "Load":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ending.set()
-        for thread in self.threads:
-            thread.join(30 * PATIENCE)
-            assert not thread.is_alive(), "a client hangs"
-
-    def _run(self, number: int) -> None:
-        try:
-            with self._client(number) as client:
-                while not self.ending.is_set():
-                    answer = client.request(("/hello", "/large?100000")[self.served[number] % 2])
-                    assert answer.status == 200
-                    self.served[number] += 1
-        except BaseException as error:  # told by the test's own thread
-            self.failures.append(error)
-
-    def _client(self, number: int) -> Client | Http2Client:
-        if number % 2:
-            return Client(self.address, 20 * PATIENCE)
-        return Http2Client(connect(self.address, 20 * PATIENCE))
-
-    def go_on(self, answers: int) -> None:
-        """Until every client has had so many more."""
-        wanted = [count + answers for count in self.served]
-        eventually(
-            lambda: self.failures or all(map(int.__ge__, self.served, wanted)), 60, "further answers for everybody"
-        )
-        assert not self.failures, self.failures[0]
+    return ask
 
 
 def test_reloads_under_load_lose_nothing(serve, bound):
     server, address = serve_bound(serve, bound, *CLEARTEXT)
     rings, apps = server.io_processes(), set(server.app_processes())
-    with Load(address, 8) as load:
+    with Load(dict.fromkeys(range(8), either_version(address))) as load:
         for _ in range(2):
-            load.go_on(5)
+            load.go_on(5, timeout=60)
             server.send_signal(signal.SIGHUP)
             eventually(
                 lambda old=apps: len(server.app_processes()) == 3 and not set(server.app_processes()) & old,
@@ -161,8 +130,8 @@ def test_reloads_under_load_lose_nothing(serve, bound):
                 "three other application processes",
             )
             apps = set(server.app_processes())
-        load.go_on(5)
-    assert not load.failures, load.failures[0]
+        load.go_on(5, timeout=60)
+    load.assert_unharmed()
     assert server.io_processes() == rings, "a reload is none of their business"
 
 

@@ -133,7 +133,8 @@ def test_print_config_names_the_origin_of_each_value(tmp_path):
         ("workrs = 1\n", 'line 1: unknown setting "workrs"; the nearest is "workers"'),
         ("a = 1\nworkers = [\n", "line 3: not TOML: Invalid value"),
         ('worker_class = "gevent"\n', 'line 1: worker_class = "gevent": this class is not built yet; use "auto", '
-                                      '"sync", "gthread" or "asgi"'),
+                                      '"sync", "gthread" or "asgi" (threads serve an application that gevent has '
+                                      "patched, too)"),
         ("dirty_workers = 1\n", "line 1: dirty_workers = 1: dirty arbiters are not part of this server; run a task "
                                 "queue beside it"),
         ('bind = ["[::1"]\n', 'line 1: bind = ["[::1"]: "[::1": expected a host name or address; IPv6 stands in '

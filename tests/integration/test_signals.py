@@ -1,13 +1,16 @@
 """Stopping, reloading, and what becomes of requests and connections meanwhile."""
 
 import os
+import select
 import signal
+import subprocess
 import time
+from functools import partial
 
 import pytest
 
 from harness.client import Parallel, build_request, connect
-from harness.server import APPS, LATENESS
+from harness.server import APPS, BINARY, LATENESS
 from harness.waiting import eventually, read_until
 
 
@@ -41,6 +44,39 @@ def test_a_start_whose_application_takes_long_is_ended_at_once(serve, tmp_path, 
     assert time.monotonic() - began < LATENESS  # graceful_timeout is longer: nobody is served yet
     assert not server.processes()
     assert not any("ready: listening" in line for line in server.lines)
+
+
+def test_a_reload_that_is_asked_for_during_the_start_comes_after_it(serve, tmp_path, gates):
+    """What a deployment has changed since may not have been seen by it."""
+    gate, module = gates.make(), tmp_path / "slow.py"
+    text = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{}']\n"
+    module.write_text(f"print('importing', flush=True)\nopen({gate!r}).read(1)\n" + text.format("old"))
+    server = serve("slow:app", "--env", "PYTHONDONTWRITEBYTECODE=1", cwd=tmp_path, ready=False)
+    server.wait_for_log("importing")
+    module.write_text(text.format("new"))
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("the reload waits until the server has started")
+    gates.open(gate)
+    server.wait_until_ready()
+    server.wait_for_log(r"\breloaded: \d+ new")
+    assert server.get("/").body == b"new"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=["TERM", "INT", "KILL"])
+def test_a_start_that_still_reads_its_file_leaves_nobody_behind(tmp_path, number):
+    file = tmp_path / "gunicorn.conf.py"
+    file.write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(99)\n")
+    # Who runs the tests in the background of a shell ignores SIGINT, and that is inherited.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [BINARY, "hello_wsgi:app", "-c", file]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
+    reader = os.pidfd_open(int(server.stderr.readline()))
+    server.send_signal(number)
+    ended, _, _ = select.select([reader], [], [], LATENESS)
+    os.close(reader)
+    server.stderr.close()
+    assert server.wait(LATENESS) == -number
+    assert ended
 
 
 def test_term_lets_requests_finish(serve):
@@ -86,12 +122,14 @@ def test_term_closes_the_listeners_and_idle_connections(serve):
     assert clients.results[0].body == b"slept\n"
 
 
-def test_a_response_during_the_stop_says_close(serve):
-    server = serve("wsgi_cases:app")
+def test_a_response_during_the_stop_says_close(serve, gates):
+    server, gate = serve("wsgi_cases:app"), gates.make()
     with server.connect() as client:
-        client.send(build_request("/sleep?1"))
-        server.wait_for_log(r"\bsleeping$")
+        client.send(build_request(f"/fifo?{gate}"))
+        server.wait_for_log("at the gate$")
         server.send_signal(signal.SIGTERM)
+        eventually(lambda: not can_connect(server.address), what="closed listeners")
+        gates.open(gate)
         assert client.read_response().closes
         client.expect_close()
     assert server.wait() == 0
@@ -115,7 +153,7 @@ def test_a_second_signal_hurries_the_first(serve):
         server.wait_for_log(r"\bhanging$")
         server.send_signal(signal.SIGTERM)
         eventually(lambda: not can_connect(server.address), what="closed listeners")
-        assert server.stop(signal.SIGINT, timeout=5) == 0
+        assert server.stop(signal.SIGINT) == 0
     assert not server.processes()
 
 

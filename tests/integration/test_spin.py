@@ -26,5 +26,5 @@ def test_every_word_serves_and_an_idle_server_uses_no_cpu(serve, word):
     for _ in range(50):
         assert server.get("/").status == 200
     before = cpu_ticks(server.pid)
-    time.sleep(2)
+    time.sleep(2)  # nothing is awaited: an observation needs a span of time, and a spinning process uses all of it
     assert cpu_ticks(server.pid) - before < 0.1 * os.sysconf("SC_CLK_TCK")

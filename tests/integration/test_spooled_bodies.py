@@ -9,12 +9,12 @@ import sys
 from urllib.parse import urlencode
 
 import pytest
+from test_metrics import read, total
 
 from harness.client import Parallel, build_request
 from harness.http2 import connect_http2
 from harness.server import APPS
 from harness.waiting import eventually
-from test_metrics import read, total
 
 sys.path.insert(0, str(APPS))
 from spooled_wsgi import perform, summary  # noqa: E402

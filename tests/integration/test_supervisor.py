@@ -15,7 +15,7 @@ import pytest
 
 from harness.client import Parallel
 from harness.programs import need_open_to_all
-from harness.server import APPS, BINARY, IS_SANITIZED, PATIENCE, clean_environment, run_to_end
+from harness.server import APPS, BINARY, IS_SANITIZED, LATENESS, PATIENCE, clean_environment, run_to_end
 from harness.waiting import eventually
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -192,17 +192,15 @@ def test_a_signal_without_a_meaning_yet_says_so(serve):
 def test_a_dead_process_is_replaced_within_a_moment(serve):
     server = serve("hello_wsgi:app", "-w", "2", "--log-level", "debug")
     server.wait_for_log(r"app 1 .*is ready")
-    victim = server.app_processes()[0]
-    killed = time.monotonic()
-    os.kill(victim, signal.SIGKILL)
-    server.wait_for_log(r"app 2 started", timeout=5)
-    assert time.monotonic() - killed < 1 * PATIENCE
+    os.kill(server.app_processes()[0], signal.SIGKILL)
+    server.wait_for_log(r"app 2 started")
+    assert not any("the next one is started in" in line for line in server.lines)
     server.wait_for_log(r"was killed by signal 9 \(Killed\), perhaps for want of memory")
 
 
 def test_processes_that_keep_dying_are_started_ever_more_slowly(serve):
     server = serve("hello_wsgi:app")
-    for count in range(1, 6):
+    for _ in range(5):
         position = server.log_position
         os.kill(eventually(server.app_processes)[0], signal.SIGSEGV)
         server.wait_for_log(r"app \d+ started", since=position)
@@ -213,11 +211,8 @@ def test_processes_that_keep_dying_are_started_ever_more_slowly(serve):
 
 def test_an_io_process_comes_back_at_once(serve):
     server = serve("hello_wsgi:app", "--rings", "2", "--log-level", "debug")
-    victim = server.io_processes()[0]
-    killed = time.monotonic()
-    os.kill(victim, signal.SIGKILL)
+    os.kill(server.io_processes()[0], signal.SIGKILL)
     server.wait_for_log(r"io \d .*is ready", count=3)
-    assert time.monotonic() - killed < 2 * PATIENCE
     for _ in range(20):
         assert server.get("/").status == 200
 
@@ -243,7 +238,7 @@ def test_an_idle_io_process_is_left_alone(serve):
 
 
 def test_a_stuck_process_leaves_the_stacks_of_its_threads(serve):
-    server = serve("wsgi_cases:app", "--timeout", "1", "--graceful-timeout", "1")
+    server = serve("wsgi_cases:app", "--timeout", "1", "--graceful-timeout", "1", "--queue-timeout", "30")
     (stuck,) = server.app_processes()
     assert server.get("/sleep?30").status == 504
     server.wait_for_log(r"app 0 .* is stuck")
@@ -369,7 +364,7 @@ def slow_reload(serve, tmp_path):
     config, marker = tmp_path / "gunicorn.conf.py", tmp_path / "marker"
     config.write_text("workers = 1\n")
     server = serve("wsgi_cases:app", "-c", str(config))
-    config.write_text(f"import pathlib, time\npathlib.Path({str(marker)!r}).touch()\ntime.sleep(9)\nworkers = 2\n")
+    config.write_text(f"import pathlib, time\npathlib.Path({str(marker)!r}).touch()\ntime.sleep(99)\nworkers = 2\n")
     server.send_signal(signal.SIGHUP)
     eventually(marker.exists)
     return server, config
@@ -379,18 +374,16 @@ def test_term_while_the_settings_are_read_stops_at_once(slow_reload):
     server, _ = slow_reload
     began = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < 8 * PATIENCE
+    assert time.monotonic() - began < LATENESS
     assert not server.processes()
 
 
 def test_a_dead_process_is_replaced_while_the_settings_are_read(slow_reload):
     server, _ = slow_reload
     (victim,) = server.app_processes()
-    began = time.monotonic()
     os.kill(victim, signal.SIGKILL)
     eventually(lambda: server.app_processes() not in ([], [victim]))
     assert server.get("/hello").status == 200
-    assert time.monotonic() - began < 8 * PATIENCE
     assert not any("reloaded: " in line for line in server.lines)
 
 

@@ -9,7 +9,6 @@ import signal
 import socket
 import stat
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,8 @@ import pytest
 import harness.server
 from harness.client import Client, Parallel, connect
 from harness.http2 import Http2Client, connect_http2
+from harness.load import Load
+from harness.programs import free_port
 from harness.server import APPS, BINARY, PATIENCE, Server, clean_environment, run_to_end
 from harness.waiting import eventually
 
@@ -28,46 +29,16 @@ UPGRADE_SECONDS = 30
 NOTHING_CHANGED = "upgrade failed, nothing has changed"
 
 
-class Load:
-    """Clients that never rest. A connection may end as the protocol says; all else is a failure."""
-
-    def __init__(self) -> None:
-        self.answered: dict[str, int] = {}
-        self.failures: list[str] = []
-        self.stopped = threading.Event()
-        self.threads: list[threading.Thread] = []
-
-    def run(self, name: str, ask: Callable[["Load", str], None]) -> None:
-        self.answered[name] = 0
-
-        def work() -> None:
-            try:
-                ask(self, name)
-            except Exception as error:
-                self.failures.append(f"{name}: {error!r}")
-
-        self.threads.append(threading.Thread(target=work, daemon=True))
-        self.threads[-1].start()
-
-    def count(self, name: str, response) -> None:
-        assert response.status == 200 and response.body == b"hello\n", f"{response.status}: {response.body[:200]!r}"
-        self.answered[name] += 1
-
-    def wait_for_more(self, requests: int = 50) -> None:
-        goals = {name: answered + requests for name, answered in self.answered.items()}
-        eventually(
-            lambda: self.failures or all(self.answered[name] >= goal for name, goal in goals.items()),
-            20,
-            f"{requests} more answers to each client",
-        )
-        assert not self.failures, self.failures
+def count(load: Load, name: str, response) -> None:
+    assert response.status == 200 and response.body == b"hello\n", f"{response.status}: {response.body[:200]!r}"
+    load.answered[name] += 1
 
 
 def fresh_connections(server: Server, open_client: Callable[[Server], Client]):
     def ask(load: Load, name: str) -> None:
-        while not load.stopped.is_set():
+        while not load.ending.is_set():
             with open_client(server) as client:
-                load.count(name, client.request("/"))
+                count(load, name, client.request("/"))
 
     return ask
 
@@ -75,9 +46,9 @@ def fresh_connections(server: Server, open_client: Callable[[Server], Client]):
 def kept_connection(server: Server, open_client: Callable[[Server], Client]):
     def ask(load: Load, name: str) -> None:
         client = open_client(server)
-        while not load.stopped.is_set():
+        while not load.ending.is_set():
             response = client.request("/")
-            load.count(name, response)
+            count(load, name, response)
             if response.header("connection") == "close":
                 client.close()
                 client = open_client(server)
@@ -92,11 +63,11 @@ def http2_connection(server: Server, tls) -> Callable[[Load, str], None]:
 
     def ask(load: Load, name: str) -> None:
         client = connect_http2(server, tls)
-        while not load.stopped.is_set():
+        while not load.ending.is_set():
             streams = [client.start("/") for _ in range(4)]
             for stream in streams:
                 try:
-                    load.count(name, client.finish(stream))
+                    count(load, name, client.finish(stream))
                 except ConnectionError:
                     if not unbegun(client, stream):
                         raise
@@ -110,17 +81,11 @@ def http2_connection(server: Server, tls) -> Callable[[Load, str], None]:
 
 @contextmanager
 def load_on(server: Server, clients: dict[str, Callable[[Load, str], None]]) -> Iterator[Load]:
-    load = Load()
-    for name, ask in clients.items():
-        load.run(name, ask)
-    try:
-        load.wait_for_more()
+    """Clients that never rest. A connection may end as the protocol says; all else is a failure."""
+    with Load(clients) as load:
+        load.go_on(50)
         yield load
-        load.wait_for_more()
-    finally:
-        load.stopped.set()
-        for thread in load.threads:
-            thread.join(30 * PATIENCE)
+        load.go_on(50)
     assert not load.failures, f"{load.failures} after {load.answered}\n{server.log()}"
 
 
@@ -170,7 +135,7 @@ def test_two_upgrades_under_load_fail_no_request(serve, installed, preload):
         for _ in range(2):
             install(installed, BINARY)
             upgrade(server)
-            load.wait_for_more()
+            load.go_on(50)
     program, now = os.stat(f"/proc/{server.pid}/exe"), installed.stat()
     assert (program.st_dev, program.st_ino) == (now.st_dev, now.st_ino)
     since = server.log_position
@@ -189,7 +154,7 @@ def test_an_upgrade_under_load_over_tls_fails_no_request(serve, tls):
     with load_on(server, clients) as load:
         for _ in range(2):
             upgrade(server)
-            load.wait_for_more()
+            load.go_on(50)
 
 
 # --- sockets -----------------------------------------------------------------------------------------------------
@@ -386,11 +351,6 @@ def test_the_old_processes_serve_until_the_new_ones_have_come_up(serve, tmp_path
 NOT_TAKEN_OVER = "the new program cannot serve: the processes of the one before it serve on"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        return unused.getsockname()[1]
-
-
 def bind_to(config: Path, *addresses: str) -> None:
     config.write_text(f"bind = {list(addresses)}\n".replace("'", '"'))
 
@@ -411,7 +371,7 @@ def test_an_address_that_is_taken_is_found_before_anything_is_replaced(serve, tm
             server.send_signal(signal.SIGUSR2)
             server.wait_for_log(NOTHING_CHANGED, UPGRADE_SECONDS, count=attempt)
             server.wait_for_log(f"cannot listen at {second}: the address is in use", count=attempt)
-        load.wait_for_more()
+        load.go_on(50)
         assert server.processes() == before
         assert "executing" not in server.log()
         # The settings do not name it any more, but they do not hold yet.
@@ -440,10 +400,10 @@ def test_an_address_that_is_taken_at_the_last_moment_leaves_the_old_processes_se
         server.send_signal(signal.SIGUSR2)
         server.wait_for_log(NOT_TAKEN_OVER, UPGRADE_SECONDS)
         server.wait_for_log(f"cannot listen at {second}: the address is in use")
-        load.wait_for_more()
+        load.go_on(50)
         server.send_signal(signal.SIGUSR2)
         server.wait_for_log(NOTHING_CHANGED, UPGRADE_SECONDS)
-        load.wait_for_more()
+        load.go_on(50)
         assert server.processes() == before
         assert pid_file.read_text() == f"{server.pid}\n"
         with Client(str(path)) as client:
@@ -501,7 +461,7 @@ def test_settings_that_break_at_the_last_moment_leave_the_old_processes_serving(
         server.wait_for_log("SIGUSR1 is ignored")
         server.send_signal(signal.SIGUSR2)
         server.wait_for_log(NOTHING_CHANGED, UPGRADE_SECONDS)
-        load.wait_for_more()
+        load.go_on(50)
         assert server.processes() == before
         config.write_text("workers = 2\n")
         upgrade(server)
@@ -536,7 +496,7 @@ def test_a_process_that_dies_while_no_program_can_start_makes_it_try_again(serve
 
 def test_what_is_left_of_the_old_processes_answers_and_time_tries_again(serve, installed, tmp_path):
     config = tmp_path / "site.toml"
-    config.write_text("workers = 1\ntimeout = 2\n")
+    config.write_text("workers = 1\ntimeout = 4\n")
     server = serve("wsgi_cases:app", "-c", str(config))
     install(installed, spoils_settings(config))
     server.send_signal(signal.SIGUSR2)
@@ -608,7 +568,7 @@ def test_settings_are_read_again_while_the_new_application_does_not_come_up(serv
     with load_on(server, {"new connections": fresh_connections(server, Server.connect)}) as load:
         server.send_signal(signal.SIGUSR2)
         server.wait_for_log("bad now", UPGRADE_SECONDS, since=since)
-        load.wait_for_more()
+        load.go_on(50)
         config.write_text('wsgi_app = "hello_wsgi:app"\n')
         server.send_signal(signal.SIGHUP)
         server.wait_for_log(READY, UPGRADE_SECONDS, since=since)

@@ -2,11 +2,12 @@
 
 import json
 import random
+import re
 
 import pytest
 
 from harness.client import Parallel, build_request
-from harness.waiting import eventually, events, wait_for_event
+from harness.waiting import events, eventually, wait_for_event
 
 
 @pytest.fixture
@@ -158,6 +159,21 @@ def test_a_traceback_reaches_the_error_log(serve):
     assert server.get("/raises").status == 500
     server.wait_for_log("Traceback")
     server.wait_for_log("RuntimeError: raised before start_response")
+
+
+def test_tracebacks_of_several_threads_are_one_behind_the_other(serve):
+    server = serve("wsgi_cases:app", "--threads", "4")
+    with Parallel() as parallel:
+        for _ in range(4):
+            parallel.start(server.get, "/raises_together")
+    server.wait_for_log("RuntimeError: raised together", count=4)
+    shown = [line for line in server.lines if not re.search(r"\[(INFO|WARNING)\]", line)]
+    blocks = [shown[i : i + len(shown) // 4] for i in range(0, len(shown), len(shown) // 4)]
+    assert len(shown) % 4 == 0, shown
+    for block in blocks:
+        assert block[0].endswith("the application failed: GET /raises_together"), shown
+        assert block[1] == "Traceback (most recent call last):", shown
+        assert block[-1] == "RuntimeError: raised together", shown
 
 
 def test_a_system_exit_in_a_view_does_not_take_the_server_along(serve):
@@ -424,15 +440,16 @@ def test_threads_serve_at_the_same_time(server):
     assert clients.results[0].body.startswith(b"True")
 
 
-def test_nothing_waits_behind_a_slow_request_while_a_process_is_idle(serve):
-    server = serve("wsgi_cases:app", "-w", "2", "--threads", "1")
+def test_nothing_waits_behind_a_slow_request_while_a_process_is_idle(serve, gates):
+    server, gate = serve("wsgi_cases:app", "-w", "2", "--threads", "1"), gates.make()
     assert len(server.app_processes()) == 2
-    with Parallel() as clients:
-        clients.start(server.get, "/sleep?3")
-        server.wait_for_log(r"\bsleeping$")
+    with server.connect(30) as slow:
+        slow.send(build_request(f"/fifo?{gate}"))
+        server.wait_for_log("at the gate$")
         for _ in range(40):
             assert server.get("/hello").status == 200
-        assert not clients.results, "the slow request was over before the quick ones"
+        gates.open(gate)
+        assert slow.read_response().body == b"passed\n"
 
 
 def test_sync_serves_one_request_at_a_time(serve):

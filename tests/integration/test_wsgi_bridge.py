@@ -325,6 +325,22 @@ def test_hooks_of_a_settings_file_run_in_the_app_process(serve, tmp_path):
     server.wait_for_log("hook worker_exit")
 
 
+def test_what_hooks_log_has_the_form_and_the_levels_of_the_error_log(serve, tmp_path):
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(
+        "def post_fork(server, worker):\n"
+        "    worker.log.debug('not wanted')\n"
+        "    try:\n"
+        "        1 / 0\n"
+        "    except ZeroDivisionError:\n"
+        "        worker.log.exception('it was %s', '\\x1b[2J\\udcff')\n"
+    )
+    server = serve("wsgi_bridge:app", "-c", str(path))
+    server.wait_for_log(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+\] \[\d+\] \[ERROR\] it was \\x1b\[2J\\udcff$")
+    server.wait_for_log("^ZeroDivisionError: division by zero$")
+    assert "not wanted" not in server.log()
+
+
 def test_output_beyond_what_the_log_takes_is_counted(serve):
     server = serve("wsgi_bridge:app")
     os.kill(server.pid, signal.SIGSTOP)

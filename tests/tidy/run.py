@@ -4,6 +4,7 @@
 import inspect
 import sys
 
+import call_circles
 import include_directions
 import link_walls
 import words
@@ -11,7 +12,7 @@ import words
 
 def main() -> int:
     failed = 0
-    for module in (include_directions, link_walls, words):
+    for module in (call_circles, include_directions, link_walls, words):
         for name, check in inspect.getmembers(module, inspect.isfunction):
             if not (name == "check" or name.startswith("check_")) or check.__module__ != module.__name__:
                 continue

@@ -178,7 +178,8 @@ class Http2Client:
             self.on_data(stream, payload)
         elif kind == RST_STREAM:
             self.open.pop(stream)
-            self.load.fail(f"HTTP/2: reset with {int.from_bytes(payload, 'big')}")
+            if self.last_stream is None or stream <= self.last_stream:
+                self.load.fail(f"HTTP/2: reset with {int.from_bytes(payload, 'big')}")
         elif kind == GOAWAY:
             self.last_stream, error = struct.unpack(">II", payload[:8])
             if error:

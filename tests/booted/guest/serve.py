@@ -115,7 +115,7 @@ def test_the_service_is_exposed_as_little_as_promised():
 
 
 def test_what_does_not_turn_is_restarted():
-    drop_in("watchdog", "[Service]\nWatchdogSec=3\nTimeoutAbortSec=1\n")
+    drop_in("watchdog", "[Service]\nWatchdogSec=8\nTimeoutAbortSec=1\n")
     run("systemctl", "restart", UNIT)
     before, turned = show("MainPID"), show("WatchdogTimestampMonotonic")
     wait_until(lambda: show("WatchdogTimestampMonotonic") != turned, "WATCHDOG=1 of a healthy service")

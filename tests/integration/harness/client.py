@@ -97,6 +97,9 @@ def build_request(
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b"")
 
 
+HANG_SECONDS = 120  # longer than any client of a test waits for anything
+
+
 class Parallel:
     """Runs functions in threads; leaving the block joins them and raises what the first of them raised."""
 
@@ -121,7 +124,7 @@ class Parallel:
 
     def __exit__(self, kind: object, *_: object) -> None:
         for thread in self._threads:
-            thread.join(timeout=30)
+            thread.join(timeout=HANG_SECONDS)
             if thread.is_alive() and kind is None:
                 raise AssertionError("a parallel client hangs")
         if self._errors and kind is None:

@@ -1,6 +1,7 @@
 """Programs that other people wrote, as clients of the daemon or in front of it."""
 
 import os
+import random
 import re
 import shutil
 import socket
@@ -8,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ def output_of(*arguments: object, **options) -> str:
 def curl(*arguments: object, ca: Path | None = None, **options) -> str:
     """What curl writes; `ca` is trusted without an option of the command, as a machine's own authority is."""
     env = {"CURL_CA_BUNDLE": str(ca)} if ca else {}
-    return output_of(need("curl"), "--silent", "--show-error", "--max-time", "25", *arguments, env=env, **options)
+    return output_of(need("curl"), "--silent", "--show-error", "--max-time", 25 * PATIENCE, *arguments, env=env, **options)
 
 
 def curl_version(*arguments: object, **options) -> str:
@@ -91,9 +92,13 @@ def curl_version(*arguments: object, **options) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """For a server that does not ask the kernel for one. Below those that the kernel gives: until the server has it, no
+    other test's socket gets it."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def debian_nginx() -> str:
@@ -144,5 +149,5 @@ def nginx(program: str, directory: Path, http: str, port: int):
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(10 * PATIENCE)
         process.stderr.close()

@@ -145,7 +145,7 @@ static void words_are_those_of_the_table(void **)
     assert_int_equal(assign("worker_class", "uvicorn.workers.UvicornWorker"), 0);
     assert_int_equal(settings.worker_class, WORKER_CLASS_ASGI);
     assert_refused("worker_class", "threads", "expected one of \"auto\", \"sync\", \"gthread\", \"asgi\"");
-    assert_refused("worker_class", "gevent",
+    assert_refused("worker_class", "tornado",
                    "this class is not built yet; use \"auto\", \"sync\", \"gthread\" or \"asgi\"");
     assert_refused("http2_cleartext", "on", "expected one of \"off\", \"prior-knowledge\", \"both\"");
     assert_int_equal(assign("http2_cleartext", "upgrade"), -EINVAL);

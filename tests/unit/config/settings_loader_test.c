@@ -99,6 +99,7 @@ static void a_gunicorn_file_runs_on_the_interpreter_of_the_application(void **st
     assert_int_equal(chmod("venv/bin/python", 0700), 0);
     fixture_write("g.py", "import os\nproc_name = os.environ.get('MARK', 'elsewhere')\n");
     assert_string_equal(fixture_run(*state, "m:app -c g.py --venv venv")->proc_name, "here");
+    assert_string_equal(fixture_run(*state, "m:app -c g.py --venv venv --python embedded")->proc_name, "here");
     assert_string_equal(fixture_run(*state, "m:app -c g.py")->proc_name, "elsewhere");
 }
 

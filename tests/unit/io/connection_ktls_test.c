@@ -175,6 +175,47 @@ static void answers_leave_by_the_kernel_and_none_in_clear_before(void **state)
     finish(client);
 }
 
+static void respond_at_length(struct stage *stage, const char *body)
+{
+    struct scene *scene = &stage->scene;
+    struct message request = scene_begin(scene, 0);
+    const uint32_t large = scene->core.setup.shape.outbound_small;
+    struct message reply = scene_piece(scene, 0, &request, MESSAGE_RESPONSE, large, bytes_of_string(body));
+    reply.status = 200;
+    reply.flags = MESSAGE_END;
+    scene_reply(scene, 0, &reply);
+    scene_done(scene, 0, &request);
+    scene_turns(scene, 8);
+}
+
+static void of_several_records_the_last_is_sent_alone_and_the_others_are_full(void **state)
+{
+    (void)state;
+    enum { BODY = 60'000, AHEAD = 3 * KTLS_RECORD_BYTES };
+    static char body[BODY + 1];
+    memset(body, 'x', BODY);
+    const size_t takes[] = {0, 1'000, 20'000, KTLS_RECORD_BYTES, AHEAD};
+    for (size_t i = 0; i < sizeof takes / sizeof takes[0]; i++) {
+        struct stage *stage = open_with(false, false);
+        struct client *client = client_offloaded(stage);
+        struct scripted_socket *socket = client_socket(client);
+        const size_t before = socket->output_bytes;
+        assert_int_equal(socket->corked_bytes, 0);
+        client_speaks(client);
+        tls_peer_writes(&client->peer, bytes_of_string(tls_scene_get));
+        client_speaks(client);
+        scene_turns(&stage->scene, 4);
+        socket->send_max = takes[i];
+        respond_at_length(stage, body);
+        scene_turns(&stage->scene, 128);
+        assert_true(sent_by_kernel(client, body));
+        assert_true(socket->output_bytes - before > AHEAD);
+        assert_int_equal(socket->corked_bytes % KTLS_RECORD_BYTES, 0);
+        assert_true(takes[i] != 0 || socket->corked_bytes == AHEAD);
+        finish(client);
+    }
+}
+
 static void what_comes_is_still_decrypted_in_user_space(void **state)
 {
     (void)state;
@@ -706,6 +747,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_leave_by_the_kernel_and_none_in_clear_before),
+        cmocka_unit_test(of_several_records_the_last_is_sent_alone_and_the_others_are_full),
         cmocka_unit_test(what_comes_is_still_decrypted_in_user_space),
         cmocka_unit_test(a_kernel_that_takes_no_keys_leaves_sending_in_user_space),
         cmocka_unit_test(without_the_kernel_at_accept_no_keys_are_given_to_it),

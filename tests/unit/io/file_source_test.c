@@ -174,6 +174,26 @@ static void where_all_files_hold_much_little_is_read_for_each(void **state)
     scene_close(&scene);
 }
 
+static void where_clients_hold_much_little_is_read_for_each(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct message request;
+    open_scene(&scene);
+    int client = ask(&scene, &request);
+    int fd = make_file();
+    scene.core.memory.step = MEMORY_SCARCE;
+    scripted_at(scene.core.ring, client)->send_stalled = true;
+    answer(&scene, &request, fd, 0, FILE_BYTES, MESSAGE_WAS_DONE);
+    close(fd);
+    scene_turns(&scene, 100);
+    assert_true(scene.core.outputs.file_bytes <= FILE_SCARCE_READ_BYTES);
+    scripted_at(scene.core.ring, client)->send_stalled = false;
+    turn_until_sent(&scene);
+    assert_int_equal(body_heard(&scene, client).length, FILE_BYTES);
+    scene_close(&scene);
+}
+
 static void a_client_that_goes_while_the_file_is_read_leaves_nothing(void **state)
 {
     (void)state;
@@ -229,7 +249,7 @@ static void refer_by(size_t at_hand, size_t send_max)
     struct bytes body = body_heard(&scene, client);
     assert_int_equal(body.length, FILE_BYTES - 2);
     assert_memory_equal(body.data, octets + 1, FILE_BYTES - 2);
-    assert_true(scripted_at(scene.core.ring, client)->corked);
+    assert_true(scripted_at(scene.core.ring, client)->corked_bytes > 0);
     assert_int_equal(metrics_get(scene.metrics, METRIC_FILE_BYTES_SENDFILE), FILE_BYTES - 2);
     assert_int_equal(metrics_get(scene.metrics, METRIC_FILE_BYTES_READ), 0);
     assert_true((metrics_get(scene.metrics, METRIC_FILE_COLD_READS) > 0) == (at_hand == 0));
@@ -483,6 +503,7 @@ int main(void)
         cmocka_unit_test(a_file_that_is_not_at_hand_delays_nobody_else),
         cmocka_unit_test(a_client_that_does_not_read_has_a_window_of_the_file_in_memory),
         cmocka_unit_test(where_all_files_hold_much_little_is_read_for_each),
+        cmocka_unit_test(where_clients_hold_much_little_is_read_for_each),
         cmocka_unit_test(a_client_that_goes_while_the_file_is_read_leaves_nothing),
         cmocka_unit_test(a_file_that_is_shorter_than_stated_ends_the_connection),
         cmocka_unit_test(a_file_that_is_referred_to_comes_whole_however_it_is_cut),

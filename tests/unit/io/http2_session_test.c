@@ -257,6 +257,72 @@ static void an_answer_of_our_own_waits_for_its_window(void **state)
     http2_scene_close(&scene);
 }
 
+static void who_ends_its_half_still_gets_what_it_has_asked_for(void **state)
+{
+    (void)state;
+    struct http2_scene scene;
+    open_with_app(&scene, NULL);
+    int fd = http2_scene_connect(&scene, WINDOW);
+    http2_scene_get(&scene, fd, 1);
+    struct message request = begin(&scene);
+    scripted_client_ends(scene.io.core.ring, fd);
+    http2_scene_turns(&scene, 4);
+    assert_int_equal(scene.sessions.sessions.live, 1);
+    answer(&scene, &request);
+    assert_int_equal(http2_scene_status(&scene, fd, 1), 200);
+    assert_true(http2_scene_ended(&scene, fd, 1));
+    assert_int_equal(scene.sessions.sessions.live, 0);
+    http2_scene_close(&scene);
+}
+
+static void who_ends_its_half_inside_a_body_is_let_go(void **state)
+{
+    (void)state;
+    struct http2_scene scene;
+    open_with_app(&scene, NULL);
+    int fd = http2_scene_connect(&scene, WINDOW);
+    http2_scene_post(&scene, fd, 1);
+    http2_scene_frame(&scene, fd, HTTP2_FRAME_DATA, 0, 1, bytes_of(zeros, 1'000));
+    http2_scene_turns(&scene, 4);
+    assert_int_equal(scene.sessions.members.live, 1);
+    scripted_client_ends(scene.io.core.ring, fd);
+    http2_scene_turns(&scene, 4);
+    assert_int_equal(scene.sessions.sessions.live, 0);
+    http2_scene_close(&scene);
+}
+
+static void who_ends_its_half_before_its_window_has_opened_is_let_go(void **state)
+{
+    (void)state;
+    struct http2_scene scene;
+    open_with_app(&scene, health_at_root);
+    int fd = http2_scene_connect(&scene, 0);
+    http2_scene_get(&scene, fd, 1);
+    http2_scene_turns(&scene, 4);
+    assert_int_equal(http2_scene_status(&scene, fd, 1), 200);
+    assert_false(http2_scene_ended(&scene, fd, 1));
+    scripted_client_ends(scene.io.core.ring, fd);
+    http2_scene_turns(&scene, 4);
+    assert_int_equal(scene.sessions.sessions.live, 0);
+    http2_scene_close(&scene);
+}
+
+static void a_response_that_comes_when_no_window_can_open_is_not_kept(void **state)
+{
+    (void)state;
+    struct http2_scene scene;
+    open_with_app(&scene, NULL);
+    int fd = http2_scene_connect(&scene, 0);
+    http2_scene_get(&scene, fd, 1);
+    struct message request = begin(&scene);
+    scripted_client_ends(scene.io.core.ring, fd);
+    http2_scene_turns(&scene, 4);
+    assert_int_equal(scene.sessions.sessions.live, 1);
+    answer(&scene, &request);
+    assert_int_equal(scene.sessions.sessions.live, 0);
+    http2_scene_close(&scene);
+}
+
 static void a_client_that_takes_no_answers_is_not_read_from(void **state)
 {
     (void)state;
@@ -727,6 +793,10 @@ int main(void)
         cmocka_unit_test(sixteen_streams_of_a_connection_begin_in_one_turn),
         cmocka_unit_test(answers_of_our_own_to_many_streams_lie_in_one_run),
         cmocka_unit_test(an_answer_of_our_own_waits_for_its_window),
+        cmocka_unit_test(who_ends_its_half_still_gets_what_it_has_asked_for),
+        cmocka_unit_test(who_ends_its_half_inside_a_body_is_let_go),
+        cmocka_unit_test(who_ends_its_half_before_its_window_has_opened_is_let_go),
+        cmocka_unit_test(a_response_that_comes_when_no_window_can_open_is_not_kept),
         cmocka_unit_test(a_client_that_takes_no_answers_is_not_read_from),
         cmocka_unit_test(blocks_go_back_to_the_application_where_a_window_is_closed),
         cmocka_unit_test(the_more_urgent_of_two_responses_is_sent_first),

@@ -7,7 +7,7 @@
 
 #include "tests/unit/io/io_scene.h"
 
-/* Of the tally; bodies are tested by http1_session_test.c and request_body_test.c. */
+/* Of the tally; bodies are tested by http1_input_test.c and request_body_test.c. */
 
 static void an_exchange_counts_until_its_application_is_done(void **state)
 {

@@ -463,7 +463,7 @@ static void on_failure(struct http_exchange *exchange, uint16_t status, enum clo
 }
 
 static const struct http_exchange_owner OWNER = {
-    .on_reply = on_reply, .on_credit = on_credit, .on_failure = on_failure};
+    .on_reply = on_reply, .on_credit = on_credit, .on_failure = on_failure, .file_read_bytes = FILE_READ_BYTES};
 
 struct http_exchange *scene_exchange(struct scene *scene, struct scene_owner *owner)
 {

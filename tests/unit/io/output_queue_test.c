@@ -140,6 +140,30 @@ static void a_part_in_flight_does_not_grow(void **state)
     output_queue_sent(&scene->queue, 6);
 }
 
+static void a_send_can_be_made_shorter_before_it_begins(void **state)
+{
+    struct scene *scene = *state;
+    static const struct {
+        uint64_t bytes;
+        uint32_t parts, last;
+    } cases[] = {{1, 1, 1}, {100, 1, 100}, {101, 2, 1}, {200, 2, 100}, {299, 3, 99}, {300, 3, 100}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct iovec parts[OUTPUT_PARTS_MAX];
+        for (uint32_t block = 0; block < 3; block++)
+            lend(scene, MESSAGE_NO_BLOCK, 4 * block, 100);
+        assert_int_equal(output_queue_gather(&scene->queue, parts), 3);
+        assert_int_equal(output_queue_shorten(&scene->queue, parts, cases[i].bytes), cases[i].parts);
+        assert_int_equal(parts[cases[i].parts - 1].iov_len, cases[i].last);
+        assert_int_equal(scene->queue.in_flight_bytes, cases[i].bytes);
+        output_queue_sent(&scene->queue, cases[i].bytes);
+        assert_int_equal(scene->queue.bytes, 300 - cases[i].bytes);
+        while (scene->queue.bytes > 0) {
+            output_queue_gather(&scene->queue, parts);
+            output_queue_sent(&scene->queue, scene->queue.in_flight_bytes);
+        }
+    }
+}
+
 static void a_send_has_bounded_parts_and_about_bounded_octets(void **state)
 {
     struct scene *scene = *state;
@@ -461,6 +485,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_SCENE(neighbouring_copies_are_one_part),
         WITH_SCENE(a_part_in_flight_does_not_grow),
+        WITH_SCENE(a_send_can_be_made_shorter_before_it_begins),
         WITH_SCENE(a_send_has_bounded_parts_and_about_bounded_octets),
         WITH_SCENE(octets_leave_in_order_however_short_the_sends),
         WITH_SCENE(parts_of_files_leave_in_order_with_the_rest_however_short_the_sends),

@@ -199,9 +199,9 @@ static void parts_are_sent_in_order(void **state)
     struct iovec parts[] = {{(void *)(uintptr_t) "one ", 4}, {(void *)(uintptr_t) "two", 3}};
     const struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     char got[16] = {};
-    ring_send_message(scene->ring, scene->pair[0], &message, token(RING_SEND, 1));
+    ring_send_message(scene->ring, scene->pair[0], &message, false, token(RING_SEND, 1));
     assert_int_equal(wait_for(scene, RING_SEND).result, 7);
-    ring_send(scene->ring, scene->pair[0], "!", 1, token(RING_SEND, 1));
+    ring_send(scene->ring, scene->pair[0], "!", 1, false, token(RING_SEND, 1));
     assert_int_equal(wait_for(scene, RING_SEND).result, 1);
     assert_int_equal(read(scene->pair[1], got, sizeof got), 8);
     assert_string_equal(got, "one two!");
@@ -325,7 +325,7 @@ static void a_send_to_a_client_that_is_gone_is_an_error_and_no_signal(void **sta
     struct scene *scene = *state;
     close(scene->pair[1]);
     scene->pair[1] = -1;
-    ring_send(scene->ring, scene->pair[0], "x", 1, token(RING_SEND, 1));
+    ring_send(scene->ring, scene->pair[0], "x", 1, false, token(RING_SEND, 1));
     assert_int_equal(wait_for(scene, RING_SEND).result, -EPIPE);
 }
 
@@ -333,7 +333,7 @@ static void shutdown_and_close_end_the_stream(void **state)
 {
     struct scene *scene = *state;
     char got[8];
-    ring_send(scene->ring, scene->pair[0], "bye", 3, token(RING_SEND, 1));
+    ring_send(scene->ring, scene->pair[0], "bye", 3, false, token(RING_SEND, 1));
     assert_int_equal(wait_for(scene, RING_SEND).result, 3);
     ring_shutdown(scene->ring, scene->pair[0]);
     assert_int_equal(read(scene->pair[1], got, sizeof got), 3);
@@ -372,7 +372,7 @@ static void what_does_not_fit_into_one_wait_comes_with_the_next(void **state)
 {
     struct scene *scene = *state;
     for (uint32_t i = 0; i < 8; i++)
-        ring_send(scene->ring, scene->pair[0], "x", 1, token(RING_SEND, i));
+        ring_send(scene->ring, scene->pair[0], "x", 1, false, token(RING_SEND, i));
     uint32_t total = 0;
     while (total < 8) {
         int count = ring_wait(scene->ring, WAIT_MS, scene->kept, 3);

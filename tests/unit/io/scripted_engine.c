@@ -171,21 +171,18 @@ static void send_parts(struct ring *ring, int fd, const struct iovec *parts, siz
     socket->part_count = count;
 }
 
-void ring_send(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token)
+void ring_send(struct ring *ring, int fd, const void *data, size_t bytes, bool more, ring_token token)
 {
     struct scripted_socket *socket = scripted_at(ring, fd);
+    socket->corked_bytes += more ? bytes : 0;
     socket->plain = (struct iovec){(void *)(uintptr_t)data, bytes};
     send_parts(ring, fd, &socket->plain, 1, token);
 }
 
-void ring_send_more(struct ring *ring, int fd, const void *data, size_t bytes, ring_token token)
+void ring_send_message(struct ring *ring, int fd, const struct msghdr *message, bool more, ring_token token)
 {
-    scripted_at(ring, fd)->corked = true;
-    ring_send(ring, fd, data, bytes, token);
-}
-
-void ring_send_message(struct ring *ring, int fd, const struct msghdr *message, ring_token token)
-{
+    for (size_t i = 0; more && i < message->msg_iovlen; i++)
+        scripted_at(ring, fd)->corked_bytes += message->msg_iov[i].iov_len;
     send_parts(ring, fd, message->msg_iov, message->msg_iovlen, token);
 }
 

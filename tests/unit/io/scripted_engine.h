@@ -34,7 +34,7 @@ struct scripted_socket {
     uint32_t receives; /* how often one was armed */
     struct scripted_operation receive, send, poll, writable, close;
     uint32_t file_sends;       /* parts of files that were sent by themselves */
-    bool corked;               /* a send said that more follows */
+    size_t corked_bytes;       /* of sends that said that more follows */
     const struct iovec *parts; /* of the send */
     struct iovec plain;
     size_t part_count;

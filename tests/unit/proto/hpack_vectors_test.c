@@ -8,23 +8,11 @@
 #include "guarded.h"
 #include "proto/hpack.h"
 #include "proto/hpack_table.h"
+#include "tests/unit/proto/vector_file.h"
 
 /* Runs the text vectors of tests/vectors/hpack, whose README explains their form. */
 
-enum {
-    BLOCKS_MAX = 8,
-    CASES_MAX = 200,
-    LINE_MAX_BYTES = 1024,
-    INPUT_BYTES_MAX = 4'096,
-    WHOLE = 1 << 30,
-    BY_OCTETS = 0
-};
-
-struct text {
-    char *data;
-    size_t length;
-    size_t room;
-};
+enum { BLOCKS_MAX = 8, INPUT_BYTES_MAX = 4'096, WHOLE = 1 << 30, BY_OCTETS = 0 };
 
 struct block {
     struct text input;
@@ -32,37 +20,13 @@ struct block {
 };
 
 struct vector {
-    char *name;
+    const char *name;
     struct block blocks[BLOCKS_MAX];
     size_t block_count;
     uint32_t memory_bytes;
     uint32_t fields_max;
     uint32_t table_bytes;
 };
-
-static void text_append(struct text *text, const void *data, size_t length)
-{
-    if (text->room < text->length + length + 1) {
-        text->room = 2 * (text->length + length + 1);
-        text->data = realloc(text->data, text->room);
-        assert_non_null(text->data);
-    }
-    if (length > 0)
-        memcpy(text->data + text->length, data, length);
-    text->length += length;
-    text->data[text->length] = '\0';
-}
-
-__attribute__((format(printf, 2, 3))) static void text_print(struct text *text, const char *format, ...)
-{
-    char line[LINE_MAX_BYTES];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(line, sizeof(line), format, arguments);
-    va_end(arguments);
-    assert_in_range(length, 0, sizeof(line) - 1);
-    text_append(text, line, (size_t)length);
-}
 
 static void text_escape(struct text *text, const uint8_t *data, size_t length)
 {
@@ -187,25 +151,6 @@ static struct text run_block(struct bench *bench, const struct text *input, size
 
 /* Comparing ------------------------------------------------------------------------------------------------------- */
 
-static size_t line_length(const char *line)
-{
-    return strcspn(line, "\n");
-}
-
-static const char *next_line(const char *line)
-{
-    size_t length = line_length(line);
-    return line + length + (line[length] == '\n');
-}
-
-static bool line_matches(const char *event, const char *wanted)
-{
-    size_t length = line_length(wanted);
-    if (length >= 3 && strncmp(wanted + length - 3, "...", 3) == 0)
-        return strncmp(event, wanted, length - 3) == 0;
-    return line_length(event) == length && strncmp(event, wanted, length) == 0;
-}
-
 static bool may_be_left_out(const char *event)
 {
     return strncmp(event, "section ", 8) == 0 || strncmp(event, "table ", 6) == 0;
@@ -286,9 +231,6 @@ static void run_vector(void **state)
 
 /* Reading the files ----------------------------------------------------------------------------------------------- */
 
-static struct vector *vectors[CASES_MAX];
-static size_t vector_count;
-
 static unsigned hex_digit(char c)
 {
     return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
@@ -297,7 +239,7 @@ static unsigned hex_digit(char c)
 /* Hex digits, blanks, and text in quotes. */
 static void read_octets(struct text *input, const char *line)
 {
-    while (*line != '\0' && *line != '\n') {
+    while (*line != '\0') {
         if (*line == '"') {
             size_t length = strcspn(line + 1, "\"");
             text_append(input, line + 1, length);
@@ -326,76 +268,58 @@ static void read_limits(struct vector *vector, const char *line)
     }
 }
 
-static struct vector *new_vector(const char *name)
+static void *vector_create(const char *name)
 {
     struct vector *vector = calloc(1, sizeof(*vector));
     assert_non_null(vector);
-    assert_true(vector_count < CASES_MAX);
-    vectors[vector_count++] = vector;
-    vector->name = strndup(name, line_length(name));
+    vector->name = name;
     vector->memory_bytes = 4'096;
     vector->fields_max = 100;
     vector->table_bytes = HPACK_DECODER_BYTES;
     return vector;
 }
 
-static void read_line(struct vector *vector, char *line)
+static void read_line(void *read, char *line)
 {
+    struct vector *vector = read;
     struct block *block = &vector->blocks[vector->block_count == 0 ? 0 : vector->block_count - 1];
-    if (strncmp(line, "limits ", 7) == 0) {
+    if (begins_with(line, "limits ")) {
         read_limits(vector, line + 7);
-    } else if (strcmp(line, "block\n") == 0) {
+    } else if (strcmp(line, "block") == 0) {
         assert_true(vector->block_count < BLOCKS_MAX);
         vector->block_count++;
-    } else if (strncmp(line, "> ", 2) == 0) {
+    } else if (begins_with(line, "> ")) {
         read_octets(&block->input, line + 2);
-    } else if (strncmp(line, ">*", 2) == 0) {
+    } else if (begins_with(line, ">*")) {
         char *hex;
         for (unsigned long count = strtoul(line + 2, &hex, 10); count > 0; count--)
             read_octets(&block->input, hex);
-    } else if (strncmp(line, "= ", 2) == 0) {
-        text_append(&block->expected, line + 2, strlen(line) - 2);
-    } else if (line[0] != '\n' && line[0] != '#') {
+    } else if (begins_with(line, "= ")) {
+        text_print(&block->expected, "%s\n", line + 2);
+    } else {
         fail_msg("%s: %s", vector->name, line);
     }
 }
 
-static void read_file(const char *name)
+static void vector_destroy(void *owned)
 {
-    char path[512], line[LINE_MAX_BYTES];
-    snprintf(path, sizeof(path), "%s/vectors/hpack/%s", TESTS_DIR, name);
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    struct vector *vector = NULL;
-    while (fgets(line, sizeof(line), file)) {
-        if (strncmp(line, "case ", 5) == 0)
-            vector = new_vector(line + 5);
-        else if (vector)
-            read_line(vector, line);
-    }
-    fclose(file);
-}
-
-static void free_vector(struct vector *vector)
-{
+    struct vector *vector = owned;
     for (size_t i = 0; i < BLOCKS_MAX; i++) {
         free(vector->blocks[i].input.data);
         free(vector->blocks[i].expected.data);
     }
-    free(vector->name);
     free(vector);
 }
 
 int main(void)
 {
-    static const char *const files[] = {"rfc7541.txt", "integers.txt", "representations.txt", "huffman.txt"};
-    static struct CMUnitTest tests[CASES_MAX];
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-        read_file(files[i]);
-    for (size_t i = 0; i < vector_count; i++)
-        tests[i] = (struct CMUnitTest){vectors[i]->name, run_vector, NULL, NULL, vectors[i]};
-    int failed = _cmocka_run_group_tests("hpack_vectors", tests, vector_count, NULL, NULL);
-    for (size_t i = 0; i < vector_count; i++)
-        free_vector(vectors[i]);
-    return failed;
+    static const struct vector_kind kind = {
+        .name = "hpack_vectors",
+        .directory = TESTS_DIR "/vectors/hpack",
+        .run = run_vector,
+        .create = vector_create,
+        .read_line = read_line,
+        .destroy = vector_destroy,
+    };
+    return vector_files_run(&kind);
 }

@@ -4,59 +4,23 @@
 #include <stdio.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 
 #include "guarded.h"
 #include "proto/http1_body.h"
 #include "proto/http1_request.h"
+#include "tests/unit/proto/vector_file.h"
 
 /* Runs the text vectors of tests/vectors/http1, whose README explains their form. */
 
-enum {
-    LONG_BYTES = 8000,
-    LONG_EDGE = 300,
-    LONG_STRIDE = 997,
-    SHOWN_BODY_MAX = 100,
-    FIELDS_CAPACITY = 128,
-    CASES_MAX = 1000
-};
-
-struct text {
-    char *data;
-    size_t length;
-    size_t room;
-};
+enum { LONG_BYTES = 8000, LONG_EDGE = 300, LONG_STRIDE = 997, SHOWN_BODY_MAX = 100, FIELDS_CAPACITY = 128 };
 
 struct vector {
-    char *name;
+    const char *name;
     struct text input;
     struct text expected; /* lines as in the file */
     struct http1_limits limits;
     struct http1_body_limits body_limits;
 };
-
-static void text_append(struct text *text, const void *data, size_t length)
-{
-    if (text->room < text->length + length + 1) {
-        text->room = 2 * (text->length + length + 1);
-        text->data = realloc(text->data, text->room);
-        assert_non_null(text->data);
-    }
-    memcpy(text->data + text->length, data, length);
-    text->length += length;
-    text->data[text->length] = '\0';
-}
-
-__attribute__((format(printf, 2, 3))) static void text_print(struct text *text, const char *format, ...)
-{
-    char line[512];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(line, sizeof(line), format, arguments);
-    va_end(arguments);
-    assert_in_range(length, 0, sizeof(line) - 1);
-    text_append(text, line, (size_t)length);
-}
 
 static void text_escape(struct text *text, const uint8_t *data, size_t length)
 {
@@ -306,30 +270,6 @@ static char *run(const struct vector *vector, struct guarded memory, size_t cut)
 
 /* Comparing ------------------------------------------------------------------------------------------------------- */
 
-static size_t line_length(const char *line)
-{
-    return strcspn(line, "\n");
-}
-
-static const char *next_line(const char *line)
-{
-    size_t length = line_length(line);
-    return line + length + (line[length] == '\n');
-}
-
-static bool begins_with(const char *line, const char *prefix)
-{
-    return strncmp(line, prefix, strlen(prefix)) == 0;
-}
-
-static bool event_matches(const char *event, const char *wanted)
-{
-    size_t wanted_length = line_length(wanted);
-    if (wanted_length >= 3 && strncmp(wanted + wanted_length - 3, "...", 3) == 0)
-        return strncmp(event, wanted, wanted_length - 3) == 0;
-    return line_length(event) == wanted_length && strncmp(event, wanted, wanted_length) == 0;
-}
-
 /* Whether the field lines at `event` have `wanted`, the whole line or, for `lacks`, its name. */
 static bool fields_have(const char *event, const char *wanted, bool name_only)
 {
@@ -370,10 +310,10 @@ static void assert_events(const struct vector *vector, const char *events)
         }
         event = skip_unasked(event, expected);
         bool optional = begins_with(expected, "? ");
-        bool matches = event_matches(event, expected + 2);
+        bool matches = line_matches(event, expected + 2);
         while (!matches && begins_with(next_line(expected), "| ")) {
             expected = next_line(expected);
-            matches = event_matches(event, expected + 2);
+            matches = line_matches(event, expected + 2);
         }
         while (begins_with(next_line(expected), "| "))
             expected = next_line(expected);
@@ -485,11 +425,11 @@ static void read_limits(struct vector *vector, const char *line)
     assert_int_equal(*line, '\0');
 }
 
-static struct vector *vector_create(const char *name)
+static void *vector_create(const char *name)
 {
     struct vector *vector = calloc(1, sizeof(*vector));
     assert_non_null(vector);
-    vector->name = strdup(name);
+    vector->name = name;
     vector->limits = (struct http1_limits){8190, 8190, 100, 65536, 32, 0, false};
     vector->body_limits = (struct http1_body_limits){0, 16384, 50, 256, 16384};
     text_append(&vector->input, "", 0);
@@ -497,16 +437,17 @@ static struct vector *vector_create(const char *name)
     return vector;
 }
 
-static void vector_destroy(struct vector *vector)
+static void vector_destroy(void *owned)
 {
-    free(vector->name);
+    struct vector *vector = owned;
     free(vector->input.data);
     free(vector->expected.data);
     free(vector);
 }
 
-static void read_line(struct vector *vector, const char *line)
+static void read_line(void *read, char *line)
 {
+    struct vector *vector = read;
     if (begins_with(line, "limits "))
         read_limits(vector, line + strlen("limits "));
     else if (begins_with(line, ">*"))
@@ -519,50 +460,15 @@ static void read_line(struct vector *vector, const char *line)
         fail_msg("%s: what is this line? %s", vector->name, line);
 }
 
-static size_t read_file(const char *path, struct CMUnitTest *tests, size_t count)
-{
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    char *line = NULL;
-    size_t room = 0;
-    struct vector *vector = NULL;
-    for (ssize_t length; (length = getline(&line, &room, file)) > 0;) {
-        line[length - (line[length - 1] == '\n')] = '\0';
-        if (line[0] == '\0' || line[0] == '#')
-            continue;
-        if (begins_with(line, "case ")) {
-            assert_in_range(count, 0, CASES_MAX - 1);
-            vector = vector_create(line + strlen("case "));
-            tests[count++] = (struct CMUnitTest){vector->name, run_vector, NULL, NULL, vector};
-        } else {
-            assert_non_null(vector);
-            read_line(vector, line);
-        }
-    }
-    free(line);
-    fclose(file);
-    return count;
-}
-
 int main(void)
 {
-    static const char *const directory = TESTS_DIR "/vectors/http1";
-    static struct CMUnitTest tests[CASES_MAX];
-    size_t count = 0;
-    DIR *listing = opendir(directory);
-    assert_non_null(listing);
-    for (struct dirent *entry; (entry = readdir(listing)) != NULL;) {
-        size_t length = strlen(entry->d_name);
-        if (length < 4 || strcmp(entry->d_name + length - 4, ".txt") != 0)
-            continue;
-        char path[512];
-        snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-        count = read_file(path, tests, count);
-    }
-    closedir(listing);
-    assert_true(count > 0);
-    int failed = _cmocka_run_group_tests("http1_vectors", tests, count, NULL, NULL);
-    for (size_t i = 0; i < count; i++)
-        vector_destroy(tests[i].initial_state);
-    return failed;
+    static const struct vector_kind kind = {
+        .name = "http1_vectors",
+        .directory = TESTS_DIR "/vectors/http1",
+        .run = run_vector,
+        .create = vector_create,
+        .read_line = read_line,
+        .destroy = vector_destroy,
+    };
+    return vector_files_run(&kind);
 }

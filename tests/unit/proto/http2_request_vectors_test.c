@@ -4,17 +4,17 @@
 #include <stdio.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 
 #include "guarded.h"
 #include "proto/http2_request.h"
+#include "tests/unit/proto/vector_file.h"
 
 /* Runs the text vectors of tests/vectors/http2_request, whose README explains their form. */
 
-enum { CASES_MAX = 1000, LINE_MAX = 512, FIELDS_MAX = 300, MEMORY_BYTES = 65536, TRAILER_FIELDS = 50 };
+enum { LINE_MAX = 512, FIELDS_MAX = 300, MEMORY_BYTES = 65536, TRAILER_FIELDS = 50 };
 
 struct vector {
-    char *name;
+    const char *name;
     char *expected; /* lines as in the file */
     bool has_rule, has_body, is_trailers;
     struct http2_request_limits limits;
@@ -180,11 +180,6 @@ static void outcome_destroy(struct outcome *outcome)
 }
 
 /* Comparing -------------------------------------------------------------------------------------------------------- */
-
-static bool begins_with(const char *line, const char *prefix)
-{
-    return strncmp(line, prefix, strlen(prefix)) == 0;
-}
 
 /* Whether one of `lines` is `wanted`, or with `prefix_only` begins as it does. */
 static bool has_line(const char *lines, const char *wanted, bool prefix_only)
@@ -358,11 +353,11 @@ static void read_limits(struct vector *vector, const char *line)
     assert_int_equal(*line, '\0');
 }
 
-static struct vector *vector_create(const char *name)
+static void *vector_create(const char *name)
 {
     struct vector *vector = calloc(1, sizeof(*vector));
     assert_non_null(vector);
-    vector->name = strdup(name);
+    vector->name = name;
     vector->section.fields = vector->fields;
     vector->section.fields_max = FIELDS_MAX;
     vector->limits = (struct http2_request_limits){
@@ -375,15 +370,16 @@ static struct vector *vector_create(const char *name)
     return vector;
 }
 
-static void vector_destroy(struct vector *vector)
+static void vector_destroy(void *owned)
 {
-    free(vector->name);
+    struct vector *vector = owned;
     free(vector->expected);
     free(vector);
 }
 
-static void read_line(struct vector *vector, char *line)
+static void read_line(void *read, char *line)
 {
+    struct vector *vector = read;
     static const char *const expectations[] = {"= ", "head ", "flags", "urgency ", "protocol ", "has ", "lacks "};
     for (size_t i = 0; i < sizeof(expectations) / sizeof(expectations[0]); i++) {
         if (begins_with(line, expectations[i])) {
@@ -412,50 +408,15 @@ static void read_line(struct vector *vector, char *line)
         fail_msg("%s: what is this line? %s", vector->name, line);
 }
 
-static size_t read_file(const char *path, struct CMUnitTest *tests, size_t count)
-{
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    char *line = NULL;
-    size_t room = 0;
-    struct vector *vector = NULL;
-    for (ssize_t length; (length = getline(&line, &room, file)) > 0;) {
-        line[length - (line[length - 1] == '\n')] = '\0';
-        if (line[0] == '\0' || line[0] == '#')
-            continue;
-        if (begins_with(line, "case ")) {
-            assert_in_range(count, 0, CASES_MAX - 1);
-            vector = vector_create(line + strlen("case "));
-            tests[count++] = (struct CMUnitTest){vector->name, run_vector, NULL, NULL, vector};
-        } else {
-            assert_non_null(vector);
-            read_line(vector, line);
-        }
-    }
-    free(line);
-    fclose(file);
-    return count;
-}
-
 int main(void)
 {
-    static const char *const directory = TESTS_DIR "/vectors/http2_request";
-    static struct CMUnitTest tests[CASES_MAX];
-    size_t count = 0;
-    DIR *listing = opendir(directory);
-    assert_non_null(listing);
-    for (struct dirent *entry; (entry = readdir(listing)) != NULL;) {
-        size_t length = strlen(entry->d_name);
-        if (length < 4 || strcmp(entry->d_name + length - 4, ".txt") != 0)
-            continue;
-        char path[512];
-        snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-        count = read_file(path, tests, count);
-    }
-    closedir(listing);
-    assert_true(count > 0);
-    int failed = _cmocka_run_group_tests("http2_request_vectors", tests, count, NULL, NULL);
-    for (size_t i = 0; i < count; i++)
-        vector_destroy(tests[i].initial_state);
-    return failed;
+    static const struct vector_kind kind = {
+        .name = "http2_request_vectors",
+        .directory = TESTS_DIR "/vectors/http2_request",
+        .run = run_vector,
+        .create = vector_create,
+        .read_line = read_line,
+        .destroy = vector_destroy,
+    };
+    return vector_files_run(&kind);
 }

@@ -5,15 +5,14 @@
 
 #include <cmocka.h>
 #include <ctype.h>
-#include <dirent.h>
 
 #include "guarded.h"
 #include "proto/http2_connection.h"
+#include "tests/unit/proto/vector_file.h"
 
 /* Runs the text vectors of tests/vectors/http2, whose README explains their form. */
 
 enum {
-    CASES_MAX = 400,
     LINE_BYTES = 256,
     LONG_BYTES = 1'200,
     LONG_EDGE = 50,
@@ -27,12 +26,6 @@ enum {
 };
 #define BY_OCTETS SIZE_MAX
 
-struct text {
-    char *data;
-    size_t length;
-    size_t room;
-};
-
 /* Input in the order of the file: octets up to where an action stands, then the action. */
 struct step {
     size_t input_end;
@@ -40,7 +33,7 @@ struct step {
 };
 
 struct vector {
-    char *name;
+    const char *name;
     struct text input;
     struct text expected; /* lines as in the file */
     struct step *steps;
@@ -49,35 +42,6 @@ struct vector {
     uint32_t tail_max;
     uint32_t next_id, same_id; /* while reading the file */
 };
-
-static void text_append(struct text *text, const void *data, size_t length)
-{
-    if (text->room < text->length + length + 1) {
-        text->room = 2 * (text->length + length + 1);
-        text->data = realloc(text->data, text->room);
-        assert_non_null(text->data);
-    }
-    if (length > 0)
-        memcpy(text->data + text->length, data, length);
-    text->length += length;
-    text->data[text->length] = '\0';
-}
-
-__attribute__((format(printf, 2, 3))) static void text_print(struct text *text, const char *format, ...)
-{
-    char line[LINE_BYTES];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(line, sizeof(line), format, arguments);
-    va_end(arguments);
-    assert_in_range(length, 0, sizeof(line) - 1);
-    text_append(text, line, (size_t)length);
-}
-
-static bool begins_with(const char *line, const char *prefix)
-{
-    return strncmp(line, prefix, strlen(prefix)) == 0;
-}
 
 /* ---- the connection, and what a session does ----------------------------------------------------------------------
  */
@@ -455,17 +419,6 @@ static char *run(const struct vector *vector, size_t cut)
 /* ---- comparing ----------------------------------------------------------------------------------------------------
  */
 
-static size_t line_length(const char *line)
-{
-    return strcspn(line, "\n");
-}
-
-static const char *next_line(const char *line)
-{
-    size_t length = line_length(line);
-    return line + length + (line[length] == '\n');
-}
-
 static bool same_line(const char *a, const char *b)
 {
     return line_length(a) == line_length(b) && strncmp(a, b, line_length(a)) == 0;
@@ -766,11 +719,11 @@ static void read_limits(struct vector *vector, const char *line)
     assert_int_equal(*line, '\0');
 }
 
-static struct vector *vector_create(const char *name)
+static void *vector_create(const char *name)
 {
     struct vector *vector = calloc(1, sizeof(*vector));
     assert_non_null(vector);
-    vector->name = strdup(name);
+    vector->name = name;
     vector->limits = (struct http2_limits){.max_concurrent_streams = 100,
                                            .initial_window_size = 65'535,
                                            .connection_window_size = 65'535,
@@ -784,12 +737,12 @@ static struct vector *vector_create(const char *name)
     return vector;
 }
 
-static void vector_destroy(struct vector *vector)
+static void vector_destroy(void *owned)
 {
+    struct vector *vector = owned;
     for (size_t i = 0; i < vector->step_count; i++)
         free(vector->steps[i].action);
     free(vector->steps);
-    free(vector->name);
     free(vector->input.data);
     free(vector->expected.data);
     free(vector);
@@ -803,8 +756,9 @@ static void append_step(struct vector *vector, const char *action)
         (struct step){.input_end = vector->input.length, .action = action != NULL ? strdup(action) : NULL};
 }
 
-static void read_line(struct vector *vector, const char *line)
+static void read_line(void *read, char *line)
 {
+    struct vector *vector = read;
     if (begins_with(line, "limits "))
         read_limits(vector, line + strlen("limits "));
     else if (strcmp(line, "hello") == 0) {
@@ -822,54 +776,21 @@ static void read_line(struct vector *vector, const char *line)
         fail_msg("%s: what is this line? %s", vector->name, line);
 }
 
-static size_t read_file(const char *path, struct CMUnitTest *tests, size_t count)
+static void end_input(void *vector)
 {
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    char *line = NULL;
-    size_t room = 0;
-    struct vector *vector = NULL;
-    for (ssize_t length; (length = getline(&line, &room, file)) > 0;) {
-        line[length - (line[length - 1] == '\n')] = '\0';
-        if (line[0] == '\0' || line[0] == '#')
-            continue;
-        if (begins_with(line, "case ")) {
-            if (vector != NULL)
-                append_step(vector, NULL);
-            assert_in_range(count, 0, CASES_MAX - 1);
-            vector = vector_create(line + strlen("case "));
-            tests[count++] = (struct CMUnitTest){vector->name, run_vector, NULL, NULL, vector};
-        } else {
-            assert_non_null(vector);
-            read_line(vector, line);
-        }
-    }
-    if (vector != NULL)
-        append_step(vector, NULL);
-    free(line);
-    fclose(file);
-    return count;
+    append_step(vector, NULL);
 }
 
 int main(void)
 {
-    static const char *const directory = TESTS_DIR "/vectors/http2";
-    static struct CMUnitTest tests[CASES_MAX];
-    size_t count = 0;
-    DIR *listing = opendir(directory);
-    assert_non_null(listing);
-    for (struct dirent *entry; (entry = readdir(listing)) != NULL;) {
-        size_t length = strlen(entry->d_name);
-        if (length < 4 || strcmp(entry->d_name + length - 4, ".txt") != 0)
-            continue;
-        char path[512];
-        snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-        count = read_file(path, tests, count);
-    }
-    closedir(listing);
-    assert_true(count > 0);
-    int failed = _cmocka_run_group_tests("http2_vectors", tests, count, NULL, NULL);
-    for (size_t i = 0; i < count; i++)
-        vector_destroy(tests[i].initial_state);
-    return failed;
+    static const struct vector_kind kind = {
+        .name = "http2_vectors",
+        .directory = TESTS_DIR "/vectors/http2",
+        .run = run_vector,
+        .create = vector_create,
+        .read_line = read_line,
+        .finish = end_input,
+        .destroy = vector_destroy,
+    };
+    return vector_files_run(&kind);
 }

@@ -323,13 +323,10 @@ static void a_bad_one_at_start_ends_the_server(void **state)
 {
     struct fixture *fixture = *state;
     fixture->supervisor.state = SUPERVISOR_STARTING;
-    assert_int_equal(event_loop_init(&fixture->supervisor.loop), 0);
-    fixture->supervisor.manager.notify = -1;
     certificate_keeper_greet(&fixture->supervisor, &fixture->supervisor.io.rings[0]);
     answer(fixture, 0, "no certificate");
-    assert_int_equal(fixture->supervisor.exit_code, 1);
-    assert_int_equal(fixture->supervisor.state, SUPERVISOR_STOPPING);
-    event_loop_deinit(&fixture->supervisor.loop);
+    assert_int_equal(fixture->supervisor.verdict.kind, VERDICT_STOP);
+    assert_int_equal(fixture->supervisor.verdict.exit_code, 1);
 }
 
 static void files_are_left_alone_but_while_serving(void **state)

@@ -203,6 +203,7 @@ static void last_words_and_half_lines_come_out_before_the_news_of_a_death(void *
     assert_int_equal(control_send(fixture->theirs[APP], CONTROL_FAILED, "it hurts", 8, NULL, 0), 0);
     assert_int_equal(write(fixture->output, "half a line", 11), 11);
     die(fixture, APP);
+    assert_false(predecessors_take_loss(&fixture->supervisor)); /* this program starts */
     assert_logged(fixture, "it hurts");
     assert_logged(fixture, "half a line");
     assert_logged(fixture, "old app 0 (pid ");
@@ -216,6 +217,9 @@ static void a_death_while_no_program_can_start_tries_one_now_and_later(void **st
     fixture->supervisor.argc = 1;
     fixture->supervisor.state = SUPERVISOR_KEEPING;
     die(fixture, APP);
+    assert_true(predecessors_take_loss(&fixture->supervisor));
+    assert_false(predecessors_take_loss(&fixture->supervisor));
+    upgrade_begin(&fixture->supervisor);
     assert_logged(fixture, "upgrading to what is /nowhere/uroboros now");
     assert_logged(fixture, "upgrade failed, nothing has changed: /nowhere/uroboros is not there");
     assert_int_equal(fixture->supervisor.upgrade.state, UPGRADE_IDLE);

@@ -93,6 +93,8 @@ static void each_change_is_told_in_the_words_of_sd_notify(void **state)
     assert_string_equal(received(fixture), "STOPPING=1\nSTATUS=finishing");
     service_manager_alive(&fixture->manager);
     assert_string_equal(received(fixture), "WATCHDOG=1");
+    service_manager_extend(&fixture->manager, 10'000);
+    assert_string_equal(received(fixture), "EXTEND_TIMEOUT_USEC=10000000");
 }
 
 static void the_watchdog_is_fed_twice_per_interval(void **state)
