@@ -286,8 +286,8 @@ static void drop_what_waits_in_vain(struct http2_session *session)
             continue;
         http2_connection_forget(&session->protocol, &member->protocol);
         http2_streams_part(session, member, true);
+        http2_streams_say(session); /* of each, since the output holds what is said of a few */
     }
-    http2_streams_say(session);
 }
 
 /* Whether all is done that the connection is still there for. */

@@ -4,6 +4,7 @@ Each script plays its attack on connections of its own. While and after it, an h
 is answered, the memory of the I/O process has not grown by more than the bound, and the attacker got what is promised.
 """
 
+import socket
 import struct
 import time
 from pathlib import Path
@@ -182,6 +183,17 @@ def test_h2_02_a_server_made_to_reset_its_streams_ends_the_connection(scene, fau
         error = client.wait_for_close(20)
         assert error in (ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, STREAM_CLOSED, PROTOCOL_ERROR, FLOW_CONTROL_ERROR)
         assert 0 < streams_taken(client) < 500
+
+
+def test_a_client_that_ends_its_half_inside_a_hundred_bodies_costs_nobody_else_anything(scene):
+    server = scene()
+    with FrameClient(server) as client:
+        client.send(*(post(i, "/hello") + frame(DATA, 0, i, b"x") for i in ids(100)))
+        client.settle()
+        client.sock.shutdown(socket.SHUT_WR)
+        for i in ids(100):
+            assert client.answer(i).reset == CANCEL
+        assert client.wait_for_close() is None
 
 
 def test_h2_19_streams_beyond_the_limit_are_refused_and_the_others_answered(scene):

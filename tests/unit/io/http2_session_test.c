@@ -291,6 +291,27 @@ static void who_ends_its_half_inside_a_body_is_let_go(void **state)
     http2_scene_close(&scene);
 }
 
+/* Far more streams than the protocol's output has room for resets of. */
+static void who_ends_its_half_inside_many_bodies_is_let_go(void **state)
+{
+    (void)state;
+    enum { STREAMS = 60 };
+    struct http2_scene scene;
+    open_with_app(&scene, many_blocks);
+    int fd = http2_scene_connect(&scene, WINDOW);
+    for (uint32_t i = 0; i < STREAMS; i++) {
+        http2_scene_post(&scene, fd, 2 * i + 1);
+        http2_scene_turns(&scene, 4);
+    }
+    assert_int_equal(scene.sessions.members.live, STREAMS);
+    scripted_client_ends(scene.io.core.ring, fd);
+    http2_scene_turns(&scene, 4);
+    for (uint32_t i = 0; i < STREAMS; i++)
+        assert_int_equal(http2_scene_error(&scene, fd, 2 * i + 1), HTTP2_CANCEL);
+    assert_int_equal(scene.sessions.sessions.live, 0);
+    http2_scene_close(&scene);
+}
+
 static void who_ends_its_half_before_its_window_has_opened_is_let_go(void **state)
 {
     (void)state;
@@ -795,6 +816,7 @@ int main(void)
         cmocka_unit_test(an_answer_of_our_own_waits_for_its_window),
         cmocka_unit_test(who_ends_its_half_still_gets_what_it_has_asked_for),
         cmocka_unit_test(who_ends_its_half_inside_a_body_is_let_go),
+        cmocka_unit_test(who_ends_its_half_inside_many_bodies_is_let_go),
         cmocka_unit_test(who_ends_its_half_before_its_window_has_opened_is_let_go),
         cmocka_unit_test(a_response_that_comes_when_no_window_can_open_is_not_kept),
         cmocka_unit_test(a_client_that_takes_no_answers_is_not_read_from),
