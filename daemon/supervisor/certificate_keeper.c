@@ -47,7 +47,7 @@ static void promote_candidate(struct kept_context *context)
     certificate_set_destroy(context->refused);
     context->current = context->candidate;
     context->refused = context->candidate = NULL;
-    context->unreadable = false;
+    context->unreadable[0] = '\0';
     forget_candidate(context);
 }
 
@@ -238,11 +238,22 @@ void certificate_keeper_ring_gone(struct supervisor *supervisor, const struct io
 
 /* Files that change ------------------------------------------------------------------------------------------ */
 
+static_assert((int)CERTIFICATE_WHY_BYTES == (int)TICKET_KEYS_WHY_BYTES);
+
+/* A file that is being written may be empty first, and then wrong: each reason is said, and said once. Both are of
+ * CERTIFICATE_WHY_BYTES. */
+static bool is_news(char *said, const char *why)
+{
+    if (strcmp(said, why) == 0)
+        return false;
+    snprintf(said, CERTIFICATE_WHY_BYTES, "%s", why);
+    return true;
+}
+
 static void say_unreadable(struct kept_context *context, const char *why)
 {
-    if (!context->unreadable)
+    if (is_news(context->unreadable, why))
         log_error("the new certificates cannot be read, %s: %s", stay, why);
-    context->unreadable = true;
 }
 
 static int read_one(const struct settings *settings, uint32_t number, struct certificate_set **ret_set,
@@ -280,7 +291,7 @@ static void look_at(struct supervisor *supervisor, uint32_t number)
 
     if (context->state == KEEPER_STEADY) {
         if (certificate_set_is_current(seen))
-            context->unreadable = false;
+            context->unreadable[0] = '\0';
         else
             read_candidate(supervisor, number);
         return;
@@ -301,12 +312,11 @@ static void look_at_keys(struct supervisor *supervisor)
     if (file_copy_is_current(&keeper->keys.file))
         return;
     if (ticket_keys_load(&keeper->keys, supervisor->settings.tls_ticket_keys, why) < 0) {
-        if (!keeper->keys_unreadable)
+        if (is_news(keeper->keys_unreadable, why))
             log_error("the new ticket keys are refused, %s: %s", stay, why);
-        keeper->keys_unreadable = true;
         return;
     }
-    keeper->keys_unreadable = false;
+    keeper->keys_unreadable[0] = '\0';
     send_keys_to_all(supervisor);
     log_info("new ticket keys: %s", supervisor->settings.tls_ticket_keys);
 }

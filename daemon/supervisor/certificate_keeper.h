@@ -30,12 +30,12 @@ enum keeper_state { KEEPER_STEADY, KEEPER_SETTLING, KEEPER_TRYING, KEEPER_TAKEN 
 
 /* One TLS context. */
 struct kept_context {
-    enum keeper_state state;           /* TAKEN: by the one that tries, in a reload that is not decided */
-    struct certificate_set *current;   /* serves */
-    struct certificate_set *candidate; /* in SETTLING and later */
-    struct certificate_set *refused;   /* what was tried last, in vain; NULL: nothing */
-    bool unreadable;                   /* said so already */
-    uint32_t tries;                    /* of this candidate */
+    enum keeper_state state;                /* TAKEN: by the one that tries, in a reload that is not decided */
+    struct certificate_set *current;        /* serves */
+    struct certificate_set *candidate;      /* in SETTLING and later */
+    struct certificate_set *refused;        /* what was tried last, in vain; NULL: nothing */
+    uint32_t tries;                         /* of this candidate */
+    char unreadable[CERTIFICATE_WHY_BYTES]; /* why, as it was said; empty: they can be read */
 };
 
 struct certificate_keeper {
@@ -44,8 +44,8 @@ struct certificate_keeper {
     bool reloading; /* candidates are those of a reload */
     uint32_t trier; /* the I/O process that tries; it has to stay the one it was */
     uint32_t generation;
-    bool keys_unreadable; /* said so already */
     struct ticket_keys keys;
+    char keys_unreadable[TICKET_KEYS_WHY_BYTES]; /* as above */
     struct event_alarm rotation;
 };
 

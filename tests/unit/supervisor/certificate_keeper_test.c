@@ -319,6 +319,45 @@ static void a_file_that_is_gone_is_said_once(void **state)
     assert_hears(fixture, 0, "chain 2, ready");
 }
 
+static int check_thrice(struct fixture *fixture, const char *words)
+{
+    for (int i = 0; i < 3; i++)
+        certificate_keeper_check(&fixture->supervisor);
+    return said(fixture, words);
+}
+
+static void each_reason_why_certificates_cannot_be_read_is_said_once(void **state)
+{
+    struct fixture *fixture = *state;
+    write_file(fixture->paths[1], "");
+    assert_int_equal(check_thrice(fixture, "the new certificates cannot be read"), 1);
+    assert_int_equal(unlink(fixture->paths[1]), 0);
+    assert_int_equal(check_thrice(fixture, "the new certificates cannot be read"), 2);
+}
+
+static void each_reason_why_ticket_keys_are_refused_is_said_once(void **state)
+{
+    static const char refused[] = "the new ticket keys are refused, those from before serve on: tls_ticket_keys: ";
+    struct fixture *fixture = *state;
+    struct supervisor *supervisor = &fixture->supervisor;
+    struct ticket_keys *keys = &supervisor->certificates.keys;
+    char why[TICKET_KEYS_WHY_BYTES], eighty[81] = "";
+
+    memset(eighty, 'k', 80);
+    write_file(fixture->paths[2], eighty);
+    supervisor->settings.tls_ticket_keys = fixture->paths[2];
+    ticket_keys_deinit(keys);
+    assert_int_equal(ticket_keys_load(keys, fixture->paths[2], why), 0);
+    /* As whoever writes it in place leaves it for a moment, and then for good. */
+    write_file(fixture->paths[2], "");
+    assert_int_equal(check_thrice(fixture, refused), 1);
+    write_file(fixture->paths[2], "too short");
+    assert_int_equal(check_thrice(fixture, refused), 2);
+    write_file(fixture->paths[2], eighty);
+    assert_int_equal(check_thrice(fixture, "new ticket keys: "), 1);
+    supervisor->settings.tls_ticket_keys = NULL;
+}
+
 static void a_bad_one_at_start_ends_the_server(void **state)
 {
     struct fixture *fixture = *state;
@@ -406,6 +445,8 @@ int main(void)
         TEST(when_the_one_that_tries_dies_the_next_one_does),
         TEST(certificates_that_kill_two_are_not_given_to_a_third),
         TEST(a_file_that_is_gone_is_said_once),
+        TEST(each_reason_why_certificates_cannot_be_read_is_said_once),
+        TEST(each_reason_why_ticket_keys_are_refused_is_said_once),
         TEST(a_bad_one_at_start_ends_the_server),
         TEST(files_are_left_alone_but_while_serving),
         TEST(a_reload_is_agreed_when_one_has_tried_it),
