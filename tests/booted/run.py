@@ -24,7 +24,7 @@ from uml import NoKernelError, boot, find_kernel
 BUILD = ROOT / "build" / "booted"
 GUEST = Path(__file__).parent / "guest"
 SKIPPED = 77
-SECONDS, FULL_SECONDS = 900, 1800
+SECONDS, FULL_SECONDS = 1500, 3000
 # A setting's default text that the newer package has changed, so that dpkg must decide whose file stays.
 CONFIG = "etc/uroboros/uroboros.toml"
 NEWER_LINE = "# This line came with the newer package.\n"

@@ -49,7 +49,7 @@ class NoSystemError(Exception):
     """There is no Debian to be made here; the text says why."""
 
 
-def run(command: list[str | Path], seconds: int = 120) -> str:
+def run(command: list[str | Path], seconds: int = 300) -> str:
     """Its output; NoSystemError with the last line of its complaint."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)

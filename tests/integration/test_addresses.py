@@ -12,7 +12,7 @@ import pytest
 
 from harness.client import Client
 from harness.programs import free_port
-from harness.server import APPS, BINARY, PATIENCE, Server, clean_environment, run_to_end
+from harness.server import APPS, BINARY, Server, allowed, clean_environment, run_to_end
 
 
 def answers(address) -> bool:
@@ -104,7 +104,7 @@ def activated(sockets: list[socket.socket], names: str, *arguments: str):
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=10 * PATIENCE)
+        process.communicate(timeout=allowed(10))
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_inherited_sockets_have_names_and_settings_of_their_own(three_sockets, t
 def test_a_name_that_no_socket_has_is_refused_with_those_that_there_are(three_sockets):
     with activated(three_sockets, "web:admin:web", "-b", "fd://wbe", "hello_wsgi:app") as process:
         said = process.stderr.read()
-        assert process.wait(10 * PATIENCE) == 1
+        assert process.wait(allowed(10)) == 1
     assert "cannot listen at fd://wbe: no inherited socket has that name; there are: web, admin\n" in said
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.client import Client, build_request
 from harness.responses import ResponseReader
-from harness.server import LATENESS, PATIENCE
+from harness.server import LATENESS, allowed
 from harness.waiting import wait_for_event
 
 MIB = 1 << 20
@@ -257,7 +257,7 @@ def slow_reader(server) -> Client:
     client = Client.__new__(Client)
     client.sock = socket.socket()
     client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.sock.settimeout(30 * PATIENCE)
+    client.sock.settimeout(allowed(30))
     client.sock.connect(server.address)
     client.reader = ResponseReader()
     return client
@@ -266,7 +266,7 @@ def slow_reader(server) -> Client:
 def test_large_responses_behind_a_slow_one_keep_no_thread(serve):
     """Those of one connection leave in the order of its requests."""
     server = serve("wsgi_cases:app", *FOUR_THREADS)
-    with server.connect(30 * PATIENCE) as client:
+    with server.connect(30) as client:
         client.send(build_request("/wait?first") + 3 * build_request(f"/large?{MIB}"))
         wait_for_event(server, "waiting first")
         assert_others_are_served(server, "/hello")

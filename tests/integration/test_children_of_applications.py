@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from harness.server import PATIENCE
+from harness.server import allowed
 
 HOSTS = {"executed": (), "embedded": ("--python", "embedded", "--env", "VIRTUAL_ENV=")}
 
@@ -15,8 +15,8 @@ def url(serve_shared, request):
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_a_process_pool_calculates(url, method):
-    assert requests.get(f"{url}/{method}", timeout=30 * PATIENCE).json() == [0, 1, 4, 9]
+    assert requests.get(f"{url}/{method}", timeout=allowed(30)).json() == [0, 1, 4, 9]
 
 
 def test_a_command_has_an_empty_input_and_a_status(url):
-    assert requests.get(f"{url}/command", timeout=30 * PATIENCE).json() == ["out\n", 3]
+    assert requests.get(f"{url}/command", timeout=allowed(30)).json() == ["out\n", 3]

@@ -49,7 +49,7 @@ from harness.frames import (
     window_update,
 )
 from harness.load import Load
-from harness.server import LATENESS, PATIENCE
+from harness.server import LATENESS, PATIENCE, allowed
 from harness.waiting import eventually
 
 CLEARTEXT = ("--http2-cleartext", "prior-knowledge")
@@ -215,7 +215,7 @@ def test_h2_24_a_stream_that_was_reset_counts_until_its_application_is_done(scen
         server.wait_for_log("sleeping", count=2)
         client.send(reset(1), reset(3), get(5, "/hello"))
         assert client.answer(5).reset == REFUSED_STREAM
-        deadline = time.monotonic() + 10 * PATIENCE
+        deadline = time.monotonic() + allowed(10)
         stream = 7
         while True:
             client.send(get(stream, "/hello"))
@@ -487,7 +487,7 @@ def test_h2_13_a_window_that_opens_octet_by_octet_is_as_good_as_closed(scene):
     server = scene("--write-timeout", "2")
     with FrameClient(server, PREFACE + settings([(4, 0)])) as client:
         client.send(get(1, "/large?200000"))
-        deadline = time.monotonic() + 10 * PATIENCE
+        deadline = time.monotonic() + allowed(10)
         while not (client.answers.get(1) and client.answers[1].over):
             assert time.monotonic() < deadline, "the drip goes on"
             client.send(window_update(1, 1))

@@ -24,7 +24,7 @@ import pytest
 from harness.client import Parallel, build_request
 from harness.http2 import connect_http2
 from harness.programs import curl, need, output_of
-from harness.server import PATIENCE, Server
+from harness.server import Server, allowed
 from harness.tls import TlsClient
 from harness.waiting import eventually
 
@@ -140,7 +140,7 @@ def test_the_kernel_serves(mode, version, cipher, protocol, application, serve_m
             *("--cacert", tls.ca, f"--http{protocol}", *SUITES[version, cipher], f"https://{host}:{port}/b"),
         ],
         capture_output=True,
-        timeout=30 * PATIENCE,
+        timeout=allowed(30),
         check=False,
     )
     assert answer.returncode == 0, answer.stderr.decode()
@@ -164,7 +164,7 @@ class Wire:
         context.minimum_version = context.maximum_version = VERSIONS[version]
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="test.example")
-        self.sock = socket.create_connection(server.address, timeout=10 * PATIENCE)
+        self.sock = socket.create_connection(server.address, timeout=allowed(10))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> "Wire":

@@ -13,7 +13,7 @@ from h2.settings import SettingCodes
 from harness.client import Client
 from harness.http2 import StreamReset, connect_http2
 from harness.responses import ResponseReader
-from harness.server import IS_SANITIZED, PATIENCE, Server
+from harness.server import IS_SANITIZED, Server, allowed
 from harness.waiting import eventually
 
 CAP = 4 << 20
@@ -35,7 +35,7 @@ def sip(server: Server) -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-    sock.settimeout(10 * PATIENCE)
+    sock.settimeout(allowed(10))
     sock.connect(server.address)
     return sock
 

@@ -16,10 +16,12 @@ from harness.server import Server
 from harness.waiting import eventually
 
 CLEARTEXT = ("--http2-cleartext", "prior-knowledge")
+# A request waits here until another process has started, which a slow disk may hold up.
+PATIENT = ("--timeout", "300")
 KINDS = {
     # A body that is held until it is complete would never be read in part.
-    "wsgi": ("deaths_wsgi:app", "--threads", "1", "--request-buffering", "off"),
-    "asgi": ("deaths_asgi:app",),
+    "wsgi": ("deaths_wsgi:app", "--threads", "1", "--request-buffering", "off", *PATIENT),
+    "asgi": ("deaths_asgi:app", *PATIENT),
 }
 STEPS = ("begin", "body", "head", "piece", "last", "close")
 BODY = b"piece of body. " * 2

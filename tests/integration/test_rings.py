@@ -12,7 +12,7 @@ import pytest
 from harness.client import Client, connect
 from harness.http2 import Http2Client, connect_http2
 from harness.load import Load
-from harness.server import PATIENCE
+from harness.server import allowed
 from harness.waiting import eventually
 
 RINGS = ("--rings", "4", "-w", "3")
@@ -53,7 +53,7 @@ def serve_bound(serve, bound, *options: str):
 
 def per_ring(address, name: str) -> dict[int, int]:
     """One metric, by I/O process. The page is asked for on a connection of its own."""
-    with Client(address, 10 * PATIENCE) as client:
+    with Client(address, allowed(10)) as client:
         text = client.request("/metrics").text
     found: dict[int, int] = {}
     for sample in map(SAMPLE.fullmatch, text.splitlines()):
@@ -66,7 +66,7 @@ def test_connections_spread_and_counts_add_up(serve, bound):
     _, address = serve_bound(serve, bound, *METRICS)
     clients = []
     for _ in range(CONNECTIONS):  # one by one: of several that come at once whoever is awake takes more
-        clients.append(Client(address, 20 * PATIENCE))
+        clients.append(Client(address, allowed(20)))
         assert clients[-1].request("/hello").status == 200
     for _ in range(2):
         assert {client.request("/hello").status for client in clients} == {200}
@@ -84,7 +84,7 @@ def test_connections_spread_and_counts_add_up(serve, bound):
 def test_http2_over_every_kind_of_address(serve, bound):
     """Streams of each connection, down and up, on every I/O process."""
     _, address = serve_bound(serve, bound, *CLEARTEXT)
-    clients = [Http2Client(connect(address, 20 * PATIENCE)) for _ in range(16)]
+    clients = [Http2Client(connect(address, allowed(20))) for _ in range(16)]
     digest = hashlib.sha256(OCTETS[:200_000]).hexdigest()
     for client in clients:
         streams = [client.start("/large?100000") for _ in range(4)]
@@ -108,7 +108,7 @@ def either_version(address):
     """Clients of both versions; nothing may fail them."""
 
     def ask(load: Load, number: int) -> None:
-        with Client(address, 20 * PATIENCE) if number % 2 else Http2Client(connect(address, 20 * PATIENCE)) as client:
+        with Client(address, allowed(20)) if number % 2 else Http2Client(connect(address, allowed(20))) as client:
             while not load.ending.is_set():
                 answer = client.request(("/hello", "/large?100000")[load.answered[number] % 2])
                 assert answer.status == 200
@@ -138,10 +138,10 @@ def test_reloads_under_load_lose_nothing(serve, bound):
 def test_a_stop_ends_every_ring_in_order(serve, bound):
     """Who waits for an answer gets it, who is idle is told; each I/O process counts nothing alive."""
     server, address = serve_bound(serve, bound, *CLEARTEXT)
-    idle = [Http2Client(connect(address, 20 * PATIENCE)) for _ in range(12)]
+    idle = [Http2Client(connect(address, allowed(20))) for _ in range(12)]
     for client in idle:
         assert client.request("/hello").status == 200
-    busy = [Http2Client(connect(address, 20 * PATIENCE), acknowledges=False) for _ in range(12)]
+    busy = [Http2Client(connect(address, allowed(20)), acknowledges=False) for _ in range(12)]
     streams = [client.start("/large?1000000") for client in busy]
     for client, stream in zip(busy, streams, strict=True):
         client.read_until(lambda c=client, s=stream: len(c.body_so_far(s)) >= 65_535, "the first window")
@@ -164,7 +164,7 @@ def test_a_stop_ends_every_ring_in_order(serve, bound):
 def test_a_dead_ring_is_replaced_and_costs_the_others_nothing(serve, bound):
     server, address = serve_bound(serve, bound)
     server.expect_clean_stop = False  # who was killed counted nothing
-    clients = [Client(address, 20 * PATIENCE) for _ in range(CONNECTIONS)]
+    clients = [Client(address, allowed(20)) for _ in range(CONNECTIONS)]
     assert {client.request("/hello").status for client in clients} == {200}
     victim = server.io_processes()[1]
     os.kill(victim, signal.SIGKILL)
@@ -175,7 +175,7 @@ def test_a_dead_ring_is_replaced_and_costs_the_others_nothing(serve, bound):
         assert 0 < alive < CONNECTIONS, "64 by a hash, and one of four had all or none"
     eventually(lambda: len(set(server.io_processes()) - {victim}) == 4, 30, "another I/O process")
     for _ in range(CONNECTIONS):
-        with Client(address, 20 * PATIENCE) as client:
+        with Client(address, allowed(20)) as client:
             assert client.request("/hello").status == 200
     assert server.stop() == 0
     assert not server.processes()

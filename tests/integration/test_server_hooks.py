@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.hooks import Recorder, hook_processes, wait_for_another
-from harness.server import APPS, PATIENCE, clean_environment
+from harness.server import APPS, PATIENCE, allowed, clean_environment
 from harness.waiting import eventually
 
 # --- order -------------------------------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ def gunicorn_names(recorder: Recorder, workers: int) -> list[str]:
         process.send_signal(signal.SIGTTIN)
         recorder.wait_for("pre_fork .*", count=workers + 1)
         process.send_signal(signal.SIGTERM)
-        process.wait(30 * PATIENCE)
+        process.wait(allowed(30))
     finally:
         process.kill()
         process.wait()

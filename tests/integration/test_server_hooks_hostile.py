@@ -11,7 +11,7 @@ import pytest
 from test_supervisor import NotifySocket
 
 from harness.hooks import hook_processes, wait_for_another
-from harness.server import LATENESS, PATIENCE
+from harness.server import LATENESS, allowed
 from harness.waiting import eventually
 
 # A hook calls this to hang until the test, or the supervisor, ends it.
@@ -79,7 +79,7 @@ def when_ready(server):
     eventually(lambda: set(hook_processes(server)) - set(before), what="another process for hooks")
     server.send_signal(signal.SIGTERM)
     try:
-        assert server.process.wait(10 * PATIENCE) == 0
+        assert server.process.wait(allowed(10)) == 0
     finally:
         os.kill(copy, signal.SIGKILL)
     assert server.wait() == 0

@@ -15,7 +15,7 @@ import pytest
 
 from harness.client import Parallel
 from harness.programs import need_open_to_all
-from harness.server import APPS, BINARY, IS_SANITIZED, LATENESS, PATIENCE, clean_environment, run_to_end
+from harness.server import APPS, BINARY, IS_SANITIZED, LATENESS, allowed, clean_environment, run_to_end
 from harness.waiting import eventually
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -446,7 +446,7 @@ class NotifySocket:
         self.seen: list[str] = []
 
     def wait_for(self, pattern: str, timeout: float = 10) -> str:
-        self.socket.settimeout(timeout * PATIENCE)
+        self.socket.settimeout(allowed(timeout))
         while True:
             text = self.socket.recv(4096).decode()
             self.seen.append(text)
@@ -508,12 +508,12 @@ def test_socket_activation_serves_on_the_given_socket(tmp_path):
             ["/bin/bash", "-c", script], cwd=APPS, env=clean_environment(), pass_fds=(number,), stderr=subprocess.PIPE
         )
         try:
-            with socket.create_connection(listener.getsockname(), timeout=10 * PATIENCE) as client:
+            with socket.create_connection(listener.getsockname(), timeout=allowed(10)) as client:
                 client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                 assert client.recv(15) == b"HTTP/1.1 200 OK"
         finally:
             process.terminate()
-            _, log = process.communicate(timeout=10 * PATIENCE)
+            _, log = process.communicate(timeout=allowed(10))
     assert process.returncode == 0
     assert b"ready: listening at http://127.0.0.1:" in log
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harness.client import build_request
-from harness.server import PATIENCE, Server
+from harness.server import Server, allowed
 from harness.tls import TlsClient, TlsFiles
 
 HELLO = "hello_wsgi:app"
@@ -25,7 +25,7 @@ def s_client(server: Server, *options: str, text: str = "", timeout: float = 10)
     """What openssl's client says to itself and to us, and the server to it."""
     host, port = server.address
     command = ["openssl", "s_client", "-connect", f"{host}:{port}", *options]
-    done = subprocess.run(command, input=text, text=True, capture_output=True, timeout=timeout * PATIENCE, check=False)
+    done = subprocess.run(command, input=text, text=True, capture_output=True, timeout=allowed(timeout), check=False)
     return done.stdout + done.stderr
 
 
@@ -174,7 +174,7 @@ def test_curl(version, server, tls):
         *("-w", "%{http_version}"),
         f"https://test.example:{port}/",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20 * PATIENCE, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=allowed(20), check=True)
     assert done.stdout == "hello\n" + version[-3:].replace("tp2", "2")
 
 
@@ -452,7 +452,7 @@ class ByHand:
     """A client whose records are cut where the test wants it."""
 
     def __init__(self, server: Server, context: ssl.SSLContext, step: int) -> None:
-        self.sock = socket.create_connection(server.address, timeout=30 * PATIENCE)
+        self.sock = socket.create_connection(server.address, timeout=allowed(30))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="test.example")
@@ -556,7 +556,7 @@ def strict(tls: TlsFiles) -> ssl.SSLContext:
 
 def strict_client(server: Server, tls: TlsFiles) -> TlsClient:
     client = TlsClient.__new__(TlsClient)
-    super(TlsClient, client).__init__(server.address, 10 * PATIENCE)
+    super(TlsClient, client).__init__(server.address, 10)
     client.sock = strict(tls).wrap_socket(client.sock, server_hostname="test.example", suppress_ragged_eofs=False)
     return client
 

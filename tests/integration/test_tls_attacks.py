@@ -14,7 +14,7 @@ import pytest
 
 from harness.client import Client, Parallel, build_request
 from harness.programs import need
-from harness.server import LATENESS, PATIENCE, Server
+from harness.server import LATENESS, PATIENCE, Server, allowed
 from harness.tls import TlsClient, TlsFiles
 
 APP = "hello_wsgi:app"
@@ -34,7 +34,7 @@ def client_hello(name: str = "test.example") -> bytes:
 
 def plain(server: Server, timeout: float = 30) -> Client:
     """A connection without a handshake."""
-    return Client(server.address, timeout * PATIENCE)
+    return Client(server.address, allowed(timeout))
 
 
 def honest(server: Server, tls: TlsFiles) -> float:
@@ -204,11 +204,11 @@ def test_unfinished_handshakes_are_bounded_and_go(serve, tls, tmp_path):
     secure, clear = server.addresses
     with tls.connect(server) as established:
         assert established.request("/").status == 200
-        silent = [Client(secure, 30 * PATIENCE) for _ in range(UNFINISHED_MAX + 100)]
+        silent = [Client(secure, allowed(30)) for _ in range(UNFINISHED_MAX + 100)]
         for _ in range(20):  # those who are in are served, and so is cleartext
             began = time.monotonic()
             assert established.request("/").status == 200
-            with Client(clear, 10 * PATIENCE) as client:
+            with Client(clear, allowed(10)) as client:
                 assert client.request("/").status == 200
             assert time.monotonic() - began < LATENESS
         assert honest(server, tls) < 2 * HELLO_SECONDS + LATENESS  # in, when the silent ones have had their time
@@ -270,7 +270,7 @@ def test_clients_that_leave_while_their_signature_is_made(serve, tls):
 
 def test_tiny_records_end_the_connection_in_the_end(server, tls):
     with tls.connect(server) as client:
-        client.sock.settimeout(10 * PATIENCE)
+        client.sock.settimeout(allowed(10))
         with pytest.raises((ssl.SSLError, ConnectionError)):
             client.send_more(b"POST / HTTP/1.1\r\nHost: test.example\r\nContent-Length: 100000\r\n\r\n")
             for _ in range(20_000):

@@ -20,7 +20,7 @@ from harness.client import Client, Parallel, connect
 from harness.http2 import Http2Client, connect_http2
 from harness.load import Load
 from harness.programs import free_port
-from harness.server import APPS, BINARY, PATIENCE, Server, clean_environment, run_to_end
+from harness.server import APPS, BINARY, Server, allowed, clean_environment, run_to_end
 from harness.waiting import eventually
 
 READY = r"\bready: listening at "
@@ -214,7 +214,7 @@ class Activated:
 
     def __exit__(self, *_) -> None:
         self.process.terminate()
-        self.process.communicate(timeout=10 * PATIENCE)
+        self.process.communicate(timeout=allowed(10))
         assert self.process.returncode == 0
 
 
@@ -534,7 +534,7 @@ def test_a_program_that_crashes_in_its_place_lets_what_was_begun_finish(serve, i
         clients.start(server.get, "/sleep?3")
         server.wait_for_log(r"\bsleeping$")
         server.send_signal(signal.SIGUSR2)
-        assert server.process.wait(UPGRADE_SECONDS * PATIENCE) == -signal.SIGSEGV
+        assert server.process.wait(allowed(UPGRADE_SECONDS)) == -signal.SIGSEGV
         idle.expect_close()
     assert clients.results[0].body == b"slept\n"
     server.wait_for_log(r"\blive: ")

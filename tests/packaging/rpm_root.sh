@@ -40,5 +40,6 @@ wait "$daemon"
 rpm --root "$root" --nodeps --erase uroboros >&2
 [ -e "$root$settings.rpmsave" ] && echo edited settings kept
 rm -r "$root/etc/uroboros"
-left=$(find "$root/usr" "$root/etc" "$root/var" -name '*uroboros*' -newer "$rpm" ! -path '*/build/*')
+# What was written since lies in the upper directory, where what was removed is a character device.
+left=$(find "$directory/upper" -name '*uroboros*' ! -type c)
 [ -z "$left" ] && echo nothing left || echo "left: $left"

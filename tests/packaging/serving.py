@@ -8,7 +8,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120  # a slow disk may keep a program that starts waiting
 
 
 def environment() -> dict[str, str]:

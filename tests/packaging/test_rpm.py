@@ -36,7 +36,7 @@ def test_it_is_installed_serves_and_is_removed_in_a_root_of_its_own(rpm, tmp_pat
     if subprocess.run(["unshare", "--mount", "true"]).returncode != 0:
         pytest.skip("this container allows no mount namespace")
     result = subprocess.run(
-        ["unshare", "--mount", "sh", "-eu", GUEST, tmp_path, rpm], capture_output=True, text=True, timeout=100
+        ["unshare", "--mount", "sh", "-eu", GUEST, tmp_path, rpm], capture_output=True, text=True, timeout=600
     )
     said = result.stdout.splitlines()
     assert result.returncode == 0, result.stdout + result.stderr

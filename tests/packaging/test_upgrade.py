@@ -18,7 +18,7 @@ def test_a_service_that_does_not_execute_the_new_program_serves_on_and_is_named(
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"]).returncode != 0:
         pytest.skip("only root, where mount namespaces are allowed, can put a program into /usr/bin for a while")
     result = subprocess.run(
-        ["unshare", "--mount", GUEST, tmp_path, UPGRADE_SERVICES], capture_output=True, text=True, timeout=60
+        ["unshare", "--mount", GUEST, tmp_path, UPGRADE_SERVICES], capture_output=True, text=True, timeout=600
     )
     assert result.stdout.splitlines() == ["daemon-reload", "uroboros"], result.stderr
     complaint = "uroboros@shop.service serves on as before the upgrade: serving; the last upgrade failed: this and that"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import hpack
 
-from harness.server import PATIENCE, Server
+from harness.server import Server, allowed
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -120,7 +120,7 @@ class FrameClient:
         tls: ssl.SSLContext | None = None,
         acknowledges: bool = True,
     ):
-        self.sock: socket.socket = socket.create_connection(server.address, timeout=10 * PATIENCE)
+        self.sock: socket.socket = socket.create_connection(server.address, timeout=allowed(10))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
@@ -142,7 +142,7 @@ class FrameClient:
 
     def send(self, *octets: bytes) -> None:
         """A server that has closed already is no failure here: the test looks at what it said."""
-        self.sock.settimeout(10 * PATIENCE)  # listen() has set another
+        self.sock.settimeout(allowed(10))  # listen() has set another
         try:
             self.sock.sendall(b"".join(octets))
         except (BrokenPipeError, ConnectionResetError):
@@ -201,7 +201,7 @@ class FrameClient:
         return True
 
     def wait_for(self, condition: Callable[[], object], timeout: float = 10, what: str = "what is waited for"):
-        deadline = time.monotonic() + timeout * PATIENCE
+        deadline = time.monotonic() + allowed(timeout)
         while not (value := condition()):
             left = deadline - time.monotonic()
             heard = [(one.type, one.stream, one.payload[:40]) for one in self.frames[-8:]]
@@ -218,7 +218,7 @@ class FrameClient:
 
     def wait_for_close(self, timeout: float = 10) -> int | None:
         """The connection ends: the error of the last GOAWAY, None without one."""
-        deadline = time.monotonic() + timeout * PATIENCE
+        deadline = time.monotonic() + allowed(timeout)
         while not self.closed:
             left = deadline - time.monotonic()
             assert left > 0, "the connection stays open"

@@ -17,7 +17,7 @@ import h2.settings
 
 from harness.client import connect
 from harness.responses import Response
-from harness.server import PATIENCE, Server
+from harness.server import Server, allowed
 
 Fields = Iterable[tuple[str, str]]
 
@@ -60,7 +60,7 @@ class Http2Client:
         acknowledges: bool = True,
         timeout: float = 20,
     ) -> None:
-        self.sock, self.scheme, self.timeout = sock, scheme, timeout * PATIENCE
+        self.sock, self.scheme, self.timeout = sock, scheme, allowed(timeout)
         self.sock.settimeout(self.timeout)
         # The window grows with what was read: switched off, it stays where the settings put it.
         self.acknowledges = acknowledges

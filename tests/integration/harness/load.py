@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable
 
-from harness.server import PATIENCE
+from harness.server import allowed
 from harness.waiting import eventually
 
 
@@ -26,7 +26,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self.ending.set()
         for thread in self.threads:
-            thread.join(30 * PATIENCE)
+            thread.join(allowed(30))
             assert not thread.is_alive(), f"a client hangs; failures so far: {self.failures}"
 
     def _run(self, name: Hashable, ask: Callable[["Load", Hashable], None]) -> None:

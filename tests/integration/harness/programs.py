@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.server import BINARY, PATIENCE, ROOT
+from harness.server import BINARY, ROOT, allowed
 
 NEWER_NGINX = ROOT / "build" / "newer-nginx"
 
@@ -43,7 +43,7 @@ def run(*arguments: object, timeout: float = 30, env: dict[str, str] | None = No
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=timeout * PATIENCE,
+        timeout=allowed(timeout),
         stdin=subprocess.DEVNULL,
         **options,
     )
@@ -80,7 +80,7 @@ def output_of(*arguments: object, **options) -> str:
 def curl(*arguments: object, ca: Path | None = None, **options) -> str:
     """What curl writes; `ca` is trusted without an option of the command, as a machine's own authority is."""
     env = {"CURL_CA_BUNDLE": str(ca)} if ca else {}
-    return output_of(need("curl"), "--silent", "--show-error", "--max-time", 25 * PATIENCE, *arguments, env=env, **options)
+    return output_of(need("curl"), "--silent", "--show-error", "--max-time", allowed(25), *arguments, env=env, **options)
 
 
 def curl_version(*arguments: object, **options) -> str:
@@ -137,7 +137,7 @@ def nginx(program: str, directory: Path, http: str, port: int):
         [program, "-p", str(directory), "-c", str(config), "-e", str(log)], stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 10 * PATIENCE
+        deadline = time.monotonic() + allowed(10)
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -149,5 +149,5 @@ def nginx(program: str, directory: Path, http: str, port: int):
         yield
     finally:
         process.terminate()
-        process.wait(10 * PATIENCE)
+        process.wait(allowed(10))
         process.stderr.close()

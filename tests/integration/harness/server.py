@@ -25,8 +25,15 @@ PATIENCE = 4 if IS_SLOW else 1
 LATENESS = 10 * PATIENCE
 # What every daemon has for `ktls` that is not given one by its test.
 KTLS_MODE = os.environ.get("UROBOROS_TEST_KTLS_MODE")
+# Seconds for which a disk may keep everybody waiting: a program that starts reads what the page cache has lost.
+STALL = 60
 PF_EXITING = 0x4  # of the kernel, in /proc/PID/stat: on its way out, as on a busy machine it may be for a while
 LIVE_COUNTERS = ("connections", "exchanges", "slots", "buffers", "staging", "memory", "timers")
+
+
+def allowed(timeout: float) -> float:
+    """What is waited for something that comes at once, or `timeout` seconds later, on a machine with nothing else to do."""
+    return timeout * PATIENCE + STALL
 
 
 def sanitizer_environment() -> dict[str, str]:
@@ -114,7 +121,7 @@ class Server:
     def wait_for_log(self, pattern: str, timeout: float = 10, count: int = 1, since: int = 0) -> re.Match:
         """Waits for the count-th line of the error log (from index `since` on) that matches."""
         expression = re.compile(pattern)
-        deadline = time.monotonic() + timeout * PATIENCE
+        deadline = time.monotonic() + allowed(timeout)
         with self._changed:
             while True:
                 found = [match for line in self.lines[since:] if (match := expression.search(line))]
@@ -128,7 +135,7 @@ class Server:
 
     def wait_for_stdout(self, pattern: str, timeout: float = 10, count: int = 1) -> list[re.Match]:
         expression = re.compile(pattern)
-        deadline = time.monotonic() + timeout * PATIENCE
+        deadline = time.monotonic() + allowed(timeout)
         with self._changed:
             while True:
                 found = [match for line in self.stdout_lines if (match := expression.search(line))]
@@ -148,7 +155,7 @@ class Server:
 
     # --- life --------------------------------------------------------------------------------------------------
 
-    def wait_until_ready(self, timeout: float = 15) -> "Server":
+    def wait_until_ready(self, timeout: float = 10) -> "Server":
         self.wait_for_log(r"\bready: listening at ", timeout)
         with self._changed:
             text = " ".join(line for line in self.lines if "listening at" in line)
@@ -176,7 +183,7 @@ class Server:
         return self.process.pid
 
     def connect(self, timeout: float = 10) -> Client:
-        return Client(self.address, timeout * PATIENCE)
+        return Client(self.address, allowed(timeout))
 
     def get(self, target: str = "/", **options):
         """One request on a connection of its own."""
@@ -188,12 +195,12 @@ class Server:
 
     def wait(self, timeout: float = 10) -> int:
         try:
-            code = self.process.wait(timeout * PATIENCE)
+            code = self.process.wait(allowed(timeout))
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {timeout * PATIENCE} s:\n{self.log()}") from None
+            raise AssertionError(f"still running after {allowed(timeout)} s:\n{self.log()}") from None
         self._end_was_seen = True
         for collector in self._collectors:
-            collector.join(timeout=5 * PATIENCE)
+            collector.join(timeout=allowed(5))
         return code
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 10) -> int:
@@ -294,8 +301,8 @@ class Server:
         try:
             poll = select.poll()  # select() knows no descriptor beyond 1,023
             poll.register(descriptor, select.POLLIN)
-            ended = poll.poll(timeout * PATIENCE * 1000)
-            assert ended, f"process {pid} still runs after {timeout * PATIENCE} s:\n{self.log()}"
+            ended = poll.poll(allowed(timeout) * 1000)
+            assert ended, f"process {pid} still runs after {allowed(timeout)} s:\n{self.log()}"
         finally:
             os.close(descriptor)
 
@@ -308,6 +315,6 @@ def run_to_end(*arguments: str, env: dict[str, str] | None = None, cwd: Path = A
         env=clean_environment(env),
         capture_output=True,
         text=True,
-        timeout=timeout * PATIENCE,
+        timeout=allowed(timeout),
         stdin=subprocess.DEVNULL,
     )

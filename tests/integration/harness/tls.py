@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.client import Address, Client
-from harness.server import PATIENCE, Server
+from harness.server import Server, allowed
 
 LOCAL = "DNS:localhost,DNS:test.example,IP:127.0.0.1,IP:::1"
 USAGE = "extendedKeyUsage=serverAuth,clientAuth\n"
@@ -168,7 +168,7 @@ class TlsClient(Client):
         session: ssl.SSLSession | None = None,
         timeout: float = 10,
     ) -> None:
-        super().__init__(address, timeout * PATIENCE)
+        super().__init__(address, allowed(timeout))
         try:
             self.sock = context.wrap_socket(self.sock, server_hostname=name, session=session)
         except BaseException:

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from harness.client import Client
-from harness.server import PATIENCE, Server
+from harness.server import Server, allowed
 
 T = TypeVar("T")
 
 
 def eventually(probe: Callable[[], T], timeout: float = 10, what: str = "the condition") -> T:
     """Asks again and again until the answer is true. The pause only saves CPU; nothing depends on its length."""
-    deadline = time.monotonic() + timeout * PATIENCE
+    deadline = time.monotonic() + allowed(timeout)
     while True:
         answer = probe()
         if answer:
             return answer
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout * PATIENCE} s"
+        assert time.monotonic() < deadline, f"{what} did not come true within {allowed(timeout)} s"
         time.sleep(0.01)
 
 
