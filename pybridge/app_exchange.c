@@ -161,6 +161,11 @@ bool app_exchange_stopping(const struct app_exchange *exchange)
     return exchange->stopping;
 }
 
+bool app_exchange_is_let_go(const struct app_exchange *exchange)
+{
+    return exchange->is_let_go;
+}
+
 uint32_t app_exchange_open_requests(const struct app_exchange *exchange)
 {
     return exchange->open_count;

@@ -98,6 +98,11 @@ bool app_exchange_draining(const struct app_exchange *exchange);
 bool app_exchange_stopping(const struct app_exchange *exchange);
 uint32_t app_exchange_open_requests(const struct app_exchange *exchange);
 
+/* In a copy of this process, which the application has forked: all that is shared belongs to the one that was copied.
+ * Its requests are cancelled here, what is written goes nowhere, and app_exchange_stopping() says so. */
+void app_exchange_let_go(struct app_exchange *exchange);
+bool app_exchange_is_let_go(const struct app_exchange *exchange);
+
 /* Takes all messages that wait, from all I/O processes in turn. Returns whether there were any. Never blocks. */
 bool app_exchange_pump(struct app_exchange *exchange);
 

@@ -92,6 +92,7 @@ struct app_exchange {
 
     bool draining;
     bool stopping;
+    bool is_let_go;
 
     /* Waiting threads. The three atomics are what the standby looks at without the lock. */
     struct app_waiter *waiters;

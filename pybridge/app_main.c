@@ -5,6 +5,7 @@
 #include "daemon/base/owned.h"
 #include "daemon/base/process_title.h"
 #include "daemon/base/sandbox.h"
+#include "pybridge/app_copy.h"
 #include "pybridge/app_interpreter.h"
 #include "pybridge/app_log.h"
 #include "pybridge/app_template.h"
@@ -13,20 +14,31 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 /* An orphan gets so long to end what it has begun. */
 enum { ORPHAN_SECONDS = 30 };
+
+/* For the signal handler, which has no argument of its own. */
+static atomic_int own_pid;
 
 /*
  * SIGTERM is how others than the supervisor ask a process to go: the supervisor hears of it and starts a successor,
  * then DRAIN comes as always. It is also the parent-death signal: then nobody hears, and nobody would end a process
  * whose application hangs.
+ *
+ * What the application has forked (multiprocessing) has inherited the handler, and is to end like any other program.
  */
-static void on_terminate([[maybe_unused]] int number)
+static void on_terminate(int number)
 {
     int saved = errno;
-    if (control_send(CONTROL_FD, CONTROL_RECYCLE, NULL, 0, NULL, 0) < 0) {
+    /* Relaxed: the number alone is the message. */
+    if (getpid() != atomic_load_explicit(&own_pid, memory_order_relaxed)) {
+        signal(number, SIG_DFL);
+        raise(number);
+    } else if (control_send(CONTROL_FD, CONTROL_RECYCLE, NULL, 0, NULL, 0) < 0) {
         signal(SIGALRM, SIG_DFL);
         alarm(ORPHAN_SECONDS);
     }
@@ -36,6 +48,7 @@ static void on_terminate([[maybe_unused]] int number)
 static void handle_terminate(void)
 {
     struct sigaction action = {.sa_handler = on_terminate, .sa_flags = SA_RESTART};
+    atomic_store_explicit(&own_pid, getpid(), memory_order_relaxed);
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, NULL);
 }
@@ -274,6 +287,7 @@ static int load_and_be_copied(struct app_process *process, int log_fd)
         return boot_failed(process, "the template cannot be frozen");
     if (app_template_run(log_fd) == APP_TEMPLATE_OVER)
         return APP_EXIT_CLEAN;
+    handle_terminate();
     if (receive_copys_setup(process, log_fd) < 0)
         _exit(APP_EXIT_BOOT_FAILED);
     return load_and_serve(process);
@@ -287,7 +301,7 @@ int app_main(PyObject *module)
         return APP_EXIT_BOOT_FAILED;
     handle_terminate();
     int status = APP_EXIT_BOOT_FAILED;
-    if (app_interpreter_prepare(&process.settings, log_fd) < 0)
+    if (app_interpreter_prepare(&process.settings, log_fd) < 0 || app_copy_watch(&process) < 0)
         boot_failed(&process, "the interpreter cannot be prepared");
     else if (is_template(&process))
         status = load_and_be_copied(&process, log_fd);

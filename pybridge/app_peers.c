@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* ---- I/O processes come and go ---------------------------------------------------------------------------------- */
@@ -55,6 +56,17 @@ static void ring_up(struct app_exchange *exchange, const struct control_peer *pe
     const uint32_t epoch = layout_epoch(peer->generation, exchange->setup.generation);
     layout_request_reader(shape, &memory->inbound, &exchange->outbound, peer->index, app, epoch, &link->requests);
     layout_reply_writer(shape, &memory->inbound, &exchange->outbound, peer->index, app, epoch, &link->replies);
+}
+
+void app_exchange_let_go(struct app_exchange *exchange)
+{
+    struct arena *outbound = &exchange->outbound;
+    /* Should it fail, nothing but figures would be written: the requests of a ring that is down are orphans. */
+    (void)!mmap(outbound->base, outbound->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                0);
+    for (uint32_t i = 0; i < exchange->setup.shape.rings; i++)
+        ring_down(exchange, i);
+    exchange->is_let_go = exchange->stopping = true;
 }
 
 /* ---- what the supervisor says ----------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 #include "pybridge/asgi/asgi_adapter.h"
 
+#include "pybridge/app_copy.h"
 #include "pybridge/app_log.h"
 #include "pybridge/asgi/asgi_receive.h"
 #include "pybridge/asgi/asgi_send.h"
@@ -259,6 +260,7 @@ static bool lingers(const struct asgi_cycle *cycle, bool failed)
 void asgi_cycle_finish(struct asgi_cycle *cycle)
 {
     bool failed = PyErr_Occurred() != NULL;
+    app_copy_end(cycle->adapter->core->process);
     if (failed)
         log_failure(cycle);
     else

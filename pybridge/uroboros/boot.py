@@ -65,6 +65,18 @@ def adopt_virtual_environment(venv):
     site.addsitedir(os.path.join(venv, "lib", f"python{ours}", "site-packages"))
 
 
+def watch_forks(function):
+    os.register_at_fork(after_in_child=function)
+
+
+def status_of_exit(error):
+    """What the interpreter makes of a SystemExit."""
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    print(error.code, file=sys.stderr)
+    return 1
+
+
 def freeze():
     """Before the process is copied: what is there now is never looked at again, so the copies share its pages."""
     gc.collect()

@@ -1,5 +1,6 @@
 #include "pybridge/workers/worker_event_loop.h"
 
+#include "pybridge/app_copy.h"
 #include "pybridge/app_log.h"
 #include "pybridge/asgi/asgi_lifespan.h"
 #include "pybridge/asgi/asgi_runner.h"
@@ -330,7 +331,9 @@ static int serve(struct event_loop_worker *worker)
         app_process_ready(worker->process) < 0)
         return -1;
     worker->phase = WORKER_SERVING;
-    return call_loop(worker, "run_forever", "()");
+    int r = call_loop(worker, "run_forever", "()");
+    app_copy_end(worker->process); /* the selector under the loop is not its own either */
+    return r;
 }
 
 /* ---- the end ---------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 #include "pybridge/wsgi/wsgi_adapter.h"
 
+#include "pybridge/app_copy.h"
 #include "pybridge/app_log.h"
 #include "pybridge/python_text.h"
 #include "pybridge/wsgi/wsgi_environ.h"
@@ -356,6 +357,7 @@ static bool is_only_absence(const struct app_request *request)
 static void fail(struct wsgi_response *response)
 {
     const struct app_request *request = response->request;
+    app_copy_end(response->adapter->process);
     if (is_only_absence(request))
         PyErr_Clear();
     else
@@ -475,6 +477,7 @@ void wsgi_thread_serve(struct wsgi_thread *thread, struct app_request *request)
         wsgi_response_begin(thread->response, request);
         run(thread, request);
     }
+    app_copy_end(process);
     app_request_done(process->exchange, request);
     app_process_request_ended(process);
 }
