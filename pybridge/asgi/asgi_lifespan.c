@@ -19,12 +19,30 @@ static PyObject *event(const struct asgi_core *core, enum asgi_name name)
     return Py_BuildValue("{OO}", asgi_text(core, ASGI_NAME_TYPE), asgi_text(core, name));
 }
 
+/* Who waits with a time limit cancels what it has waited for, and comes again. */
+static int renew_shutdown(struct asgi_lifespan_run *lifespan)
+{
+    if (lifespan->shutdown->state != ASGI_FUTURE_CANCELLED)
+        return 0;
+    struct asgi_future *fresh = asgi_future_create(lifespan->core);
+    if (fresh == NULL)
+        return -1;
+    Py_SETREF(lifespan->shutdown, fresh);
+    if (lifespan->phase != ASGI_LIFESPAN_STOPPING)
+        return 0;
+    PyObject *shutdown = event(lifespan->core, ASGI_NAME_LIFESPAN_SHUTDOWN);
+    if (shutdown == NULL)
+        return -1;
+    asgi_future_finish(fresh, shutdown, ASGI_WAKE_SOON);
+    return 0;
+}
+
 static PyObject *lifespan_receive(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
     struct asgi_lifespan_run *lifespan = (struct asgi_lifespan_run *)self;
     if (lifespan->has_received)
-        return Py_NewRef(lifespan->shutdown);
+        return renew_shutdown(lifespan) < 0 ? NULL : Py_NewRef(lifespan->shutdown);
     lifespan->has_received = true;
     return asgi_result_create(lifespan->core, event(lifespan->core, ASGI_NAME_LIFESPAN_STARTUP));
 }

@@ -1,5 +1,6 @@
 """The ways in which an ASGI application takes part in the lifespan protocol, or declines it."""
 
+import asyncio
 import sys
 
 from hello_asgi import app as http
@@ -40,3 +41,22 @@ async def shutdown_raises(scope, receive, send):
         print("lifespan: shutdown begins", file=sys.stderr, flush=True)
         raise RuntimeError("shutdown broke")
     await http(scope, receive, send)
+
+
+async def waits_with_a_limit(scope, receive, send):
+    """Does something now and then until it hears of the end."""
+    if scope["type"] != "lifespan":
+        await http(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    message = None
+    while message is None:
+        try:
+            message = await asyncio.wait_for(receive(), 0.01)
+        except TimeoutError:
+            print("lifespan: waits once more", file=sys.stderr, flush=True)
+            # Sometimes it does not wait at the moment when the end comes.
+            await asyncio.sleep(0.01)
+    print("lifespan: heard", message["type"], file=sys.stderr, flush=True)
+    await send({"type": "lifespan.shutdown.complete"})

@@ -328,6 +328,14 @@ def test_an_application_without_lifespan_is_refused_when_it_is_on():
     assert "this application knows no lifespan" in done.stderr
 
 
+def test_an_application_may_wait_for_the_shutdown_with_a_time_limit(serve):
+    server = serve("asgi_lifespans:waits_with_a_limit")
+    still_serves(server)
+    server.wait_for_log("lifespan: waits once more", count=3)
+    assert server.stop() == 0
+    server.wait_for_log("lifespan: heard lifespan.shutdown")
+
+
 def test_a_shutdown_that_fails_is_logged_and_the_server_ends(serve):
     server = serve("asgi_lifespans:shutdown_raises")
     still_serves(server)
