@@ -160,6 +160,14 @@ static enum wsgi_outcome failed(int r)
     return WSGI_ERROR;
 }
 
+/* Other threads of the application run meanwhile. One that called write() may find the response ended, or the request;
+ * the request's own thread finds it ended where such a write() was the last of its length. */
+static bool wait_for_room(const struct wsgi_response *response)
+{
+    return app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM) && response->request != NULL &&
+           response->state != WSGI_ENDED;
+}
+
 static enum wsgi_outcome push_all(struct wsgi_response *response, struct bytes body, bool end)
 {
     for (;;) {
@@ -171,7 +179,7 @@ static enum wsgi_outcome push_all(struct wsgi_response *response, struct bytes b
         body = bytes_skip(body, taken);
         if (r == 0 && body.length == 0)
             return WSGI_OK;
-        if (r == -EAGAIN && !app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
+        if (r == -EAGAIN && !wait_for_room(response))
             return WSGI_GONE;
     }
 }
@@ -182,7 +190,7 @@ static enum wsgi_outcome push_trailers(struct wsgi_response *response)
         int r = app_response_trailers(exchange_of(response), &response->trailers);
         if (r != -EAGAIN)
             return r < 0 ? failed(r) : WSGI_OK;
-        if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
+        if (!wait_for_room(response))
             return WSGI_GONE;
     }
 }
@@ -267,7 +275,7 @@ static int send_hints(struct wsgi_response *response, struct app_response *hints
 {
     int r;
     while ((r = app_response_interim(exchange_of(response), hints, STATUS_EARLY_HINTS)) == -EAGAIN)
-        if (!app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM))
+        if (!wait_for_room(response))
             return wsgi_raise_gone();
     if (r < 0)
         return wsgi_raise_errno(r);

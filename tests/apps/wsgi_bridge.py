@@ -77,6 +77,22 @@ def many_headers(environ, start_response):
     return [b"headers"]
 
 
+def write_beyond_the_end(environ, start_response):
+    """A thread of the application's own still waits for the client in write() when the request ends."""
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+
+    def run():
+        try:
+            write(bytes(64 << 20))
+        except OSError:
+            print("write() has raised", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(1)
+    return []
+
+
 def read_in_thread(environ, start_response):
     """The body may be read by a thread of the application's own."""
     answer = []

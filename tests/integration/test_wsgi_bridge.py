@@ -34,6 +34,16 @@ def test_what_an_application_keeps_of_a_request_raises_after_its_end(server):
     assert server.get("/hello").body == b"hello\n"
 
 
+def test_a_write_that_waits_when_its_request_ends_raises(serve):
+    server = serve("wsgi_bridge:app", "--threads", "2")
+    processes = server.app_processes()
+    with server.connect() as client:
+        client.send(build_request("/write_beyond_the_end"))
+        server.wait_for_log(r"write\(\) has raised")
+    assert server.get("/hello").body == b"hello\n"
+    assert server.app_processes() == processes
+
+
 def test_a_kept_body_raises_after_the_end(server):
     server.get("/keep_start_response", method="POST", body=b"unread")
     assert json.loads(server.get("/use_kept").body)["read"] == "ValueError"
