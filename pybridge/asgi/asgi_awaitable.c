@@ -384,6 +384,14 @@ static int future_set_blocking(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
+/* asyncio.gather() asks for it without looking whether there is one. */
+static PyObject *future_cancel_message(PyObject *self, void *closure)
+{
+    (void)self;
+    (void)closure;
+    Py_RETURN_NONE;
+}
+
 static int future_traverse(PyObject *self, visitproc visit, void *arg)
 {
     struct asgi_future *future = (struct asgi_future *)self;
@@ -434,6 +442,7 @@ static PyMethodDef FUTURE_METHODS[] = {
 
 static PyGetSetDef FUTURE_ATTRIBUTES[] = {
     {"_asyncio_future_blocking", future_blocking, future_set_blocking, NULL, NULL},
+    {"_cancel_message", future_cancel_message, NULL, NULL, NULL},
     {},
 };
 

@@ -373,6 +373,15 @@ async def sends_to_nobody(scope, receive, send):
 
 # --- the application ---------------------------------------------------------------------------------------------
 
+async def gather_a_cancelled_receive(scope, receive, send):
+    await receive()
+    waiting = receive()
+    asyncio.get_running_loop().call_soon(waiting.cancel)
+    (result,) = await asyncio.gather(waiting, return_exceptions=True)
+    await send(start())
+    await send(body(type(result).__name__.encode()))
+
+
 ROUTES = {f"/{name}": value for name, value in list(globals().items()) if asyncio.iscoroutinefunction(value)}
 
 

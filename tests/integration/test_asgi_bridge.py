@@ -315,3 +315,7 @@ def test_a_stop_lets_open_requests_finish(serve, loop):
         assert client.read_response().text == "piece"
     assert server.wait() == 0
     assert not [line for line in server.lines if re.search("Traceback|Task was destroyed", line)]
+
+
+def test_a_cancelled_receive_may_be_gathered(server):
+    assert server.get("/gather_a_cancelled_receive").body == b"CancelledError"
