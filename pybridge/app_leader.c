@@ -85,6 +85,10 @@ void app_exchange_finish_wait(struct app_exchange *exchange, struct app_waiter *
             app_exchange_control(exchange);
     }
     app_exchange_pump(exchange);
-    if (exchange->queue_first != NULL && (waiter->request != NULL || waiter->wants_room))
+    if (waiter->request == NULL && !waiter->wants_room)
+        return;
+    if (exchange->queue_first != NULL)
         app_waiter_hand_on(exchange);
+    else if (waiter->leads) /* it goes back to the application, and may never wait again */
+        app_waiter_lead_on(exchange);
 }
