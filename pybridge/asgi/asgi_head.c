@@ -107,14 +107,25 @@ static enum asgi_progress append_item(const struct asgi_core *core, struct asgi_
     return progress;
 }
 
+/* A list or tuple. What gives its rows only once, as a generator does, leaves them in the message: should there be no
+ * room for all of them, they are asked for again. */
+static PyObject *list_of_rows(const struct asgi_core *core, PyObject *message, enum asgi_name name, PyObject *given)
+{
+    PyObject *list = PySequence_Fast(given, "the headers or links of an ASGI message are an iterable");
+    if (list != NULL && list != given && PyDict_SetItem(message, asgi_text(core, name), list) < 0)
+        Py_CLEAR(list);
+    return list;
+}
+
 /* All rows of the message; none when it has none. */
 static enum asgi_progress append_all(const struct asgi_core *core, struct asgi_head *head, enum rows rows,
                                      PyObject *message)
 {
-    PyObject *given = asgi_core_lookup(core, message, rows == ROWS_OF_LINKS ? ASGI_NAME_LINKS : ASGI_NAME_HEADERS);
+    enum asgi_name name = rows == ROWS_OF_LINKS ? ASGI_NAME_LINKS : ASGI_NAME_HEADERS;
+    PyObject *given = asgi_core_lookup(core, message, name);
     if (given == NULL)
         return PyErr_Occurred() ? ASGI_FAILED : ASGI_DONE;
-    PyObject *list = PySequence_Fast(given, "the headers or links of an ASGI message are an iterable");
+    PyObject *list = list_of_rows(core, message, name, given);
     Py_DECREF(given);
     enum asgi_progress progress = list == NULL ? ASGI_FAILED : ASGI_DONE;
     /* The list is the application's own: its size is asked anew and the row held, lest one run of its code shorten it.

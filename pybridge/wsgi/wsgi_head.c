@@ -63,27 +63,27 @@ static int parse_header(PyObject *pair, struct bytes *ret_name, struct bytes *re
     return 0;
 }
 
-/* In vain only when nobody wants the answer any more. */
-static int wait_for_room(struct app_exchange *exchange, struct app_request *request)
+bool wsgi_head_wait_for_room(struct app_exchange *exchange, wsgi_request_place request)
 {
-    return app_wait_for_request(exchange, request, APP_WAIT_ROOM) ? 0 : wsgi_raise_gone();
+    return app_wait_for_request(exchange, *request, APP_WAIT_ROOM) && *request != NULL;
 }
 
-int wsgi_head_begin(struct app_exchange *exchange, struct app_request *request, struct app_response *ret_head)
+int wsgi_head_begin(struct app_exchange *exchange, wsgi_request_place request, struct app_response *ret_head)
 {
     int r;
-    while ((r = app_response_begin(exchange, request, ret_head)) == -ENOBUFS)
-        if (wait_for_room(exchange, request) < 0)
-            return -1;
+    while ((r = app_response_begin(exchange, *request, ret_head)) == -ENOBUFS)
+        if (!wsgi_head_wait_for_room(exchange, request))
+            return wsgi_raise_gone();
     return r < 0 ? wsgi_raise_errno(r) : 0;
 }
 
-int wsgi_head_add(struct app_exchange *exchange, struct app_response *head, struct bytes name, struct bytes value)
+int wsgi_head_add(struct app_exchange *exchange, wsgi_request_place request, struct app_response *head,
+                  struct bytes name, struct bytes value)
 {
     int r;
     while ((r = app_response_field(exchange, head, name, value)) == -ENOBUFS)
-        if (wait_for_room(exchange, head->request) < 0)
-            return -1;
+        if (!wsgi_head_wait_for_room(exchange, request))
+            return wsgi_raise_gone();
     if (r == -EMSGSIZE) {
         PyErr_SetString(PyExc_ValueError, "the headers of the response take more than 64 KiB");
         return -1;
@@ -91,8 +91,8 @@ int wsgi_head_add(struct app_exchange *exchange, struct app_response *head, stru
     return r < 0 ? wsgi_raise_errno(r) : 0;
 }
 
-static int add_pair(struct app_exchange *exchange, struct app_response *head, enum wsgi_fields fields, PyObject *pair,
-                    int64_t *ret_content_length)
+static int add_pair(struct app_exchange *exchange, wsgi_request_place request, struct app_response *head,
+                    enum wsgi_fields fields, PyObject *pair, int64_t *ret_content_length)
 {
     struct bytes name, value;
     if (parse_header(pair, &name, &value) < 0)
@@ -100,7 +100,7 @@ static int add_pair(struct app_exchange *exchange, struct app_response *head, en
     enum response_field verdict = fields == WSGI_HEAD_FIELDS ? response_field_check(name, value, ret_content_length)
                                                              : response_trailer_check(name, value);
     if (verdict == RESPONSE_FIELD_GOOD)
-        return wsgi_head_add(exchange, head, name, value);
+        return wsgi_head_add(exchange, request, head, name, value);
     const char *complaint = response_field_complaint(verdict);
     if (complaint == NULL)
         return 0;
@@ -109,8 +109,8 @@ static int add_pair(struct app_exchange *exchange, struct app_response *head, en
 }
 
 /* Waiting for room lets other threads run, so each header is held, and the list looked at again. */
-int wsgi_head_add_list(struct app_exchange *exchange, struct app_response *head, enum wsgi_fields fields,
-                       PyObject *headers, int64_t *ret_content_length)
+int wsgi_head_add_list(struct app_exchange *exchange, wsgi_request_place request, struct app_response *head,
+                       enum wsgi_fields fields, PyObject *headers, int64_t *ret_content_length)
 {
     if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
         PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s", Py_TYPE(headers)->tp_name);
@@ -121,7 +121,7 @@ int wsgi_head_add_list(struct app_exchange *exchange, struct app_response *head,
         PyObject *pair = PySequence_GetItem(headers, i);
         if (pair == NULL)
             return -1;
-        r = add_pair(exchange, head, fields, pair, ret_content_length);
+        r = add_pair(exchange, request, head, fields, pair, ret_content_length);
         Py_DECREF(pair);
     }
     return r;

@@ -38,7 +38,7 @@ static int add_reason(struct wsgi_response *response, struct bytes reason)
     bool is_usual = response->status == STATUS_OK && bytes_equal(reason, BYTES_LITERAL("OK"));
     if (reason.length == 0 || is_usual)
         return 0;
-    return wsgi_head_add(exchange_of(response), &response->head, FIELD_BLOCK_REASON, reason);
+    return wsgi_head_add(exchange_of(response), &response->request, &response->head, FIELD_BLOCK_REASON, reason);
 }
 
 static void drop_head(struct wsgi_response *response)
@@ -54,11 +54,12 @@ static int start(struct wsgi_response *response, PyObject *status, PyObject *hea
     int64_t content_length = -1;
     struct bytes reason;
     if (wsgi_head_read_status(status, &response->status, &reason) < 0 ||
-        wsgi_head_begin(exchange_of(response), response->request, &response->head) < 0)
+        wsgi_head_begin(exchange_of(response), &response->request, &response->head) < 0)
         return -1;
     response->state = WSGI_STARTED;
     if (add_reason(response, reason) < 0 ||
-        wsgi_head_add_list(exchange_of(response), &response->head, WSGI_HEAD_FIELDS, headers, &content_length) < 0) {
+        wsgi_head_add_list(exchange_of(response), &response->request, &response->head, WSGI_HEAD_FIELDS, headers,
+                           &content_length) < 0) {
         drop_head(response);
         return -1;
     }
@@ -160,27 +161,31 @@ static enum wsgi_outcome failed(int r)
     return WSGI_ERROR;
 }
 
-/* Other threads of the application run meanwhile. One that called write() may find the response ended, or the request;
- * the request's own thread finds it ended where such a write() was the last of its length. */
+/* false also when another thread of the application has ended the response meanwhile: its write() may be the last. */
 static bool wait_for_room(const struct wsgi_response *response)
 {
-    return app_wait_for_request(exchange_of(response), response->request, APP_WAIT_ROOM) && response->request != NULL &&
-           response->state != WSGI_ENDED;
+    return wsgi_head_wait_for_room(exchange_of(response), &response->request) && response->state != WSGI_ENDED;
 }
 
-static enum wsgi_outcome push_all(struct wsgi_response *response, struct bytes body, bool end)
+/* *end is whether the response ends with these octets, and comes back as whether it did. */
+static enum wsgi_outcome push_all(struct wsgi_response *response, struct bytes body, bool is_last, bool *end)
 {
     for (;;) {
         size_t taken = 0;
-        int r = push(response, body, end, &taken);
+        int r = push(response, body, *end, &taken);
         if (r < 0 && r != -EAGAIN)
             return failed(r);
         response->body_sent += taken;
         body = bytes_skip(body, taken);
         if (r == 0 && body.length == 0)
             return WSGI_OK;
-        if (r == -EAGAIN && !wait_for_room(response))
+        if (r == 0)
+            continue;
+        if (!wait_for_room(response))
             return WSGI_GONE;
+        /* Another thread may have written meanwhile. */
+        body = fit(response, body);
+        *end = is_end(response, body, is_last);
     }
 }
 
@@ -209,7 +214,7 @@ enum wsgi_outcome wsgi_response_send(struct wsgi_response *response, struct byte
     bool end = is_end(response, body, is_last);
     if (response->state == WSGI_ENDED || (body.length == 0 && !end && !is_last))
         return WSGI_OK;
-    enum wsgi_outcome outcome = push_all(response, body, end);
+    enum wsgi_outcome outcome = push_all(response, body, is_last, &end);
     if (outcome == WSGI_OK && is_last && !end)
         outcome = push_trailers(response);
     if (outcome == WSGI_OK && (end || is_last))
@@ -302,9 +307,10 @@ static PyObject *call_early_hints(PyObject *self, PyObject *headers)
         return NULL;
     if (response->state >= WSGI_SENT)
         return PyErr_Format(PyExc_RuntimeError, "early hints were given after the response had begun");
-    if (wsgi_head_begin(exchange_of(response), response->request, &hints) < 0)
+    if (wsgi_head_begin(exchange_of(response), &response->request, &hints) < 0)
         return NULL;
-    if (wsgi_head_add_list(exchange_of(response), &hints, WSGI_HEAD_FIELDS, headers, &content_length) < 0 ||
+    if (wsgi_head_add_list(exchange_of(response), &response->request, &hints, WSGI_HEAD_FIELDS, headers,
+                           &content_length) < 0 ||
         send_or_drop_hints(response, &hints) < 0) {
         app_response_drop(exchange_of(response), &hints);
         return NULL;
@@ -330,9 +336,10 @@ static PyObject *call_send_trailers(PyObject *self, PyObject *headers)
         return NULL;
     if (response->state == WSGI_ENDED)
         return PyErr_Format(PyExc_RuntimeError, "trailers were given after the response had ended");
-    if (wsgi_head_begin(exchange_of(response), response->request, &trailers) < 0)
+    if (wsgi_head_begin(exchange_of(response), &response->request, &trailers) < 0)
         return NULL;
-    if (wsgi_head_add_list(exchange_of(response), &trailers, WSGI_TRAILER_FIELDS, headers, &unused) < 0) {
+    if (wsgi_head_add_list(exchange_of(response), &response->request, &trailers, WSGI_TRAILER_FIELDS, headers,
+                           &unused) < 0) {
         app_response_drop(exchange_of(response), &trailers);
         return NULL;
     }

@@ -269,6 +269,15 @@ async def informational(scope, receive, send):
     await send(body())
 
 
+async def hints_out_of_generators(scope, receive, send):
+    """So many and so large that some must wait for room, perhaps not before their links were looked at."""
+    asyncio.get_running_loop().call_soon(print, "a hint waits")
+    for number in range(int(scope["query_string"])):
+        links = (b"</%d/%d>; %s" % (number, part, b"rel=preload; " * 8) for part in range(50))
+        await send({"type": "http.response.early_hint", "links": links})
+    await ok(send)
+
+
 async def bad_hint(scope, receive, send):
     for wrong in (
         {"type": "http.response.early_hint", "links": ["text"]},

@@ -77,19 +77,51 @@ def many_headers(environ, start_response):
     return [b"headers"]
 
 
-def write_beyond_the_end(environ, start_response):
-    """A thread of the application's own still waits for the client in write() when the request ends."""
-    write = start_response("200 OK", [("Content-Type", "text/plain")])
+def leave_behind(action):
+    """A thread of the application's own that still waits for the client in there when the request ends."""
 
     def run():
         try:
-            write(bytes(64 << 20))
+            action()
         except OSError:
-            print("write() has raised", file=sys.stderr, flush=True)
+            print("it has raised", file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join(1)
+
+
+def write_beyond_the_end(environ, start_response):
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    leave_behind(lambda: write(bytes(64 << 20)))
+    return []
+
+
+def trail_beyond_the_end(environ, start_response):
+    """Both wait: each block of memory that the request may have is with the client."""
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    leave_behind(lambda: [write(bytes(4096)) for _ in range(16384)])
+    leave_behind(lambda: environ["uroboros.send_trailers"]([("X-Trailer", "late")]))
+    raise ValueError("and so the request ends")
+
+
+def write_by_two(environ, start_response):
+    """Both have begun, with less than the Content-Length each, and wait for the client; together they write more."""
+    write = start_response("200 OK", [("Content-Length", str(24 << 20))])
+
+    def run(octet):
+        try:
+            write(octet * (16 << 20))
+        except OSError as error:
+            EVENTS.append(f"write raised {type(error).__name__}")
+
+    threads = [threading.Thread(target=run, args=(octet,)) for octet in (b"a", b"b")]
+    for thread in threads:
+        thread.start()
+        thread.join(0.5)
+    print("both write", file=sys.stderr, flush=True)
+    for thread in threads:
+        thread.join()
     return []
 
 

@@ -153,6 +153,15 @@ def test_hints_come_before_the_head_and_not_after(server):
     assert response.text == "ok"
 
 
+def test_hints_whose_links_are_not_a_list_may_wait_for_room(server):
+    count = 3000
+    with server.connect() as client:
+        client.send(build_request(f"/hints_out_of_generators?{count}"))
+        server.wait_for_log("a hint waits")
+        response = client.read_response()
+    assert [len(hint.all("link")) for hint in response.interim] == [50] * count
+
+
 def test_http_1_0_gets_no_hints(server):
     with server.connect() as client:
         client.send(b"GET /informational HTTP/1.0\r\n\r\n")

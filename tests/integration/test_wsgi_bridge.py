@@ -34,13 +34,28 @@ def test_what_an_application_keeps_of_a_request_raises_after_its_end(server):
     assert server.get("/hello").body == b"hello\n"
 
 
-def test_a_write_that_waits_when_its_request_ends_raises(serve):
+@pytest.mark.parametrize("path, waiting", [("/write_beyond_the_end", 1), ("/trail_beyond_the_end", 2)])
+def test_a_thread_that_waits_for_the_client_when_its_request_ends_hears_of_it(serve, path, waiting):
     server = serve("wsgi_bridge:app", "--threads", "2")
     processes = server.app_processes()
     with server.connect() as client:
-        client.send(build_request("/write_beyond_the_end"))
-        server.wait_for_log(r"write\(\) has raised")
+        client.send(build_request(path, headers=[("TE", "trailers")]))
+        server.wait_for_log("it has raised", count=waiting)
     assert server.get("/hello").body == b"hello\n"
+    assert server.app_processes() == processes
+
+
+def test_threads_that_write_at_once_stay_within_the_content_length(serve):
+    server = serve("wsgi_bridge:app", "--threads", "2")
+    processes = server.app_processes()
+    with server.connect() as client:
+        client.send(build_request("/write_by_two"))
+        server.wait_for_log("both write")
+        body = client.read_response().body
+        client.send(build_request("/hello"))
+        assert client.read_response().body == b"hello\n"
+    assert (len(body), set(body)) == (24 << 20, set(b"ab"))
+    assert not [line for line in server.lines if "the body ends after" in line]
     assert server.app_processes() == processes
 
 

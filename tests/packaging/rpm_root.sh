@@ -41,5 +41,5 @@ rpm --root "$root" --nodeps --erase uroboros >&2
 [ -e "$root$settings.rpmsave" ] && echo edited settings kept
 rm -r "$root/etc/uroboros"
 # What was written since lies in the upper directory, where what was removed is a character device.
-left=$(find "$directory/upper" -name '*uroboros*' ! -type c)
+left=$(find "$directory"/upper/usr "$directory"/upper/etc "$directory"/upper/var -name '*uroboros*' ! -type c)
 [ -z "$left" ] && echo nothing left || echo "left: $left"
