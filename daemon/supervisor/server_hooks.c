@@ -323,13 +323,16 @@ static void end_current(struct supervisor *supervisor, struct hooks_child *hooks
     hooks_child_retire(hooks, end_at_ms(supervisor));
 }
 
+/* on_exit is the last of all calls: those of other settings, which may still be under way, come before it. */
 bool server_hooks_finish(struct supervisor *supervisor)
 {
     struct server_hooks *all = &supervisor->hooks;
+    if (all->retired != NULL)
+        return false;
     if (!all->told_exit && all->current != NULL)
         end_current(supervisor, all->current);
     all->told_exit = true;
-    return all->current == NULL && all->retired == NULL;
+    return all->current == NULL;
 }
 
 void server_hooks_hurry(struct supervisor *supervisor)

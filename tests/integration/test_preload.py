@@ -164,9 +164,15 @@ def test_what_an_application_leaves_behind_is_buried(serve):
     server = serve("preloaded:app", "--preload")
     Report.of(server, "/orphan")
 
+    def is_zombie(pid: str) -> bool:
+        try:
+            return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):  # buried meanwhile
+            return False
+
     def no_zombie() -> bool:
         children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-        return all("\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text() for pid in children)
+        return not any(map(is_zombie, children))
 
     eventually(no_zombie)
 

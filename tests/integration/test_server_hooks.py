@@ -364,6 +364,29 @@ def test_a_reload_that_fails_leaves_the_old_hooks(serve_hooks, recorder, tmp_pat
     assert recorder.lines()[-1] == "on_exit 0"
 
 
+def test_on_exit_is_the_last_call_even_when_those_of_a_reload_are_late(serve_hooks, recorder, tmp_path):
+    (tmp_path / "breaks.py").write_text("from hello_wsgi import app\n")
+    server = serve_hooks("--pythonpath", str(tmp_path), app="breaks:app")
+    recorder.wait_for("when_ready")
+    (tmp_path / "breaks.py").write_text("raise RuntimeError\n")
+    recorder.write(
+        """
+def on_reload(server):
+    while not os.path.exists(os.environ["HOOKS_FILE"] + ".go"):
+        pass
+    say("on_reload, late")
+"""
+    )
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("reload failed, the old application processes stay")
+    server.send_signal(signal.SIGTERM)
+    server.wait_for_log(r"app 0 \(pid \d+\) exited")
+    Path(f"{recorder.file}.go").touch()
+    assert server.wait() == 0
+    assert recorder.lines()[-1] == "on_exit 0"
+    assert "on_reload, late" in recorder.lines()
+
+
 def test_a_reload_gives_and_takes_hooks(serve_hooks, recorder):
     server = serve_hooks()
     recorder.wait_for("when_ready")

@@ -130,8 +130,8 @@ def test_children_inherit_no_descriptor_of_ours(serve):
         for pid in server.processes():
             for entry in Path(f"/proc/{pid}/fd").iterdir():
                 number = int(entry.name)
-                if number > 2:
-                    assert os.stat(entry).st_rdev != inode.st_rdev, f"{pid} has /dev/null as {number}"
+                with suppress(FileNotFoundError):  # closed meanwhile
+                    assert number <= 2 or os.stat(entry).st_rdev != inode.st_rdev, f"{pid} has /dev/null as {number}"
 
 
 # --- more, fewer, other logs -----------------------------------------------------------------------------------

@@ -42,14 +42,11 @@ static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
     struct supervisor *supervisor = fixture->supervisor;
-    struct server_hooks *all = &supervisor->hooks;
     supervisor->state = SUPERVISOR_STOPPING;
     server_hooks_abandon(supervisor);
-    if (all->current != NULL && !lives(all->current))
-        (void)server_hooks_finish(supervisor);
     for (int i = 0; i < fixture->births; i++)
         puppet_exits(&fixture->puppets[i], 0);
-    while (all->current != NULL || all->retired != NULL)
+    while (!server_hooks_finish(supervisor))
         hooks_scene_turn(fixture->scene);
     for (int i = 0; i < fixture->births; i++)
         puppet_leave(&fixture->puppets[i]);
@@ -574,6 +571,26 @@ static void the_server_waits_for_one_that_retires_too(void **state)
     assert_true(server_hooks_finish(supervisor));
 }
 
+static void on_exit_comes_after_the_calls_of_a_reload_that_failed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct supervisor *supervisor = fixture->supervisor;
+    struct puppet *old = serve(fixture);
+    supervisor->fresh.on_reload = LINE;
+    struct puppet *fresh = reload(fixture);
+    server_hooks_abandon(supervisor);
+    supervisor->state = SUPERVISOR_DRAINING;
+    assert_false(server_hooks_finish(supervisor));
+    puppet_hears_nothing(old);
+    puppet_returns(fixture->scene, fresh);
+    assert_ends(fixture, fresh);
+    assert_false(server_hooks_finish(supervisor));
+    puppet_is_called(old, CONTROL_HOOK_ON_EXIT);
+    puppet_returns(fixture->scene, old);
+    assert_ends(fixture, old);
+    assert_true(server_hooks_finish(supervisor));
+}
+
 static void on_exit_has_what_is_left_of_graceful_timeout(void **state)
 {
     struct fixture *fixture = *state;
@@ -694,6 +711,7 @@ int main(void)
         TEST(a_reload_on_the_way_to_another_program_tells_the_new_ones_too),
         TEST(the_server_ends_when_on_exit_has_returned_and_the_process_is_gone),
         TEST(the_server_waits_for_one_that_retires_too),
+        TEST(on_exit_comes_after_the_calls_of_a_reload_that_failed),
         TEST(on_exit_has_what_is_left_of_graceful_timeout),
         TEST(a_stop_at_once_leaves_on_exit_a_second),
         TEST(an_on_exit_that_hangs_does_not_hold_up_the_end),
